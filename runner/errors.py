@@ -1,0 +1,81 @@
+"""Errors a user can act on: one line that names the key, what is wrong and what to do.
+
+The exit code of each kind is part of the command line's contract.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class RunnerError(Exception):
+    """A failure that is an answer: ``key: problem; remedy``."""
+
+    exit_code: int
+
+    def __init__(self, key: str, problem: str, remedy: str) -> None:
+        super().__init__(key, problem, remedy)
+        self.key, self.problem, self.remedy = key, problem, remedy
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.problem}; {self.remedy}"
+
+    def under(self, prefix: str) -> "RunnerError":
+        """The same error with its key placed below ``prefix`` (``base_lr`` → ``scheduler.base_lr``)."""
+        return type(self)(f"{prefix}.{self.key}", self.problem, self.remedy)
+
+
+class ConfigError(RunnerError, ValueError):
+    """A setting or the command line is wrong; also a ``ValueError`` for library callers."""
+
+    exit_code = 2
+
+
+class DataError(RunnerError):
+    """A data file is missing, damaged or holds what it must not."""
+
+    exit_code = 3
+
+
+class StorageError(RunnerError):
+    """An output folder or file cannot be written or read."""
+
+    exit_code = 4
+
+
+class DivergedError(RunnerError):
+    """The loss stopped being finite."""
+
+    exit_code = 5
+
+
+class OutOfMemoryError(RunnerError):
+    """The host's or the device's memory is exhausted."""
+
+    exit_code = 6
+
+
+class FolderInUseError(RunnerError):
+    """Another run holds the folder."""
+
+    exit_code = 7
+
+
+class InterruptedRunError(RunnerError):
+    """The run was stopped by SIGINT."""
+
+    exit_code = 130
+
+
+class TerminatedRunError(RunnerError):
+    """The run was stopped by SIGTERM."""
+
+    exit_code = 143
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A remedy for a mistyped name: the near ones if there are any, else all that are known."""
+    names = sorted(known)
+    close = get_close_matches(name, names, n=3, cutoff=0.6)
+    if close:
+        return "did you mean " + " or ".join(close) + "?"
+    return "known: " + ", ".join(names) if names else "none are known"

@@ -1,0 +1,103 @@
+"""Name → factory: what a ``name`` in YAML picks, and how a user's own package adds to it.
+
+A factory takes keyword arguments and returns the thing itself; it never sees a config object.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any, TypeVar
+
+from runner.errors import ConfigError, nearest
+
+Factory = TypeVar("Factory", bound=Callable[..., Any])
+
+
+class Registry:
+    """The factories of one config group, by name."""
+
+    def __init__(self, group: str) -> None:
+        self.group = group
+        self._factories: dict[str, Callable[..., Any]] = {}
+
+    def register(self, name: str) -> Callable[[Factory], Factory]:
+        """Decorator that makes a factory known as ``name``; a name is given once.
+
+        Raises:
+          ValueError: another factory already has that name.
+        """
+
+        def add(factory: Factory) -> Factory:
+            known = self._factories.setdefault(name, factory)
+            if known is not factory:
+                raise ValueError(f"the {self.group} {name!r} is already registered as {known!r}")
+            return factory
+
+        return add
+
+    def names(self) -> list[str]:
+        return sorted(self._factories)
+
+    def get(self, name: str) -> Callable[..., Any]:
+        """The factory called ``name``.
+
+        Raises:
+          ConfigError: no factory has that name; near ones are listed.
+        """
+        if name not in self._factories:
+            raise ConfigError(f"{self.group}.name", f"there is no {self.group} {name!r}", nearest(name, self._factories))
+        return self._factories[name]
+
+    def build(self, name: str, arguments: Mapping[str, Any]) -> Any:
+        """Calls the factory ``name`` with ``arguments``.
+
+        Raises:
+          ConfigError: an argument the factory does not take, or one that is missing; the keys of
+            errors raised inside the factory are placed below the group's name.
+        """
+        factory = self.get(name)
+        try:
+            inspect.signature(factory).bind(**arguments)
+        except TypeError as error:
+            raise ConfigError(self.group, f"{name!r} cannot be built: {error}", f"its signature is {inspect.signature(factory)}") from error
+        try:
+            return factory(**arguments)
+        except ConfigError as error:
+            raise error.under(self.group) from error
+
+
+schedulers = Registry("scheduler")
+optimizers = Registry("optimizer")
+models = Registry("model")
+datasets = Registry("dataset")
+scale_fns = Registry("scale_fn")
+
+GROUPS = {registry.group: registry for registry in (schedulers, optimizers, models, datasets)}
+
+register_scheduler = schedulers.register
+register_optimizer = optimizers.register
+register_model = models.register
+register_dataset = datasets.register
+register_scale_fn = scale_fns.register
+
+PLUGIN_ENTRY_POINTS = "runner.plugins"
+
+
+def load_plugins(modules: list[str]) -> None:
+    """Imports the packages named on the command line and every installed entry point.
+
+    Raises:
+      ConfigError: a module does not exist or fails while it is imported.
+    """
+    for module in modules:
+        _import("plugins", module, import_module)
+    for entry_point in entry_points(group=PLUGIN_ENTRY_POINTS):
+        _import(f"entry point {entry_point.name}", entry_point, lambda found: found.load())
+
+
+def _import(key: str, target: Any, load: Callable[[Any], Any]) -> None:
+    try:
+        load(target)
+    except Exception as error:
+        raise ConfigError(key, f"{target} cannot be imported ({type(error).__name__}: {error})", "install it, or run from the folder that holds it") from error
