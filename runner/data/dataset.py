@@ -1,0 +1,108 @@
+"""What a data source returns: two splits of images and labels, checked once, in host memory."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from runner.errors import ConfigError, DataError
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Examples in the order of the source.
+
+    Attributes:
+      inputs: [n, height, width, channels], any real dtype, as stored (not yet normalised).
+      targets: int32 [n].
+    """
+
+    inputs: np.ndarray
+    targets: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A train and a test split; inputs enter the model as ``(x - mean) / std``.
+
+    Raises:
+      DataError: a split is empty, its shapes or the two splits' shapes disagree, inputs are not
+        finite numbers, or a label is outside ``[0, num_classes)``.
+      ConfigError: ``mean`` is not finite, ``std`` not finite and positive, or there are fewer than
+        two classes.
+    """
+
+    train: Split
+    test: Split
+    num_classes: int
+    mean: float
+    std: float
+
+    def __post_init__(self) -> None:
+        check_numbers(mean=self.mean, std=self.std)
+        if self.num_classes < 2:
+            raise ConfigError("num_classes", f"{self.num_classes}", "write a number from 2 on")
+        for name, split in (("train", self.train), ("test", self.test)):
+            _check_split(name, split, self.num_classes)
+        train, test = self.train.inputs.shape[1:], self.test.inputs.shape[1:]
+        if train != test:
+            raise DataError(
+                "test inputs", f"have shape {test}, those of train {train}", "give both one shape"
+            )
+
+
+def check_numbers(*, mean: float, std: float) -> None:
+    """Refuses a normalisation that would not give finite inputs.
+
+    Raises:
+      ConfigError: ``mean`` is not finite, or ``std`` is not finite and positive.
+    """
+    if not math.isfinite(mean):
+        raise ConfigError("mean", f"{mean}", "write a finite number")
+    if not (math.isfinite(std) and std > 0):
+        raise ConfigError("std", f"{std}", "write a finite number above 0")
+
+
+def _check_split(name: str, split: Split, num_classes: int) -> None:
+    inputs, targets = split.inputs, split.targets
+    if inputs.ndim != 4 or 0 in inputs.shape[1:]:
+        raise DataError(
+            f"{name} inputs",
+            f"have shape {inputs.shape}",
+            "give [examples, height, width, channels]",
+        )
+    if targets.shape != inputs.shape[:1]:
+        raise DataError(
+            f"{name} targets",
+            f"have shape {targets.shape} for {len(inputs)} inputs",
+            "give one label for each input",
+        )
+    if len(inputs) == 0:
+        raise DataError(f"{name} split", "holds no examples", "give at least one")
+    kind = inputs.dtype.kind
+    if kind not in "buif" or (kind == "f" and not np.isfinite(inputs).all()):
+        raise DataError(
+            f"{name} inputs", f"({inputs.dtype}) are not all finite numbers", "give finite numbers"
+        )
+    if targets.dtype != np.int32:
+        raise DataError(f"{name} targets", f"are {targets.dtype}", "give int32 labels")
+    check_labels(f"{name} targets", targets, num_classes)
+
+
+def check_labels(key: str, labels: np.ndarray, num_classes: int) -> None:
+    """Refuses labels outside ``[0, num_classes)``, naming the first one; ``key`` says where it is.
+
+    Raises:
+      DataError: there is such a label.
+    """
+    outside = (labels < 0) | (labels >= num_classes)
+    if outside.any():
+        index = int(np.argmax(outside))
+        raise DataError(
+            key,
+            f"label {labels[index]} of example {index} is outside 0 to {num_classes - 1}",
+            "give labels of known classes",
+        )

@@ -1,0 +1,5 @@
+"""Models: flax.linen modules, one family a file."""
+
+from runner.models import mlp
+
+__all__ = ["mlp"]

@@ -1,0 +1,48 @@
+"""Fully connected networks: a linear classifier and the multilayer perceptron."""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+
+from runner.errors import ConfigError
+from runner.models.widths import check_widths
+from runner.registry import register_model
+
+
+class MLP(nn.Module):
+    """Dense layers with ReLU between them; without hidden ones, a linear classifier.
+
+    Attributes:
+      hidden: width of each hidden layer.
+      num_classes: number of logits.
+    """
+
+    hidden: tuple[int, ...]
+    num_classes: int
+
+    @nn.compact
+    def __call__(self, x_bhwc: jax.Array, *, train: bool) -> jax.Array:
+        """Logits [batch, num_classes] of float32 [batch, height, width, channels]."""
+        x = x_bhwc.reshape(len(x_bhwc), -1)
+        for width in self.hidden:
+            x = nn.relu(nn.Dense(width, kernel_init=nn.initializers.he_normal())(x))
+        return nn.Dense(self.num_classes)(x)
+
+
+@register_model("linear")
+def linear(*, num_classes: int) -> nn.Module:
+    """Multinomial logistic regression."""
+    return MLP(hidden=(), num_classes=num_classes)
+
+
+@register_model("mlp")
+def mlp(*, hidden: Sequence[int], num_classes: int) -> nn.Module:
+    """The multilayer perceptron.
+
+    Raises:
+      ConfigError: ``hidden`` is empty or a width is below 1.
+    """
+    if not hidden:
+        raise ConfigError("hidden", "there is no layer", "write widths ([128,128]) or model=linear")
+    return MLP(hidden=check_widths("hidden", hidden), num_classes=num_classes)
