@@ -1,0 +1,1 @@
+"""Everything a run leaves behind: its folder, TensorBoard events, progress, plots, summary."""

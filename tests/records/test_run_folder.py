@@ -1,0 +1,107 @@
+"""Run folders: each run gets one of its own, and what cannot be written is named."""
+
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from runner.errors import ConfigError, StorageError
+from runner.records.run_folder import claim, claim_sweep
+
+
+def test_a_new_folder_is_created_with_its_parents(tmp_path):
+    folder = tmp_path / "outputs" / "day" / "time"
+    assert claim(folder, explicit=False) == folder
+    assert (folder / ".hydra").is_dir()
+
+
+def test_a_taken_default_folder_gives_the_next_free_name(tmp_path):
+    folder = tmp_path / "time"
+    names = [claim(folder, explicit=False).name for _ in range(3)]
+    assert names == ["time", "time-1", "time-2"]
+
+
+def test_a_taken_folder_asked_for_by_name_is_refused(tmp_path):
+    claim(tmp_path / "mine", explicit=True)
+    with pytest.raises(ConfigError) as caught:
+        claim(tmp_path / "mine", explicit=True)
+    assert caught.value.exit_code == 2
+    assert str(caught.value).startswith(f"hydra.run.dir: {tmp_path / 'mine'} already holds a run;")
+
+
+def test_the_refusal_names_the_key_of_a_sweeps_job(tmp_path):
+    claim(tmp_path / "0", explicit=True)
+    with pytest.raises(ConfigError, match=r"^hydra\.sweep\.dir: "):
+        claim(tmp_path / "0", explicit=True, key="hydra.sweep.dir")
+
+
+def test_an_existing_folder_without_a_run_is_taken_as_it_is(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    assert claim(tmp_path, explicit=True) == tmp_path
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_a_folder_with_a_summary_but_no_record_of_hydra_holds_a_run(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "summary.json").write_text("{}")
+    assert claim(tmp_path / "run", explicit=False) == tmp_path / "run-1"
+
+
+def test_runs_started_in_the_same_instant_get_different_folders(tmp_path):
+    with ThreadPoolExecutor(16) as pool:
+        folders = list(pool.map(lambda _: claim(tmp_path / "time", explicit=False), range(64)))
+    assert len(set(folders)) == 64
+    assert all((folder / ".hydra").is_dir() for folder in folders)
+
+
+@pytest.mark.parametrize("take", [claim, claim_sweep])
+def test_a_file_in_the_way_is_named(tmp_path, take):
+    (tmp_path / "file").write_text("in the way")
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(StorageError) as caught:
+            take(folder, explicit=False)
+        assert caught.value.exit_code == 4
+        assert str(folder) in str(caught.value)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+@pytest.mark.parametrize("take", [claim, claim_sweep])
+def test_a_read_only_folder_is_named(tmp_path, take):
+    tmp_path.chmod(0o500)
+    with pytest.raises(StorageError, match="Permission denied") as caught:
+        take(tmp_path / "run", explicit=True)
+    assert str(tmp_path / "run") in str(caught.value)
+
+
+def test_a_file_system_that_refuses_new_folders_is_named():
+    # /proc refuses them to root as well, so this runs for everyone.
+    if not Path("/proc/self").exists():
+        pytest.skip("no /proc here")
+    with pytest.raises(StorageError, match="/proc/outputs"):
+        claim(Path("/proc/outputs/run"), explicit=False)
+
+
+def test_a_name_too_long_for_the_file_system_is_an_answer(tmp_path):
+    with pytest.raises(StorageError, match="File name too long"):
+        claim(tmp_path / ("x" * 300), explicit=True)
+
+
+def test_a_default_sweep_folder_gives_way_and_one_asked_for_is_shared(tmp_path):
+    folder = tmp_path / "sweep"
+    assert claim_sweep(folder, explicit=False) == folder
+    assert claim_sweep(folder, explicit=False) == tmp_path / "sweep-1"
+    (folder / "multirun.yaml").write_text("hydra: {}")
+    assert claim_sweep(folder, explicit=True) == folder
+    assert (folder / "multirun.yaml").read_text() == "hydra: {}"
+
+
+def test_claiming_needs_neither_jax_nor_tensorboard():
+    code = (
+        "import sys, runner.records.run_folder;"
+        "print({'jax', 'tensorboardX', 'rich', 'matplotlib', 'numpy'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
