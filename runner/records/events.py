@@ -1,0 +1,152 @@
+"""Writes a run's TensorBoard events, and lets the training go on when they cannot be written."""
+
+import io
+import logging
+import os
+import socket
+import struct
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from tensorboardX import summary
+from tensorboardX.proto import event_pb2, plugin_hparams_pb2, summary_pb2
+from tensorboardX.proto.api_pb2 import Status  # pyright: ignore[reportAttributeAccessIssue]
+
+from runner.records.encoding import record, scalar_records
+
+_log = logging.getLogger("runner")
+
+# protobuf makes its classes when these modules are imported, out of the type checker's sight.
+_Event = event_pb2.Event  # pyright: ignore[reportAttributeAccessIssue]
+_Summary = summary_pb2.Summary  # pyright: ignore[reportAttributeAccessIssue]
+_Metadata = summary_pb2.SummaryMetadata  # pyright: ignore[reportAttributeAccessIssue]
+_HParams = plugin_hparams_pb2.HParamsPluginData  # pyright: ignore[reportAttributeAccessIssue]
+_SessionEnd = plugin_hparams_pb2.SessionEndInfo  # pyright: ignore[reportAttributeAccessIssue]
+
+
+class EventWriter:
+    """One attempt's event file in a run folder; used by one thread at a time.
+
+    Nothing is held back: what a method has returned from is in the file. After the first write
+    that fails (a full disk, a quota) it warns, leaves the file ending in a whole record, and
+    does nothing any more; it never raises because of the disk.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / _file_name()
+        self._file: io.RawIOBase | None = None
+        self._good_bytes = 0
+        self._has_hparams = False
+        try:
+            # Exclusive: an earlier attempt's events are never truncated.
+            self._file = self.path.open("xb", buffering=0)
+        except OSError as error:
+            self._give_up(error)
+        self._event(file_version="brain.Event:2")
+
+    def scalars(
+        self, steps: np.ndarray, columns: Mapping[str, np.ndarray], wall_times: np.ndarray
+    ) -> None:
+        """Writes one event per step, holding every column's value.
+
+        Args:
+          steps: int [n].
+          columns: TensorBoard tag → values [n].
+          wall_times: seconds since the epoch [n].
+        """
+        for block in scalar_records(steps, columns, wall_times):
+            self._write(block)
+
+    def hparams(
+        self, values: Mapping[str, str | int | float | bool], metrics: Sequence[str]
+    ) -> None:
+        """Writes the run's settings for TensorBoard's HParams tab, into this same run.
+
+        ``metrics`` are the tags of the scalars that tab shows beside them.
+        """
+        experiment, session_start, _ = summary.hparams(dict(values), dict.fromkeys(metrics, 0.0))
+        self._event(summary=experiment)
+        self._event(summary=session_start)
+        self._has_hparams = True
+
+    def figure(self, tag: str, png: bytes, step: int = 0) -> None:
+        """Writes a PNG image."""
+        width, height = struct.unpack(">II", png[16:24])  # the IHDR chunk, always the first
+        image = _Summary.Image(width=width, height=height, colorspace=4, encoded_image_string=png)
+        self._event(step=step, summary=_Summary(value=[_Summary.Value(tag=tag, image=image)]))
+
+    def text(self, tag: str, markdown: str, step: int = 0) -> None:
+        """Writes a text that TensorBoard renders as Markdown."""
+        self._event(step=step, summary=summary.text(tag, markdown))
+
+    def flush(self) -> None:
+        """Returns when all that was written is on the disk itself."""
+        if self._file is not None:
+            try:
+                os.fsync(self._file.fileno())
+            except OSError as error:
+                self._give_up(error)
+
+    def close(self, *, succeeded: bool = True) -> None:
+        """Marks the session's end in the HParams tab and closes the file; a second call is free."""
+        if self._has_hparams:
+            self._event(summary=_session_end(succeeded))
+            self._has_hparams = False
+        self.flush()
+        file, self._file = self._file, None
+        if file is not None:
+            _attempt(file.close)
+
+    def _event(self, **fields: object) -> None:
+        self._write(record(_Event(wall_time=time.time(), **fields).SerializeToString()))
+
+    def _write(self, block: bytes) -> None:
+        if self._file is None:
+            return
+        rest = memoryview(block)
+        try:
+            while rest:
+                rest = rest[self._file.write(rest) :]
+        except OSError as error:
+            self._give_up(error)
+        else:
+            self._good_bytes += len(block)
+
+    def _give_up(self, error: OSError) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            _attempt(lambda: file.truncate(self._good_bytes))
+            _attempt(file.close)
+        _log.warning(
+            "%s: TensorBoard events can no longer be written (%s); the training goes on without",
+            self.path,
+            error.strerror or error,
+        )
+
+
+def _file_name() -> str:
+    """A name TensorBoard recognises, that sorts by time, and that no other attempt has."""
+    seconds, nanoseconds = divmod(time.time_ns(), 10**9)
+    host = socket.gethostname()
+    return f"events.out.tfevents.{seconds}.{host}.{nanoseconds:09d}.{os.getpid()}"
+
+
+def _session_end(succeeded: bool) -> object:
+    status = Status.Value("STATUS_SUCCESS" if succeeded else "STATUS_FAILURE")
+    end = _SessionEnd(status=status, end_time_secs=time.time())
+    plugin = _Metadata.PluginData(
+        plugin_name="hparams", content=_HParams(session_end_info=end, version=0).SerializeToString()
+    )
+    metadata = _Metadata(plugin_data=plugin)
+    tag = "_hparams_/session_end_info"
+    return _Summary(value=[_Summary.Value(tag=tag, metadata=metadata)])
+
+
+def _attempt(action: Callable[[], object]) -> None:
+    """Tidies up after a failed write, which may fail in its turn: there is no remedy for that."""
+    try:
+        action()
+    except OSError as error:
+        _log.debug("while closing the TensorBoard events: %s", error)

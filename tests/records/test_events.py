@@ -1,0 +1,208 @@
+"""Event files: read back with TensorBoard's own reader; a full disk never stops the training."""
+
+import io
+import logging
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from runner.records.events import EventWriter
+
+event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+
+KEEP_ALL = {"scalars": 0, "images": 0, "tensors": 0}
+
+
+def read(folder):
+    accumulator = event_accumulator.EventAccumulator(str(folder), size_guidance=KEEP_ALL)
+    return accumulator.Reload()
+
+
+def png(width, height):
+    buffer = io.BytesIO()
+    Image.new("RGBA", (width, height), (255, 0, 0, 255)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_every_step_is_there_with_its_exact_float32_value(tmp_path):
+    n = 20_000
+    rng = np.random.default_rng(0)
+    columns = {
+        "train/loss": rng.standard_normal(n, dtype=np.float32),
+        "schedule/lr": rng.random(n, dtype=np.float32) * np.float32(1e-6),
+        "schedule/cycle": np.arange(n, dtype=np.int32) // 300,
+    }
+    steps, wall_times = np.arange(n) + 10_000, 1.7e9 + np.arange(n) * 1e-4
+    writer = EventWriter(tmp_path)
+    for start in range(0, n, 777):
+        part = slice(start, start + 777)
+        writer.scalars(steps[part], {t: c[part] for t, c in columns.items()}, wall_times[part])
+    writer.close()
+    run = read(tmp_path)
+    assert sorted(run.Tags()["scalars"]) == sorted(columns)
+    for tag, column in columns.items():
+        events = run.Scalars(tag)
+        np.testing.assert_array_equal([e.step for e in events], steps)
+        np.testing.assert_array_equal([e.wall_time for e in events], wall_times)
+        np.testing.assert_array_equal(np.array([e.value for e in events], np.float32), column)
+
+
+def test_a_reader_sees_what_was_written_before_the_file_is_closed(tmp_path):
+    writer = EventWriter(tmp_path)
+    writer.scalars(np.array([0]), {"train/loss": np.array([2.5])}, np.array([1.7e9]))
+    assert read(tmp_path).Scalars("train/loss")[0].value == 2.5
+    writer.close()
+
+
+def test_hparams_lie_in_the_same_run_as_the_scalars(tmp_path):
+    writer = EventWriter(tmp_path)
+    settings = {"seed": 3, "model.name": "mlp", "scheduler.max_lr": 0.5, "optimizer.nesterov": True}
+    writer.hparams(settings, ["eval/accuracy", "eval/loss"])
+    writer.close(succeeded=True)
+    assert sorted(path.name[:19] for path in tmp_path.iterdir()) == ["events.out.tfevents"]
+
+    plugin_data_pb2 = pytest.importorskip("tensorboard.plugins.hparams.plugin_data_pb2")
+    found = {
+        tag: plugin_data_pb2.HParamsPluginData.FromString(content)
+        for tag, content in read(tmp_path).PluginTagToContent("hparams").items()
+    }
+    start = found["_hparams_/session_start_info"].session_start_info.hparams
+    assert start["seed"].number_value == 3
+    assert start["model.name"].string_value == "mlp"
+    assert start["scheduler.max_lr"].number_value == 0.5
+    assert start["optimizer.nesterov"].bool_value is True
+    experiment = found["_hparams_/experiment"].experiment
+    assert [m.name.tag for m in experiment.metric_infos] == ["eval/accuracy", "eval/loss"]
+    status = found["_hparams_/session_end_info"].session_end_info.status
+    assert status == 1  # STATUS_SUCCESS of tensorboard/plugins/hparams/api.proto
+
+
+def test_a_run_that_failed_is_marked_failed(tmp_path):
+    writer = EventWriter(tmp_path)
+    writer.hparams({"seed": 0}, [])
+    writer.close(succeeded=False)
+    plugin_data_pb2 = pytest.importorskip("tensorboard.plugins.hparams.plugin_data_pb2")
+    content = read(tmp_path).PluginTagToContent("hparams")["_hparams_/session_end_info"]
+    end = plugin_data_pb2.HParamsPluginData.FromString(content).session_end_info
+    assert end.status == 2  # STATUS_FAILURE
+
+
+def test_a_figure_and_a_text_can_be_read_back(tmp_path):
+    writer = EventWriter(tmp_path)
+    writer.figure("schedule", png(30, 20))
+    writer.text("config", "**seed** 0", step=7)
+    writer.close()
+    run = read(tmp_path)
+    image = run.Images("schedule")[0]
+    assert (image.step, image.width, image.height) == (0, 30, 20)
+    assert Image.open(io.BytesIO(image.encoded_image_string)).getpixel((3, 3)) == (255, 0, 0, 255)
+    text = run.Tensors("config/text_summary")[0]
+    assert (text.step, text.tensor_proto.string_val[0]) == (7, b"**seed** 0")
+
+
+def test_attempts_within_one_second_write_files_of_their_own_in_order(tmp_path):
+    for attempt in range(5):
+        writer = EventWriter(tmp_path)
+        writer.scalars(np.array([attempt]), {"a": np.array([attempt])}, np.array([1.7e9]))
+        writer.close()
+    assert len(list(tmp_path.iterdir())) == 5
+    assert [event.step for event in read(tmp_path).Scalars("a")] == [0, 1, 2, 3, 4]
+
+
+class FullAfter(io.FileIO):
+    """A file whose disk fills up after ``room`` bytes: short writes first, then an error."""
+
+    room = 5_000
+
+    def write(self, data):
+        if self.tell() >= self.room:
+            raise OSError(28, "No space left on device")
+        return super().write(data[: self.room - self.tell()])
+
+
+def write_until_well_past_full(writer):
+    columns = {"a": np.ones(100), "b": np.ones(100)}
+    for start in range(0, 1000, 100):
+        writer.scalars(start + np.arange(100), columns, np.full(100, 1.7e9))
+    writer.figure("schedule", png(4, 4))
+    writer.text("config", "late")
+    writer.flush()
+    writer.close()
+
+
+def test_a_full_disk_warns_once_and_keeps_the_records_that_fitted(tmp_path, caplog):
+    writer = EventWriter(tmp_path)
+    writer._file.close()
+    writer._file = FullAfter(writer.path, "r+b")
+    writer._file.seek(0, os.SEEK_END)
+    with caplog.at_level(logging.WARNING, "runner"):
+        write_until_well_past_full(writer)
+    assert len(caplog.records) == 1
+    assert "No space left on device" in caplog.text
+    assert str(writer.path) in caplog.text
+    steps = [event.step for event in read(tmp_path).Scalars("a")]
+    assert steps == list(range(len(steps)))
+    assert len(steps) >= 50
+
+
+def test_a_folder_that_refuses_the_file_warns_once(tmp_path, caplog):
+    with caplog.at_level(logging.WARNING, "runner"):
+        write_until_well_past_full(EventWriter(tmp_path / "gone"))
+    assert len(caplog.records) == 1
+    assert "No such file or directory" in caplog.text
+
+
+def test_a_file_size_limit_does_not_end_the_process(tmp_path):
+    code = """if True:
+        import resource, sys
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+        from pathlib import Path
+        import numpy as np
+        from runner.records.events import EventWriter
+        writer = EventWriter(Path(sys.argv[1]))
+        for start in range(0, 10_000, 50):
+            steps = start + np.arange(50)
+            writer.scalars(steps, {"a": np.ones(50)}, np.full(50, 1.7e9))
+        writer.close()
+        print("trained on")
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=30
+    )
+    assert (done.returncode, done.stdout) == (0, "trained on\n"), done.stderr
+    assert done.stderr.count("can no longer be written (File too large)") == 1
+    steps = [event.step for event in read(tmp_path).Scalars("a")]
+    assert steps == list(range(len(steps)))
+    assert len(steps) > 200
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A real file system of 64 KiB, where mounting is permitted."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)]
+    try:
+        subprocess.run(mount, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("mounting needs root; the file size limit and the fake cover this everywhere")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_disk_that_is_really_full_warns_once(small_disk, caplog):
+    writer = EventWriter(small_disk)
+    columns = {"train/loss": np.ones(200)}
+    with caplog.at_level(logging.WARNING, "runner"):
+        for start in range(0, 10_000, 200):
+            writer.scalars(start + np.arange(200), columns, np.full(200, 1.7e9))
+        writer.close()
+    assert len(caplog.records) == 1
+    assert "No space left on device" in caplog.text
+    steps = [event.step for event in read(small_disk).Scalars("train/loss")]
+    assert steps == list(range(len(steps)))
+    assert len(steps) > 500
