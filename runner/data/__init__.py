@@ -1,5 +1,5 @@
 """Data: sources, the order of examples, the feed to the device."""
 
-from runner.data import digits
+from runner.data import digits, idx
 
-__all__ = ["digits"]
+__all__ = ["digits", "idx"]

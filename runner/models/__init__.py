@@ -1,5 +1,5 @@
 """Models: flax.linen modules, one family a file."""
 
-from runner.models import mlp
+from runner.models import cnn, mlp
 
-__all__ = ["mlp"]
+__all__ = ["cnn", "mlp"]

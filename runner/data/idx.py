@@ -1,0 +1,146 @@
+"""MNIST and sets of its form, from the four IDX files with their standard names."""
+
+import gzip
+import os
+import zlib
+from io import BufferedIOBase
+from pathlib import Path
+
+import numpy as np
+
+from runner.data.dataset import Dataset, Split, check_labels, check_numbers
+from runner.errors import ConfigError, DataError
+from runner.registry import register_dataset
+
+FILES = {
+    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
+    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
+}
+NUM_CLASSES = 10
+
+# Deflate cannot shrink by more: a header that claims more than this lies (zlib's documentation).
+_MAX_GZIP_RATIO = 1032
+_FETCH_ANEW = "fetch it anew"
+
+
+@register_dataset("idx")
+def idx(*, root: str | None, mean: float, std: float) -> Dataset:
+    """Ten classes of grey images: inputs uint8 [n, height, width, 1].
+
+    Each file is read plain or, where there is only that, with ``.gz`` behind its name. An IDX
+    file is a magic number, the sizes of the axes (big-endian uint32) and then the bytes (LeCun,
+    Cortes and Burges, "The MNIST database of handwritten digits").
+
+    Args:
+      root: the folder that holds the files.
+      mean, std: of the training images' grey values, 0 to 255.
+
+    Raises:
+      ConfigError: ``root`` is None, or ``mean`` and ``std`` normalise nothing.
+      DataError: a file is missing, empty, damaged, not what its name says, or disagrees with
+        another; its path is named.
+    """
+    every_name = ", ".join(name for pair in FILES.values() for name in pair)
+    if root is None:
+        raise ConfigError(
+            "root", "no folder is named", f"set it to one that holds {every_name} (plain or .gz)"
+        )
+    check_numbers(mean=mean, std=std)
+    folder = Path(os.path.expanduser(root))
+    if not os.path.isdir(folder):
+        raise DataError(
+            str(folder), "there is no such folder", f"make it and put in {every_name} (or .gz)"
+        )
+    train, test = (_split(folder, *FILES[part]) for part in ("train", "test"))
+    if train.inputs.shape[1:] != test.inputs.shape[1:]:
+        raise DataError(
+            str(_find(folder, FILES["test"][0])),
+            f"holds images of {_size(test)} pixels, those to train on have {_size(train)}",
+            "take all four files from one set",
+        )
+    return Dataset(train=train, test=test, num_classes=NUM_CLASSES, mean=mean, std=std)
+
+
+def _split(folder: Path, images_name: str, labels_name: str) -> Split:
+    images_path, labels_path = _find(folder, images_name), _find(folder, labels_name)
+    labels = read_idx(labels_path, ndim=1)
+    images_bhw = read_idx(images_path, ndim=3)
+    if len(images_bhw) != len(labels):
+        raise DataError(
+            str(labels_path),
+            f"holds {len(labels)} labels for the {len(images_bhw)} images of {images_path.name}",
+            "take all four files from one set",
+        )
+    check_labels(str(labels_path), labels, NUM_CLASSES)
+    return Split(images_bhw[..., None], labels.astype(np.int32))
+
+
+def _find(folder: Path, name: str) -> Path:
+    for path in (folder / name, folder / f"{name}.gz"):
+        if os.path.isfile(path):
+            return path
+    raise DataError(str(folder / name), "there is no such file, nor with .gz", "put it there")
+
+
+def read_idx(path: Path, *, ndim: int) -> np.ndarray:
+    """The unsigned bytes of one IDX file, as uint8 of ``ndim`` axes.
+
+    Raises:
+      DataError: the file cannot be read, is damaged, or is no such array.
+    """
+    compressed = path.suffix == ".gz"
+    try:
+        stored = path.stat().st_size
+        with gzip.open(path) if compressed else path.open("rb") as file:
+            shape = _read_shape(path, file, ndim)
+            largest = stored * _MAX_GZIP_RATIO if compressed else stored
+            return _read_bytes(path, file, shape, largest)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(str(path), f"is damaged ({error})", _FETCH_ANEW) from error
+    except OSError as error:
+        raise DataError(
+            str(path), f"cannot be read ({error.strerror or error})", "make it readable"
+        ) from error
+
+
+def _read_shape(path: Path, file: BufferedIOBase, ndim: int) -> tuple[int, ...]:
+    header = file.read(4 * (1 + ndim))
+    magic = bytes([0, 0, 0x08, ndim])
+    if not header:
+        raise DataError(str(path), "is empty", _FETCH_ANEW)
+    if header[:4] != magic:
+        raise DataError(
+            str(path),
+            f"starts with {header[:4].hex()}, not with {magic.hex()} (bytes with {ndim} axes)",
+            "put the file there that its name says",
+        )
+    if len(header) < 4 * (1 + ndim):
+        raise DataError(str(path), "is truncated within its header", _FETCH_ANEW)
+    shape = tuple(int(size) for size in np.frombuffer(header, ">u4", offset=4))
+    if 0 in shape:
+        raise DataError(str(path), f"holds nothing (its shape is {shape})", _FETCH_ANEW)
+    return shape
+
+
+def _read_bytes(
+    path: Path, file: BufferedIOBase, shape: tuple[int, ...], largest: int
+) -> np.ndarray:
+    count = int(np.prod(shape, dtype=object))
+    # Before anything is allocated: a damaged header may claim any size.
+    if count > largest:
+        raise DataError(
+            str(path), f"is too short for the {count} bytes its header promises", _FETCH_ANEW
+        )
+    array = np.empty(shape, np.uint8)
+    read = file.readinto(array.data)
+    # The look beyond the last byte also makes gzip compare its checksum.
+    if read != count or file.read(1):
+        found = "less" if read != count else "more"
+        raise DataError(
+            str(path), f"holds {found} than the {count} bytes its header promises", _FETCH_ANEW
+        )
+    return array
+
+
+def _size(split: Split) -> str:
+    return "×".join(str(size) for size in split.inputs.shape[1:3])

@@ -1,0 +1,57 @@
+"""A small convolutional network for grey or colour images of any size."""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+
+from runner.models.widths import check_widths
+from runner.registry import register_model
+
+
+class CNN(nn.Module):
+    """Blocks of 3×3 convolution, ReLU and 2×2 maximum, then one hidden dense layer.
+
+    Attributes:
+      features: channels of each block.
+      dense: width of the hidden dense layer.
+      num_classes: number of logits.
+    """
+
+    features: tuple[int, ...]
+    dense: int
+    num_classes: int
+
+    @nn.compact
+    def __call__(self, x_bhwc: jax.Array, *, train: bool) -> jax.Array:
+        """Logits [batch, num_classes] of float32 [batch, height, width, channels]."""
+        he_normal = nn.initializers.he_normal()
+        for width in self.features:
+            x_bhwc = nn.relu(nn.Conv(width, (3, 3), kernel_init=he_normal)(x_bhwc))
+            x_bhwc = _halve(x_bhwc)
+        x = x_bhwc.reshape(len(x_bhwc), -1)
+        x = nn.relu(nn.Dense(self.dense, kernel_init=he_normal)(x))
+        return nn.Dense(self.num_classes)(x)
+
+
+@register_model("cnn")
+def cnn(*, features: Sequence[int], dense: int, num_classes: int) -> nn.Module:
+    """The convolutional network.
+
+    Raises:
+      ConfigError: ``features`` is empty, or a width is below 1.
+    """
+    (checked_dense,) = check_widths("dense", [dense])
+    return CNN(
+        features=check_widths("features", features), dense=checked_dense, num_classes=num_classes
+    )
+
+
+def _halve(x_bhwc: jax.Array) -> jax.Array:
+    """The maximum of each 2×2 window; a last odd row or column is dropped, one pixel is kept."""
+    b, h, w, c = x_bhwc.shape
+    rows, columns = min(h, 2), min(w, 2)
+    h, w = h // rows, w // columns
+    windows = x_bhwc[:, : h * rows, : w * columns].reshape(b, h, rows, w, columns, c)
+    # nn.max_pool gives the same, but its gradient takes three times the whole step on a CPU.
+    return windows.max(axis=(2, 4))
