@@ -1,0 +1,256 @@
+"""The language of a written scale_fn: arithmetic in ``x``, read from a syntax tree, never run.
+
+A text is parsed to a tree, every node is looked up in the tables below and turned into an
+instruction of a little stack program; what is in no table is refused by name. No name is ever
+resolved, no attribute read, nothing evaluated but arithmetic on floats.
+"""
+
+import ast
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import reduce
+from types import ModuleType
+from typing import Any, NoReturn
+
+import numpy as np
+
+from runner.checks import FLOAT32_MAX, shown
+from runner.errors import ConfigError, nearest
+from runner.registry import scale_fns
+
+MAX_LENGTH = 500  # characters; checked before anything is parsed
+MAX_NODES = 200
+MAX_DEPTH = 40
+MAX_EXPONENT = 100.0
+
+VARIABLE = "x"
+CONSTANTS = {"pi": math.pi}
+# name → least and most arguments
+FUNCTIONS = {
+    **dict.fromkeys(("sin", "cos", "tan", "exp", "log", "sqrt", "abs", "floor"), (1, 1)),
+    **dict.fromkeys(("min", "max"), (2, 10)),
+    "clip": (3, 3),
+}
+OPERATORS: dict[type[ast.AST], str] = {
+    ast.Add: "add",
+    ast.Sub: "subtract",
+    ast.Mult: "multiply",
+    ast.Div: "divide",
+    ast.Pow: "power",
+    ast.UAdd: "positive",
+    ast.USub: "negative",
+    ast.Lt: "less",
+    ast.LtE: "less_equal",
+    ast.Gt: "greater",
+    ast.GtE: "greater_equal",
+    ast.Eq: "equal",
+    ast.NotEq: "not_equal",
+}
+PAIRWISE = {"min": "minimum", "max": "maximum"}
+COMPARISONS = {"less", "less_equal", "greater", "greater_equal", "equal", "not_equal"}
+GRAMMAR = "write numbers, x, pi, + - * / **, comparisons and " + " ".join(FUNCTIONS)
+
+# An instruction: a number to push, the variable (None), or a function and its argument count.
+Instruction = float | None | tuple[str, int]
+
+
+def scale_function(scale_fn: Any) -> Callable[[Any], Any]:
+    """The function a scale_fn means: itself, an expression, or what its name was registered as.
+
+    Raises:
+      ConfigError: its key is ``scale_fn``.
+    """
+    if callable(scale_fn):
+        return scale_fn
+    name = parse_name(scale_fn) if isinstance(scale_fn, str) else None
+    if name is None:
+        return parse(scale_fn)
+    if name not in scale_fns.names():
+        remedy = f"{nearest(name, scale_fns.names())}; or write an expression in x"
+        _refuse(f"no function is registered as {shown(name)}", remedy)
+    return scale_fns.get(name)
+
+
+def parse(text: str) -> "Expression":
+    """Reads an arithmetic expression in ``x``, within milliseconds whatever is thrown at it.
+
+    The language: numbers, ``x``, ``pi``, ``+ - * / **``, comparisons (1 where they hold, else 0)
+    and the functions sin, cos, tan, exp, log, sqrt, abs, floor, min, max, clip. An exponent
+    without ``x`` in it is at most 100 in size. All numbers are floats before any arithmetic, and
+    parts without ``x`` are computed here, in float64.
+
+    >>> parse("1 / (1 + 0.0005 * x)")
+    Expression('1 / (1 + 0.0005 * x)')
+
+    Raises:
+      ConfigError: its key is ``scale_fn``; the message names what was refused.
+    """
+    if not isinstance(text, str):
+        _refuse(f"{shown(text)} is no expression")
+    if len(text) > MAX_LENGTH:
+        _refuse(f"the expression has {len(text)} characters", f"write at most {MAX_LENGTH}")
+    tree = _syntax_tree(text.strip())
+    _check_size(tree)
+    return Expression(text, tuple(_compile(tree)))
+
+
+def parse_name(text: str) -> str | None:
+    """The name that ``text`` is, if it is a bare one other than ``x`` and ``pi``; else None.
+
+    Such a text is no expression: it names a registered function.
+    """
+    name = text.strip()
+    return name if name.isidentifier() and name != VARIABLE and name not in CONSTANTS else None
+
+
+@dataclass(frozen=True, repr=False)
+class Expression:
+    """A function of one number or jax array; equal and hashed by its text."""
+
+    text: str
+    program: tuple[Instruction, ...] = field(compare=False)
+
+    def __call__(self, x: Any) -> Any:
+        """The value at ``x``, float32 of ``x``'s shape; infinite or NaN where there is none."""
+        import jax.numpy as jnp  # the configuration reads expressions without jax
+
+        x = jnp.asarray(x).astype(jnp.float32)
+        return jnp.broadcast_to(jnp.asarray(_run(self.program, x, jnp, np.float32)), x.shape)
+
+    def __repr__(self) -> str:
+        return f"Expression({self.text!r})"
+
+
+def _syntax_tree(text: str) -> ast.expr:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of strings and calls that are refused below anyway
+            return ast.parse(text, mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        _refuse(f"{shown(text)} cannot be read ({getattr(error, 'msg', None) or error})")
+
+
+def _check_size(tree: ast.expr) -> None:
+    """Bounds nodes and depth without recursion, before anything walks the tree with it."""
+    nodes, level = 0, [tree]
+    for _ in range(MAX_DEPTH):
+        nodes += len(level)
+        level = [child for node in level for child in ast.iter_child_nodes(node)]
+        if not level:
+            break
+    if level:
+        _refuse("the expression is nested too deeply", f"nest at most {MAX_DEPTH} levels")
+    if nodes > MAX_NODES:
+        _refuse(f"the expression has {nodes} parts", f"write at most {MAX_NODES}")
+
+
+def _compile(node: ast.AST) -> list[Instruction]:
+    """The stack program of a node: its operands' programs, then what combines them."""
+    match node:
+        case ast.Constant() | ast.Name():
+            return [_leaf(node)]
+        case ast.UnaryOp(op=operator, operand=operand):
+            return _combine(node, _operator(operator), [operand])
+        case ast.BinOp(left=left, op=operator, right=right):
+            return _combine(node, _operator(operator), [left, right])
+        case ast.Compare(left=left, ops=[operator], comparators=[right]):
+            return _combine(node, _operator(operator), [left, right])
+        case ast.Compare(left=left, ops=[first, *rest], comparators=[middle, *others]):
+            return [
+                *_combine(node, _operator(first), [left, middle]),
+                *_compile(ast.Compare(left=middle, ops=rest, comparators=others)),
+                ("multiply", 2),
+            ]
+        case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]):
+            return _combine(node, _function(name, len(arguments)), arguments)
+    _refuse(f"{_called(node)} is not part of the language")
+
+
+def _combine(node: ast.AST, function: str, operands: list[ast.expr]) -> list[Instruction]:
+    programs = [_compile(operand) for operand in operands]
+    if function == "power":
+        _check_exponent(programs[1])
+    call: Instruction = (function, len(operands))
+    program: list[Instruction] = [step for operand in programs for step in operand] + [call]
+    if any(None in operand for operand in programs):
+        return program
+    value = float(_run(tuple(program), None, np, np.float64))
+    if not abs(value) <= FLOAT32_MAX:
+        _refuse(f"{shown(ast.unparse(node))} has no value that float32 holds")
+    return [value]
+
+
+def _leaf(node: ast.Constant | ast.Name) -> float | None:
+    if isinstance(node, ast.Name):
+        if node.id != VARIABLE and node.id not in CONSTANTS:
+            _refuse(f"the name {shown(node.id)} is unknown")
+        return None if node.id == VARIABLE else CONSTANTS[node.id]
+    value = node.value
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        _refuse(f"the constant {shown(value)} is not a number")
+    if value != value or abs(value) > FLOAT32_MAX:
+        _refuse(f"the number {shown(value)} is beyond what float32 holds")
+    return float(value)
+
+
+def _operator(operator: ast.AST) -> str:
+    if type(operator) not in OPERATORS:
+        _refuse(f"{_called(operator)} is not part of the language")
+    return OPERATORS[type(operator)]
+
+
+def _function(name: str, count: int) -> str:
+    if name not in FUNCTIONS:
+        _refuse(f"the function {shown(name)} is unknown")
+    least, most = FUNCTIONS[name]
+    if not least <= count <= most:
+        takes = f"{least}" if least == most else f"{least} to {most}"
+        _refuse(f"{name} is given {count} arguments", f"{name} takes {takes}")
+    return name
+
+
+def _check_exponent(program: list[Instruction]) -> None:
+    match program:
+        case [float(value)] if abs(value) > MAX_EXPONENT:
+            problem = f"the exponent {shown(value)} is too large"
+            _refuse(problem, f"write exponents from {-MAX_EXPONENT:g} to {MAX_EXPONENT:g}")
+
+
+def _run(program: tuple[Instruction, ...], x: Any, xp: ModuleType, number: Any) -> Any:
+    """Runs a program with the functions of ``xp`` (numpy or jax.numpy) on ``number``s."""
+    stack: list[Any] = []
+    for instruction in program:
+        match instruction:
+            case None:
+                stack.append(x)
+            case (function, count):
+                operands = stack[-count:]
+                del stack[-count:]
+                stack.append(_apply(function, operands, xp, number))
+            case value:
+                stack.append(number(value))
+    return stack.pop()
+
+
+def _apply(function: str, operands: list[Any], xp: ModuleType, number: Any) -> Any:
+    compute = getattr(xp, PAIRWISE.get(function, function))
+    with np.errstate(all="ignore"):
+        if function in COMPARISONS:
+            return xp.where(compute(*operands), number(1), number(0))
+        if function in PAIRWISE:
+            return reduce(compute, operands)
+        return compute(*operands)
+
+
+def _called(node: ast.AST) -> str:
+    """What a refused node is called in an error: its source if short, and its kind."""
+    kind = type(node).__name__
+    if isinstance(node, ast.expr):
+        return f"{shown(ast.unparse(node))} ({kind})"
+    return kind
+
+
+def _refuse(problem: str, remedy: str = GRAMMAR) -> NoReturn:
+    raise ConfigError("scale_fn", problem, remedy)
