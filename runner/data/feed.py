@@ -1,0 +1,123 @@
+"""The way of the examples to the device: resident there, or sent along with each chunk.
+
+Either way a step sees the same batch, so the choice changes speed and memory, never results.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from runner.data.dataset import Dataset, Split
+from runner.data.order import batch_indices
+
+Placement = Literal["device", "host"]
+
+# Of the device's memory, the share the data set may fill before it is fed from the host.
+RESIDENT_SHARE = 0.4
+# A chunk's examples exist twice (in use, and on their way), so they stay well below this.
+HOST_CHUNK_BYTES = 32 * 2**20
+EVALUATION_BATCH = 1024
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Source:
+    """What a compiled step reads examples from: an argument of the program, no constant in it.
+
+    inputs [n, ...] and targets [n]; None where a row brings the examples themselves.
+    mean, std: scalars; the model sees ``(inputs - mean) / std`` in float32.
+    """
+
+    inputs: Any
+    targets: Any
+    mean: Any
+    std: Any
+
+    def examples(self, row: Any) -> tuple[jax.Array, jax.Array]:
+        """Normalised inputs [batch, ...] and targets [batch] of one row: indices, or examples."""
+        if self.inputs is None:
+            inputs, targets = row
+        else:
+            inputs, targets = (
+                array.at[row].get(mode="promise_in_bounds") for array in (self.inputs, self.targets)
+            )
+        return (inputs.astype(jnp.float32) - self.mean) / self.std, targets
+
+
+class Feed:
+    """Hands out rows: for each step of a chunk in the order of (seed, step), or for evaluation."""
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        *,
+        batch_size: int,
+        seed: int,
+        placement: Placement,
+        device: jax.Device,
+    ) -> None:
+        self.placement: Placement = placement
+        self._dataset, self._device = dataset, device
+        self._batch_size, self._seed = batch_size, seed
+        self.train_source = self._source(dataset.train)
+        self.test_source = self._source(dataset.test)
+
+    def rows(self, first_step: int, count: int, *, capacity: int) -> Any:
+        """Rows [capacity, batch, ...] on the device; the first ``count`` are those of the chunk."""
+        split = self._dataset.train
+        indices = np.zeros((capacity, self._batch_size), np.int32)
+        indices[:count] = batch_indices(
+            seed=self._seed,
+            first_step=first_step,
+            count=count,
+            batch_size=self._batch_size,
+            n=len(split.targets),
+        )
+        return self._row(split, indices)
+
+    def evaluation_rows(self) -> Iterator[tuple[Any, jax.Array]]:
+        """The test split in order, as rows and a mask [batch] of those that are no padding."""
+        split = self._dataset.test
+        n = len(split.targets)
+        batch = min(n, EVALUATION_BATCH)
+        for start in range(0, n, batch):
+            indices = np.arange(start, start + batch, dtype=np.int32)
+            valid = jax.device_put(indices < n, self._device)
+            yield self._row(split, np.minimum(indices, n - 1)), valid
+
+    def row_bytes(self) -> int:
+        """What one step's row takes on its way to the device."""
+        if self.placement == "device":
+            return self._batch_size * np.dtype(np.int32).itemsize
+        split = self._dataset.train
+        return self._batch_size * (split.inputs[0].nbytes + split.targets[0].nbytes)
+
+    def _source(self, split: Split) -> Source:
+        mean, std = np.float32(self._dataset.mean), np.float32(self._dataset.std)
+        resident = self.placement == "device"
+        source = Source(
+            split.inputs if resident else None, split.targets if resident else None, mean, std
+        )
+        return jax.device_put(source, self._device)
+
+    def _row(self, split: Split, indices: np.ndarray) -> Any:
+        if self.placement == "device":
+            return jax.device_put(indices, self._device)
+        return jax.device_put((split.inputs[indices], split.targets[indices]), self._device)
+
+
+def choose_placement(dataset: Dataset, device: jax.Device) -> Placement:
+    """``device`` when the data set fits beside a model there, else ``host``."""
+    limit = (device.memory_stats() or {}).get("bytes_limit")
+    if limit is None:  # the CPU backend shares the host's memory, where the data set already is
+        return "device"
+    size = sum(
+        array.nbytes
+        for split in (dataset.train, dataset.test)
+        for array in (split.inputs, split.targets)
+    )
+    return "device" if size <= RESIDENT_SHARE * limit else "host"

@@ -1,0 +1,77 @@
+"""The accelerator a run uses, and the compilation cache that spares it the second compile."""
+
+import os
+from pathlib import Path
+from typing import Literal
+
+import jax
+from platformdirs import user_cache_path
+
+from runner.errors import ConfigError
+
+Accelerator = Literal["auto", "cpu", "gpu", "tpu"]
+
+
+def select_device(accelerator: Accelerator) -> jax.Device:
+    """The first device of the wanted kind; ``auto`` is the best that JAX finds.
+
+    Raises:
+      ConfigError: there is none of that kind; what was found instead is named.
+    """
+    if accelerator == "auto":
+        return jax.devices()[0]
+    try:
+        return jax.devices(accelerator)[0]
+    except RuntimeError as error:
+        found = ", ".join(sorted({device.platform for device in jax.devices()}))
+        raise ConfigError(
+            "accelerator",
+            f"no {accelerator} is there; JAX found {found}",
+            f"use accelerator=auto, or install JAX for the {accelerator}",
+        ) from error
+
+
+def describe_device(device: jax.Device) -> str:
+    """One line for a person: ``cpu · 2 cores`` or ``gpu · NVIDIA H200 (0 of 1)``."""
+    if device.platform == "cpu":
+        return f"cpu · {os.cpu_count()} cores · jax {jax.__version__}"
+    count = len(jax.devices(device.platform))
+    return (
+        f"{device.platform} · {device.device_kind} ({device.id} of {count}) · jax {jax.__version__}"
+    )
+
+
+def use_compilation_cache(setting: bool | str) -> None:
+    """Keeps compiled programs between processes: True in the user's cache folder, or in a folder.
+
+    A folder that JAX's own configuration or environment names is left as it is.
+    """
+    if setting is False:
+        jax.config.update("jax_enable_compilation_cache", False)
+        return
+    jax.config.update("jax_enable_compilation_cache", True)
+    if isinstance(setting, str):
+        jax.config.update("jax_compilation_cache_dir", str(Path(setting).expanduser().resolve()))
+    elif jax.config.jax_compilation_cache_dir is None:
+        folder = user_cache_path("cyclic-runner", appauthor=False) / "xla"
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+    # Small programs are most of what runs here; by default JAX keeps only slow ones.
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+class CompileClock:
+    """Seconds XLA's compiler has taken in this process, cache look-ups included."""
+
+    seconds = 0.0
+
+    def __init__(self) -> None:
+        jax.monitoring.register_event_duration_secs_listener(self._listen)
+
+    def _listen(self, event: str, seconds: float, **_: object) -> None:
+        if event == "/jax/core/compile/backend_compile_duration":
+            self.seconds += seconds
+
+
+# JAX keeps its listeners for the life of the process, so there is one clock for all jobs.
+compile_clock = CompileClock()

@@ -1,0 +1,148 @@
+"""The compiled programs of a run, shared by every job that differs from it in numbers only.
+
+What is compiled depends on structure alone: model, optimizer family, shapes, dispatch. All numbers
+are arguments, so a second job in the same process finds its programs here ready to run.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend.core import subjaxprs
+
+from runner.data.feed import Source
+from runner.optimizers import Optimizer
+from runner.training.state import Hyper, TrainState
+from runner.training.step import (
+    EVAL_ACCURACY,
+    EVAL_LOSS,
+    init_state,
+    metric_shapes,
+    score,
+    train_step,
+)
+
+Dispatch = Literal["scan", "step"]
+
+Metrics = Mapping[str, jax.Array]
+
+
+@dataclass(frozen=True)
+class Program:
+    """init(seed, hyper, inputs) → TrainState
+    train_chunk(state, hyper, source, rows, count) → (TrainState, metrics: tag → [capacity]);
+      the first ``count`` of the rows [capacity, ...] are trained on. The state is donated.
+    evaluate(state, source, rows) → tag → scalar, over all (row, valid) of ``rows``.
+    """
+
+    init: Callable[..., TrainState]
+    train_chunk: Callable[..., tuple[TrainState, Metrics]]
+    evaluate: Callable[..., Metrics]
+
+
+@lru_cache(maxsize=64)
+def compile_program(model: nn.Module, optimizer: Optimizer, dispatch: Dispatch) -> Program:
+    """The program of this structure; compiled at first use, the same object for every later job."""
+    init = jax.jit(
+        lambda seed, hyper, inputs: init_state(model, optimizer, hyper, seed=seed, inputs=inputs)
+    )
+    row = partial(_train_row, model, optimizer)
+    train_chunk = _in_one_loop(row) if dispatch == "scan" else _row_by_row(row)
+    return Program(init, train_chunk, _evaluation(model))
+
+
+def choose_dispatch(model: nn.Module, inputs: jax.ShapeDtypeStruct, platform: str) -> Dispatch:
+    """``scan``, but ``step`` for a model with a convolution on the CPU backend.
+
+    There XLA runs a convolution inside a while loop some twenty times slower than outside.
+    """
+    if platform != "cpu":
+        return "scan"
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    forward = jax.make_jaxpr(partial(model.init_with_output, train=False))(key, inputs)
+    return "step" if "conv_general_dilated" in _primitives(forward.jaxpr) else "scan"
+
+
+def _primitives(jaxpr: Any) -> set[str]:
+    inner = (_primitives(nested) for nested in subjaxprs(jaxpr))
+    return {equation.primitive.name for equation in jaxpr.eqns}.union(*inner)
+
+
+def _train_row(
+    model: nn.Module,
+    optimizer: Optimizer,
+    i: jax.Array,
+    carry: tuple[TrainState, Metrics],
+    hyper: Hyper,
+    source: Source,
+    rows: Any,
+) -> tuple[TrainState, Metrics]:
+    """Trains on the chunk's i-th row and notes its metrics in place i: the body of any dispatch."""
+    state, noted = carry
+    examples = source.examples(jax.tree.map(lambda array: array[i], rows))
+    state, metrics = train_step(model, optimizer, state, hyper, examples)
+    return state, {tag: noted[tag].at[i].set(value) for tag, value in metrics.items()}
+
+
+def _empty_metrics(hyper: Hyper, rows: Any) -> Metrics:
+    capacity = jax.tree.leaves(rows)[0].shape[0]
+    return {
+        tag: jnp.zeros((capacity, *leaf.shape), leaf.dtype)
+        for tag, leaf in metric_shapes(hyper).items()
+    }
+
+
+def _in_one_loop(row: Callable[..., Any]) -> Callable[..., Any]:
+    """A chunk as one dispatch. ``count`` is an argument, so chunks of any length share a program."""
+
+    @partial(jax.jit, donate_argnames="state")
+    def train_chunk(state: TrainState, hyper: Hyper, source: Source, rows: Any, count: jax.Array):
+        def body(i: jax.Array, carry: Any) -> Any:
+            return row(i, carry, hyper, source, rows)
+
+        return jax.lax.fori_loop(0, count, body, (state, _empty_metrics(hyper, rows)))
+
+    return train_chunk
+
+
+def _row_by_row(row: Callable[..., Any]) -> Callable[..., Any]:
+    """A chunk as one dispatch a step, each sent before the last one's values are there."""
+    train_row = jax.jit(row, donate_argnums=1)
+    empty_metrics = jax.jit(_empty_metrics)
+
+    def train_chunk(state: TrainState, hyper: Hyper, source: Source, rows: Any, count: np.int32):
+        carry = state, empty_metrics(hyper, rows)
+        for i in range(count):
+            carry = train_row(np.int32(i), carry, hyper, source, rows)
+        return carry
+
+    return train_chunk
+
+
+def _evaluation(model: nn.Module) -> Callable[..., Metrics]:
+    """Exact means over a split of any length: sums per batch, added up in order."""
+
+    @jax.jit
+    def batch_sums(state: TrainState, source: Source, row: Any, valid: jax.Array) -> Metrics:
+        sums = score(model, state, source.examples(row), valid)
+        return {**sums, "examples": valid.sum()}
+
+    @jax.jit
+    def means(batches: list[Metrics]) -> Metrics:
+        total = jax.tree.map(lambda *sums: sum(sums), *batches)
+        return {
+            EVAL_LOSS: total["loss"] / total["examples"],
+            EVAL_ACCURACY: total["correct"] / total["examples"],
+        }
+
+    def evaluate(
+        state: TrainState, source: Source, rows: Iterable[tuple[Any, jax.Array]]
+    ) -> Metrics:
+        return means([batch_sums(state, source, row, valid) for row, valid in rows])
+
+    return evaluate

@@ -1,0 +1,236 @@
+"""The loop against a hand-written one, and the laws it keeps: chunks, dispatch and feed are free."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from runner.data import order
+from runner.data.dataset import Dataset, Split
+from runner.data.feed import Feed, choose_placement
+from runner.models.cnn import cnn
+from runner.models.mlp import linear, mlp
+from runner.optimizers import split
+from runner.schedules import CyclicLR
+from runner.training.loop import FIRST_STEPS, MOST_STEPS, Plan, train
+from runner.training.program import choose_dispatch, compile_program
+from runner.training.state import Hyper
+
+SGD = {"momentum": 0.9, "nesterov": False, "weight_decay": None}
+EXAMPLE = jax.ShapeDtypeStruct((1, 8, 8, 1), jnp.float32)
+
+
+class Notes:
+    """A recorder that keeps what it hears, on the host."""
+
+    steps_per_second = None
+
+    def __init__(self):
+        self.metrics, self.evaluations, self.chunks = {}, {}, []
+
+    def chunk(self, start, count, metrics):
+        self.chunks.append((start, count))
+        for tag, values in metrics.items():
+            self.metrics.setdefault(tag, []).extend(np.asarray(values)[:count].tolist())
+
+    def evaluation(self, step, metrics):
+        self.evaluations[step] = {tag: float(value) for tag, value in metrics.items()}
+
+    def raise_failure(self): ...
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    random = np.random.default_rng(0)
+
+    def examples(n):
+        inputs = random.integers(0, 17, (n, 8, 8, 1)).astype(np.uint8)
+        return Split(inputs, random.integers(0, 10, n).astype(np.int32))
+
+    return Dataset(examples(203), examples(1500), num_classes=10, mean=8.0, std=4.0)
+
+
+def fit(
+    dataset,
+    *,
+    steps=50,
+    start=None,
+    model=None,
+    optimizer="sgd",
+    arguments=SGD,
+    max_lr=0.05,
+    seed=3,
+    dispatch="scan",
+    placement="device",
+    chunk="auto",
+    eval_every=None,
+    batch_size=20,
+):
+    device = jax.devices()[0]
+    model = mlp(hidden=[16], num_classes=10) if model is None else model
+    schedule = CyclicLR(base_lr=0.01, max_lr=max_lr, step_size_up=7, step_size_down=4)
+    structure, numbers = split(optimizer, arguments)
+    hyper = Hyper(schedule, numbers)
+    program = compile_program(model, structure, dispatch)
+    feed = Feed(dataset, batch_size=batch_size, seed=seed, placement=placement, device=device)
+    state = start or program.init(np.uint32(seed), hyper, np.zeros(EXAMPLE.shape, np.float32))
+    notes = Notes()
+    plan = Plan(steps=steps, eval_every=eval_every, chunk=chunk)
+    state = train(program, state, hyper, feed, plan=plan, recorder=notes, stopping=lambda: False)
+    return state, notes
+
+
+def same_bytes(one, other):
+    flat = [jax.tree.leaves((state.params, state.opt_state, state.step)) for state in (one, other)]
+    return all(
+        np.asarray(a).tobytes() == np.asarray(b).tobytes() for a, b in zip(*flat, strict=True)
+    )
+
+
+def by_hand(dataset, *, steps, params, max_lr):
+    """A plain loop, an update a dispatch, the rate from the formula in Python's own floats."""
+
+    def loss_fn(params, x, y):
+        x = x.reshape(len(x), -1)
+        x = jax.nn.relu(x @ params["Dense_0"]["kernel"] + params["Dense_0"]["bias"])
+        logits = x @ params["Dense_1"]["kernel"] + params["Dense_1"]["bias"]
+        return -jnp.take_along_axis(jax.nn.log_softmax(logits), y[:, None], 1).mean()
+
+    velocity = jax.tree.map(jnp.zeros_like, params)
+    rates, losses = [], []
+    for step in range(steps):
+        r = step % 11
+        rate = 0.01 + (max_lr - 0.01) * (r / 7 if r <= 7 else (11 - r) / 4)
+        row = order.epoch_order(3, step // 10, 203)[step % 10 * 20 :][:20]
+        x = (dataset.train.inputs[row].astype(np.float32) - 8) / 4
+        loss, grads = jax.value_and_grad(loss_fn)(params, x, dataset.train.targets[row])
+        velocity = jax.tree.map(lambda v, g: 0.9 * v + g, velocity, grads)
+        params = jax.tree.map(lambda p, v, rate=rate: p - rate * v, params, velocity)
+        rates.append(rate)
+        losses.append(float(loss))
+    return params, rates, losses
+
+
+def test_training_equals_a_loop_written_by_hand(dataset):
+    params = initial_params()
+    params, rates, losses = by_hand(dataset, steps=50, params=params, max_lr=0.05)
+    state, notes = fit(dataset, steps=50)
+    np.testing.assert_allclose(notes.metrics["schedule/lr"], rates, rtol=5e-7)
+    np.testing.assert_allclose(notes.metrics["train/loss"], losses, rtol=2e-4)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), state.params, params
+    )
+    assert int(state.step) == 50
+
+
+def initial_params():
+    structure, numbers = split("sgd", SGD)
+    schedule = CyclicLR(base_lr=0.01, max_lr=0.05, step_size_up=7, step_size_down=4)
+    program = compile_program(mlp(hidden=[16], num_classes=10), structure, "scan")
+    inputs = np.zeros(EXAMPLE.shape, np.float32)
+    return program.init(np.uint32(3), Hyper(schedule, numbers), inputs).params
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 50, 1000])
+def test_the_length_of_a_chunk_changes_nothing(dataset, chunk):
+    one, noted = fit(dataset, chunk="auto", eval_every=20)
+    other, others = fit(dataset, chunk=chunk, eval_every=20)
+    assert same_bytes(one, other)
+    assert noted.metrics == others.metrics
+    assert noted.evaluations == others.evaluations
+    assert list(noted.evaluations) == [20, 40, 50]
+
+
+def test_stopping_and_going_on_equals_never_having_stopped(dataset):
+    whole, _ = fit(dataset, steps=50)
+    part, _ = fit(dataset, steps=23)
+    resumed, _ = fit(dataset, steps=50, start=part)
+    assert same_bytes(whole, resumed)
+
+
+@pytest.mark.parametrize("model", [linear(num_classes=10), mlp(hidden=[16], num_classes=10)])
+def test_one_dispatch_a_chunk_equals_one_a_step(dataset, model):
+    one, noted = fit(dataset, model=model, dispatch="scan")
+    other, others = fit(dataset, model=model, dispatch="step")
+    assert same_bytes(one, other)
+    assert noted.metrics == others.metrics
+
+
+def test_examples_sent_along_equal_examples_on_the_device(dataset):
+    one, noted = fit(dataset, placement="device", eval_every=30)
+    other, others = fit(dataset, placement="host", eval_every=30)
+    assert same_bytes(one, other)
+    assert noted.metrics == others.metrics
+    assert noted.evaluations == others.evaluations
+
+
+def test_a_seed_repeats_itself_and_differs_from_another(dataset):
+    assert same_bytes(fit(dataset)[0], fit(dataset)[0])
+    assert not same_bytes(fit(dataset)[0], fit(dataset, seed=4)[0])
+
+
+def test_evaluation_is_the_exact_mean_over_a_split_of_odd_length(dataset):
+    state, notes = fit(dataset, model=linear(num_classes=10))
+    kernel, bias = (
+        np.asarray(state.params["Dense_0"][name], np.float64) for name in ("kernel", "bias")
+    )
+    inputs = (dataset.test.inputs.reshape(1500, 64).astype(np.float64) - 8) / 4
+    logits = inputs @ kernel + bias
+    picked = logits[np.arange(1500), dataset.test.targets]
+    loss = (np.log(np.exp(logits).sum(1)) - picked).mean()
+    assert notes.evaluations[50]["eval/loss"] == pytest.approx(loss, rel=1e-5)
+    accuracy = (logits.argmax(1) == dataset.test.targets).mean()
+    assert notes.evaluations[50]["eval/accuracy"] == pytest.approx(accuracy, abs=1e-7)
+
+
+def test_jobs_that_differ_in_numbers_share_one_compilation(dataset, compilations):
+    fit(dataset, optimizer="adam", arguments={"b1": 0.9, "b2": 0.99, "eps": 1e-8})
+    before = compilations()
+    fit(
+        dataset,
+        optimizer="adam",
+        arguments={"b1": 0.8, "b2": 0.999, "eps": 1e-7},
+        max_lr=0.3,
+        seed=9,
+        steps=31,
+        chunk=9,
+    )
+    assert compilations() == before
+    fit(dataset, optimizer="adam", arguments={"b1": 0.9, "b2": 0.99, "eps": 1e-8}, batch_size=19)
+    assert compilations() > before  # other shapes: the count does count
+
+
+def test_a_convolution_on_the_cpu_is_kept_out_of_the_while_loop():
+    network = cnn(features=[4], dense=8, num_classes=10)
+    assert choose_dispatch(network, EXAMPLE, "cpu") == "step"
+    assert choose_dispatch(network, EXAMPLE, "gpu") == "scan"
+    assert choose_dispatch(mlp(hidden=[4], num_classes=10), EXAMPLE, "cpu") == "scan"
+
+
+def test_data_stays_on_the_host_where_the_device_has_no_room(dataset):
+    class Small:
+        def __init__(self, limit):
+            self.limit = limit
+
+        def memory_stats(self):
+            return None if self.limit is None else {"bytes_limit": self.limit}
+
+    size = (203 + 1500) * (64 + 4)
+    assert choose_placement(dataset, Small(None)) == "device"
+    assert choose_placement(dataset, Small(size * 10)) == "device"
+    assert choose_placement(dataset, Small(size * 2)) == "host"
+
+
+def test_chunks_end_where_an_evaluation_is_due_and_grow_with_the_speed():
+    plan = Plan(steps=1000, eval_every=300, chunk="auto")
+
+    def count(step, speed):
+        return plan.next_count(step, capacity=MOST_STEPS, steps_per_second=speed)
+
+    assert count(0, None) == FIRST_STEPS
+    assert count(32, 500.0) == 100
+    assert count(32, 1e6) == 268
+    assert count(299, 1e6) == 1
+    assert count(900, 1e6) == 100
+    assert count(32, 0.1) == 1
