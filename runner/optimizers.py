@@ -50,7 +50,9 @@ def split(name: str, arguments: Mapping[str, Any]) -> tuple[Optimizer, dict[str,
         float32.
     """
     numbers = {
-        key: _number(key, value) for key, value in arguments.items() if isinstance(value, float)
+        key: _number(key, value)
+        for key, value in arguments.items()
+        if isinstance(value, (float, np.floating))
     }
     structure = {key: _frozen(key, value) for key, value in arguments.items() if key not in numbers}
     momentum_key = next((key for key in MOMENTUM_KEYS if key in numbers), None)
@@ -100,11 +102,13 @@ def adamw(
     return optax.adamw(learning_rate, b1=b1, b2=b2, eps=eps, weight_decay=weight_decay)
 
 
-def _number(key: str, value: float) -> np.ndarray:
+def _number(key: str, value: float | np.floating[Any]) -> np.ndarray:
     with np.errstate(over="ignore"):
         number = np.asarray(value, np.float32)
     if not np.isfinite(number):
-        raise ConfigError(key, f"{value!r} is no finite float32", "write a finite number")
+        raise ConfigError(
+            f"optimizer.{key}", f"{value!r} is no finite float32", "write a finite number"
+        )
     return number
 
 
@@ -114,6 +118,8 @@ def _frozen(key: str, value: Any) -> Any:
         hash(value)
     except TypeError as error:
         raise ConfigError(
-            key, f"{value!r} cannot be part of a program", "write a number, text or a list"
+            f"optimizer.{key}",
+            f"{value!r} cannot be part of a program",
+            "write a number, text or a list",
         ) from error
     return value

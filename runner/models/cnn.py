@@ -53,5 +53,5 @@ def _halve(x_bhwc: jax.Array) -> jax.Array:
     rows, columns = min(h, 2), min(w, 2)
     h, w = h // rows, w // columns
     windows = x_bhwc[:, : h * rows, : w * columns].reshape(b, h, rows, w, columns, c)
-    # nn.max_pool gives the same, but its gradient takes three times the whole step on a CPU.
+    # nn.max_pool gives the same, but its gradient makes a whole step on a CPU three times longer.
     return windows.max(axis=(2, 4))

@@ -1,0 +1,69 @@
+"""A dataset that exists is one that can be trained on."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from runner.data.dataset import Dataset, Split
+from runner.errors import ConfigError, DataError
+
+
+def split(inputs=None, targets=None) -> Split:
+    return Split(
+        np.zeros((3, 2, 2, 1), np.uint8) if inputs is None else inputs,
+        np.array([0, 1, 2], np.int32) if targets is None else targets,
+    )
+
+
+GOOD = {"train": split(), "test": split(), "num_classes": 3, "mean": 0.0, "std": 1.0}
+NAN = np.full((3, 2, 2, 1), np.nan, np.float32)
+
+
+def test_a_good_one_is_kept_as_it_is():
+    dataset = Dataset(**GOOD)
+    assert len(dataset.train) == 3
+    assert dataset.train.inputs is GOOD["train"].inputs
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        dataset.mean = 1.0  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        (split(targets=np.array([0, 1, 3], np.int32)), "label 3 of example 2 is outside 0 to 2"),
+        (split(targets=np.array([0, -1, 2], np.int32)), "label -1 of example 1"),
+        (split(targets=np.array([0, 1], np.int32)), r"shape \(2,\) for 3 inputs"),
+        (split(targets=np.array([0.0, 1.0, 2.0])), "float64"),
+        (split(np.zeros((3, 4), np.uint8)), r"shape \(3, 4\)"),
+        (split(np.zeros((3, 2, 0, 1), np.uint8)), r"shape \(3, 2, 0, 1\)"),
+        (split(np.zeros((0, 2, 2, 1), np.uint8), np.zeros(0, np.int32)), "no examples"),
+        (split(NAN), "finite"),
+        (split(np.full((3, 2, 2, 1), None)), "object"),
+    ],
+)
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_a_bad_split_is_named(part, bad, said):
+    with pytest.raises(DataError, match=f"{part} .*{said}"):
+        Dataset(**(GOOD | {part: bad}))
+
+
+def test_splits_of_different_shapes_are_refused():
+    with pytest.raises(DataError, match=r"\(3, 2, 1\).*\(2, 2, 1\)"):
+        Dataset(**(GOOD | {"test": split(np.zeros((3, 3, 2, 1), np.uint8))}))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("std", 0.0),
+        ("std", -1.0),
+        ("std", float("nan")),
+        ("std", float("inf")),
+        ("mean", float("nan")),
+        ("num_classes", 1),
+    ],
+)
+def test_numbers_that_make_no_sense_are_a_setting_at_fault(key, value):
+    with pytest.raises(ConfigError, match=f"^{key}: {value}"):
+        Dataset(**(GOOD | {key: value}))
