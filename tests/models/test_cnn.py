@@ -1,0 +1,76 @@
+"""The convolutional network takes images of any size and pools as it says."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import runner.models  # noqa: F401  (registers the models)
+from runner.errors import ConfigError
+from runner.registry import models
+
+
+def images(height, width, channels=1):
+    random = np.random.default_rng(0)
+    return jnp.asarray(random.normal(size=(5, height, width, channels)), jnp.float32)
+
+
+@pytest.mark.parametrize(
+    ("size", "flat"), [((28, 28), 7 * 7 * 6), ((8, 8), 2 * 2 * 6), ((1, 1), 6), ((7, 1), 6)]
+)
+def test_any_image_size_goes_through(size, flat):
+    model = models.build("cnn", {"features": [4, 6], "dense": 9, "num_classes": 3})
+    variables = model.init(jax.random.key(0), images(*size), train=False)
+    assert {name: p["kernel"].shape for name, p in variables["params"].items()} == {
+        "Conv_0": (3, 3, 1, 4),
+        "Conv_1": (3, 3, 4, 6),
+        "Dense_0": (flat, 9),
+        "Dense_1": (9, 3),
+    }
+    logits = model.apply(variables, images(*size), train=True)
+    assert (logits.shape, logits.dtype) == ((5, 3), jnp.float32)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (7, 9)])
+def test_logits_and_gradients_are_those_of_flaxs_own_pooling(size):
+    model = models.build("cnn", {"features": [4, 6], "dense": 9, "num_classes": 3})
+    x = images(*size, channels=2)
+    params = model.init(jax.random.key(1), x, train=False)["params"]
+
+    def ours(params):
+        return model.apply({"params": params}, x, train=True)
+
+    def reference(params):
+        y = x
+        for name, width in (("Conv_0", 4), ("Conv_1", 6)):
+            y = nn.relu(nn.Conv(width, (3, 3)).apply({"params": params[name]}, y))
+            y = nn.max_pool(y, (2, 2), strides=(2, 2))
+        y = nn.relu(nn.Dense(9).apply({"params": params["Dense_0"]}, y.reshape(5, -1)))
+        return nn.Dense(3).apply({"params": params["Dense_1"]}, y)
+
+    def gradient(network):
+        return jax.grad(lambda params: (network(params) ** 2).sum())(params)
+
+    np.testing.assert_allclose(ours(params), reference(params), rtol=1e-5, atol=1e-6)
+    for one, other in zip(
+        jax.tree.leaves(gradient(ours)), jax.tree.leaves(gradient(reference)), strict=True
+    ):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
+
+
+def test_equal_arguments_give_equal_hashable_modules():
+    one, other = (
+        models.build("cnn", {"features": [4], "dense": 9, "num_classes": 3}) for _ in range(2)
+    )
+    assert one == other
+    assert hash(one) == hash(other)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("features", []), ("features", [4, 0]), ("dense", 0), ("dense", True)]
+)
+def test_widths_that_are_none_are_refused(key, value):
+    arguments = {"features": [4], "dense": 9, "num_classes": 3} | {key: value}
+    with pytest.raises(ConfigError, match=rf"^model\.{key}: "):
+        models.build("cnn", arguments)

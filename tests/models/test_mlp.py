@@ -1,0 +1,62 @@
+"""The fully connected networks compute what their names say."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import runner.models  # noqa: F401  (registers the models)
+from runner.errors import ConfigError
+from runner.registry import models
+
+IMAGES_BHWC = np.random.default_rng(0).normal(size=(5, 4, 3, 2)).astype(np.float32)
+
+
+def parameters(model):
+    variables = model.init(jax.random.key(0), IMAGES_BHWC, train=False)
+    assert set(variables) == {"params"}
+    return variables["params"]
+
+
+def test_linear_is_one_affine_map():
+    model = models.build("linear", {"num_classes": 3})
+    params = parameters(model)
+    weight = np.asarray(params["Dense_0"]["kernel"])
+    assert weight.shape == (24, 3)
+    shifted = {"Dense_0": {"kernel": weight, "bias": np.array([1.0, 2.0, 3.0], np.float32)}}
+    logits = model.apply({"params": shifted}, IMAGES_BHWC, train=True)
+    expected = IMAGES_BHWC.reshape(5, 24).astype(np.float64) @ weight + [1.0, 2.0, 3.0]
+    np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_mlp_is_relu_between_affine_maps():
+    model = models.build("mlp", {"hidden": [7, 6], "num_classes": 3})
+    params = parameters(model)
+    assert list(params) == ["Dense_0", "Dense_1", "Dense_2"]
+    x = IMAGES_BHWC.reshape(5, 24).astype(np.float64)
+    for name in ("Dense_0", "Dense_1"):
+        x = np.maximum(x @ params[name]["kernel"] + params[name]["bias"], 0)
+    expected = x @ params["Dense_2"]["kernel"] + params["Dense_2"]["bias"]
+    logits = model.apply({"params": params}, IMAGES_BHWC, train=True)
+    assert logits.dtype == jnp.float32
+    np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_hidden_layers_keep_the_scale_of_their_input():
+    # He et al. 2015: a weight variance of 2 / inputs keeps the mean square through a ReLU.
+    kernel = parameters(models.build("mlp", {"hidden": [4000], "num_classes": 2}))["Dense_0"]
+    assert np.var(kernel["kernel"]) == pytest.approx(2 / 24, rel=0.02)
+    assert not np.any(kernel["bias"])
+
+
+def test_equal_arguments_give_equal_hashable_modules():
+    one, other = (models.build("mlp", {"hidden": [8, 8], "num_classes": 3}) for _ in range(2))
+    assert one == other
+    assert hash(one) == hash(other)
+    assert one != models.build("mlp", {"hidden": [8], "num_classes": 3})
+
+
+@pytest.mark.parametrize("hidden", [[], [8, 0], [-1], [True], [1.5], ["8"]])
+def test_widths_that_are_none_are_refused(hidden):
+    with pytest.raises(ConfigError, match=r"^model\.hidden: "):
+        models.build("mlp", {"hidden": hidden, "num_classes": 3})

@@ -1,0 +1,182 @@
+"""Optimizers compute what PyTorch's do, and their numbers are arguments of the program."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from runner.errors import ConfigError
+from runner.optimizers import split
+from runner.registry import register_optimizer
+
+SGD = {"momentum": 0.9, "nesterov": False, "weight_decay": None}
+ADAM = {"b1": 0.9, "b2": 0.999, "eps": 1e-8}
+STEPS = 40
+
+
+def trajectory(name, arguments, rates, grads, params):
+    """Params after each update, float32 [steps, size], by one compiled step."""
+    optimizer, numbers = split(name, arguments)
+
+    @jax.jit
+    def step(params, opt_state, rate, numbers, grad):
+        tx = optimizer.build(rate, numbers)
+        updates, opt_state = tx.update(grad, opt_state, params)
+        return optax.apply_updates(params, updates), opt_state
+
+    params = jnp.asarray(params, jnp.float32)
+    opt_state = optimizer.build(0.0, numbers).init(params)
+    passed = []
+    for rate, grad in zip(rates, grads, strict=True):
+        params, opt_state = step(params, opt_state, rate, numbers, jnp.asarray(grad, jnp.float32))
+        passed.append(np.asarray(params))
+    return np.stack(passed)
+
+
+def a_problem():
+    random = np.random.default_rng(0)
+    grads = random.normal(size=(STEPS, 7)).astype(np.float32)
+    rates = (0.01 + 0.1 * random.random(STEPS)).astype(np.float32)
+    return rates, grads, random.normal(size=7).astype(np.float32)
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("sgd", SGD),
+        ("sgd", SGD | {"momentum": None}),
+        ("sgd", SGD | {"momentum": 0.0}),
+        ("sgd", SGD | {"nesterov": True}),
+        ("sgd", SGD | {"weight_decay": 0.1}),
+        ("sgd", {"momentum": 0.8, "nesterov": True, "weight_decay": 0.05}),
+        ("adam", ADAM),
+        ("adam", {"b1": 0.5, "b2": 0.9, "eps": 1e-3}),
+        ("adamw", ADAM | {"weight_decay": 0.1}),
+    ],
+)
+def test_updates_are_pytorchs(name, arguments):
+    torch = pytest.importorskip("torch")
+    rates, grads, start = a_problem()
+    # In float64, from the same float32 numbers that the compiled step is given.
+    given = {k: float(np.float32(v)) if isinstance(v, float) else v for k, v in arguments.items()}
+    if "b1" in given:
+        given["betas"] = (given.pop("b1"), given.pop("b2"))
+    given = {k: 0.0 if v is None else v for k, v in given.items()}
+    param = torch.tensor(start.astype(np.float64), requires_grad=True)
+    family = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[name]
+    theirs = family([param], lr=1.0, **given)
+    expected = []
+    for rate, grad in zip(rates, grads, strict=True):
+        theirs.param_groups[0]["lr"] = float(rate)
+        param.grad = torch.tensor(grad.astype(np.float64))
+        theirs.step()
+        expected.append(param.detach().numpy().copy())
+    ours = trajectory(name, arguments, rates, grads, start)
+    np.testing.assert_allclose(ours, np.stack(expected), rtol=2e-5, atol=2e-6)
+
+
+def test_two_updates_of_momentum_by_hand():
+    # m: 1, then 0.5 * 1 + 2 = 2.5; param: 10 - 0.1 * 1 = 9.9, then 9.9 - 0.2 * 2.5 = 9.4.
+    passed = trajectory("sgd", SGD | {"momentum": 0.5}, [0.1, 0.2], [[1.0], [2.0]], [10.0])
+    np.testing.assert_allclose(passed.ravel(), [9.9, 9.4], rtol=1e-6)
+
+
+def test_two_updates_of_nesterov_with_decay_by_hand():
+    # g = 1 + 0.1 * 10 = 2, m = 2, param = 10 - 0.1 * (2 + 0.5 * 2) = 9.7;
+    # g = 2 + 0.97 = 2.97, m = 0.5 * 2 + 2.97 = 3.97, param = 9.7 - 0.1 * (2.97 + 1.985) = 9.2045.
+    arguments = {"momentum": 0.5, "nesterov": True, "weight_decay": 0.1}
+    passed = trajectory("sgd", arguments, [0.1, 0.1], [[1.0], [2.0]], [10.0])
+    np.testing.assert_allclose(passed.ravel(), [9.7, 9.2045], rtol=1e-6)
+
+
+def test_the_first_update_of_adam_is_the_rate_whatever_the_gradient():
+    # Both bias corrections cancel at the first update (Kingma and Ba 2015, section 2.1).
+    passed = trajectory("adam", ADAM, [0.1], [[5.0, -0.001]], [1.0, 1.0])
+    np.testing.assert_allclose(passed, [[0.9, 1.1]], rtol=2e-5)
+
+
+def test_other_numbers_share_the_program_and_other_structure_does_not():
+    traced = []
+
+    def step(optimizer, rate, numbers, params):
+        traced.append(optimizer)
+        tx = optimizer.build(rate, numbers)
+        return tx.update(params, tx.init(params), params)[0]
+
+    compiled = jax.jit(step, static_argnums=0)
+    arguments = {"momentum": 0.9, "nesterov": False, "weight_decay": 0.1}
+    for momentum, weight_decay, rate in ((0.9, 0.1, 0.1), (0.8, 0.0, 0.2), (0.0, 1.0, 1e-9)):
+        changed = arguments | {"momentum": momentum, "weight_decay": weight_decay}
+        optimizer, numbers = split("sgd", changed)
+        compiled(optimizer, jnp.float32(rate), numbers, jnp.ones(3))
+    assert len(traced) == 1
+    optimizer, numbers = split("sgd", arguments | {"nesterov": True})
+    compiled(optimizer, jnp.float32(0.1), numbers, jnp.ones(3))
+    assert len(traced) == 2
+
+
+def test_numbers_are_float32_scalars_and_the_rest_is_structure():
+    optimizer, numbers = split("sgd", {"momentum": 0.9, "nesterov": True, "weight_decay": None})
+    assert {key: (n.dtype, n.shape) for key, n in numbers.items()} == {"momentum": (np.float32, ())}
+    assert optimizer.structure == (("nesterov", True), ("weight_decay", None))
+    assert hash(optimizer) == hash(split("sgd", SGD | {"nesterov": True, "momentum": 0.1})[0])
+
+
+def test_lanes_with_numbers_of_their_own_equal_each_alone():
+    optimizer, _ = split("sgd", SGD)
+    params, momenta = jnp.arange(3.0), jnp.array([0.1, 0.9])
+
+    def two_updates(momentum):
+        tx = optimizer.build(0.1, {"momentum": momentum})
+        opt_state = tx.init(params)
+        _, opt_state = tx.update(params, opt_state, params)
+        return tx.update(params, opt_state, params)[0]
+
+    lanes = jax.vmap(two_updates)(momenta)
+    np.testing.assert_allclose(lanes, [-0.1 * (1 + m) * params for m in momenta], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "key"),
+    [
+        ("sgd", SGD, "momentum"),
+        ("sgd", SGD | {"momentum": None}, None),
+        ("adam", ADAM, "b1"),
+        ("adamw", ADAM | {"weight_decay": 0.1}, "b1"),
+    ],
+)
+def test_what_a_schedules_momentum_replaces(name, arguments, key):
+    assert split(name, arguments)[0].momentum_key == key
+
+
+def test_without_momentum_or_decay_there_is_no_state():
+    optimizer, numbers = split("sgd", SGD | {"momentum": None})
+    assert jax.tree.leaves(optimizer.build(0.1, numbers).init(jnp.ones(3))) == []
+
+
+def test_optaxs_own_optimizers_can_be_registered_as_they_are():
+    register_optimizer("test_lion")(optax.lion)
+    optimizer, numbers = split("test_lion", {"b1": 0.9, "b2": 0.99})
+    assert (sorted(numbers), optimizer.momentum_key) == (["b1", "b2"], "b1")
+    passed = trajectory("test_lion", {"b1": 0.9, "b2": 0.99}, [0.1], [[3.0, -2.0]], [1.0, 1.0])
+    # Lion moves by the sign alone; optax's weight decay of 0.001 joins it.
+    np.testing.assert_allclose(passed, [[0.8999, 1.0999]], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "said"),
+    [
+        ("sdg", SGD, r"optimizer\.name: .*'sdg'; did you mean sgd"),
+        ("sgd", SGD | {"b1": 0.9}, "optimizer: 'sgd' cannot be built: .*'b1'"),
+        ("adam", {"b1": 0.9, "eps": 1e-8}, "optimizer: 'adam' cannot be built: .*'b2'"),
+        ("sgd", SGD | {"nesterov": True, "momentum": None}, r"optimizer\.nesterov: "),
+        ("sgd", SGD | {"momentum": float("nan")}, r"optimizer\.momentum: nan"),
+        ("sgd", SGD | {"weight_decay": 1e39}, r"optimizer\.weight_decay: 1e\+39"),
+        ("sgd", SGD | {"nesterov": {"a": 1}}, r"optimizer\.nesterov: \{'a': 1\}"),
+    ],
+)
+def test_what_cannot_be_built_is_said_before_anything_is_traced(name, arguments, said):
+    with pytest.raises(ConfigError, match=said):
+        split(name, arguments)
