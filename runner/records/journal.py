@@ -1,0 +1,148 @@
+"""Turns finished chunks and evaluations into events, progress and a run's figures, in order."""
+
+import math
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from runner.errors import DivergedError
+from runner.records.events import EventWriter
+from runner.records.progress import Progress
+
+_LOSS = "train/loss"
+_RATE = "schedule/lr"
+_THROUGHPUT = "throughput/steps_per_second"
+_EVAL_LOSS = "eval/loss"
+_EVAL_ACCURACY = "eval/accuracy"
+
+_Rows = tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]
+
+
+class Journal:
+    """What a run has come to so far; its methods wait for the device and are called in order."""
+
+    def __init__(
+        self, *, events: EventWriter, progress: Progress, log_every: int, started: float
+    ) -> None:
+        self.steps = 0
+        self.last_metrics: dict[str, float] = {}
+        self.best: dict[str, str | float | int] | None = None
+        self.seconds_to_first_step: float | None = None
+        self.steps_per_second: float | None = None
+        self._events, self._progress = events, progress
+        self._log_every, self._started = log_every, started
+        self._unlogged: _Rows | None = None
+        self._timed_steps, self._timed_seconds = 0, 0.0
+        self._idle_since: float | None = None  # perf_counter when the device finished its last work
+        self._wall_time: float | None = None
+
+    def chunk(
+        self, start: int, count: int, metrics: Mapping[str, Any], *, submitted: float
+    ) -> None:
+        """Records steps ``start`` to ``start + count - 1``, handed over at time ``submitted``.
+
+        Raises:
+          DivergedError: a loss is not finite; everything up to and including that step is recorded.
+        """
+        columns = {tag: np.asarray(column)[:count] for tag, column in metrics.items()}
+        speed = self._measure(count)
+        bad = np.flatnonzero(~np.isfinite(columns[_LOSS]))
+        finite = int(bad[0]) if len(bad) else count
+        recorded = min(finite + 1, count)
+        rows = (
+            np.arange(start, start + recorded),
+            {tag: column[:recorded] for tag, column in columns.items()},
+            self._wall_times(count, submitted)[:recorded],
+        )
+        self._log(rows, last=len(bad) > 0, speed=speed)
+        self.steps = start + finite
+        self._show(rows)
+        if len(bad):
+            raise _diverged_in_training(rows)
+
+    def evaluation(self, step: int, metrics: Mapping[str, Any]) -> None:
+        """Records scalars measured after ``step`` updates.
+
+        Raises:
+          DivergedError: the evaluation's loss is not finite.
+        """
+        values = {tag: float(np.asarray(value)) for tag, value in metrics.items()}
+        self._idle_since = time.perf_counter()
+        columns = {tag: np.array([value]) for tag, value in values.items()}
+        self._events.scalars(np.array([step]), columns, np.array([time.time()]))
+        self.last_metrics = values
+        self._rank(step, values)
+        self._progress.evaluation(step, values)
+        if not math.isfinite(values.get(_EVAL_LOSS, 0.0)):
+            problem = f"{values[_EVAL_LOSS]} after {step} updates"
+            raise DivergedError(_EVAL_LOSS, problem, _remedy())
+
+    def finish(self) -> None:
+        """Writes the run's last step where ``log_every`` had left it out."""
+        if self._unlogged is not None:
+            self._events.scalars(*self._unlogged)
+            self._unlogged = None
+
+    def _measure(self, count: int) -> float | None:
+        """This chunk's steps per second; none for the first, which holds the compilation."""
+        now = time.perf_counter()
+        idle_since, self._idle_since = self._idle_since, now
+        if self.seconds_to_first_step is None or idle_since is None:
+            self.seconds_to_first_step = now - self._started
+            return None
+        seconds = max(now - idle_since, 1e-9)
+        self._timed_steps += count
+        self._timed_seconds += seconds
+        self.steps_per_second = self._timed_steps / self._timed_seconds
+        return count / seconds
+
+    def _wall_times(self, count: int, submitted: float) -> np.ndarray:
+        """When each step was done [count]: spread evenly, as only the chunk's end was seen."""
+        now = time.time()
+        begin = submitted if self._wall_time is None else self._wall_time
+        self._wall_time = now
+        return np.linspace(min(begin, now), now, count + 1)[1:]
+
+    def _log(self, rows: _Rows, *, last: bool, speed: float | None) -> None:
+        steps, columns, wall_times = rows
+        due = steps % self._log_every == 0
+        due[-1] |= last
+        self._events.scalars(
+            steps[due], {tag: column[due] for tag, column in columns.items()}, wall_times[due]
+        )
+        self._unlogged = None if due[-1] else _last_row(rows)
+        if speed is not None:
+            self._events.scalars(steps[-1:], {_THROUGHPUT: np.array([speed])}, wall_times[-1:])
+
+    def _show(self, rows: _Rows) -> None:
+        values = {tag: column[-1].item() for tag, column in rows[1].items()}
+        self._progress.update(self.steps, values, self.steps_per_second)
+
+    def _rank(self, step: int, values: Mapping[str, float]) -> None:
+        """Keeps the best evaluation: the highest accuracy, or without one the lowest loss."""
+        metric, sign = (_EVAL_ACCURACY, 1) if _EVAL_ACCURACY in values else (_EVAL_LOSS, -1)
+        value = values.get(metric, math.nan)
+        if math.isnan(value):
+            return
+        if self.best is None or sign * value > sign * float(self.best["value"]):
+            self.best = {"metric": metric, "value": value, "step": step}
+
+
+def _last_row(rows: _Rows) -> _Rows:
+    steps, columns, wall_times = rows
+    # Copied, or one row would keep its whole chunk alive.
+    return steps[-1:].copy(), {t: c[-1:].copy() for t, c in columns.items()}, wall_times[-1:].copy()
+
+
+def _diverged_in_training(rows: _Rows) -> DivergedError:
+    steps, columns, _ = rows
+    problem = f"{columns[_LOSS][-1].item()} at step {steps[-1]}"
+    if _RATE in columns:
+        problem += f", where the rate was {columns[_RATE][-1].item():.4g}"
+    return DivergedError(_LOSS, problem, _remedy())
+
+
+def _remedy() -> str:
+    return "lower scheduler.max_lr (or scheduler.base_lr, where the rate is constant)"

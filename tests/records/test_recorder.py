@@ -1,0 +1,261 @@
+"""The recorder: everything handed over is recorded in order, and nothing makes the caller hang."""
+
+import threading
+import time
+from contextlib import contextmanager
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from runner.errors import DivergedError, StorageError
+from runner.records.events import EventWriter
+from runner.records.recorder import Recorder
+
+event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+
+
+class Screen:
+    """A display that remembers what it was told."""
+
+    def __init__(self):
+        self.updates, self.evaluations, self.closed = [], [], 0
+
+    def update(self, step, values, steps_per_second):
+        self.updates.append((step, dict(values), steps_per_second))
+
+    def evaluation(self, step, metrics):
+        self.evaluations.append((step, dict(metrics)))
+
+    def close(self):
+        self.closed += 1
+
+
+class Pending:
+    """An array that is still being computed until it is released."""
+
+    def __init__(self, value, released):
+        self.value, self.released = value, released
+
+    def __array__(self, dtype=None, copy=None):
+        self.released.wait()
+        return np.asarray(self.value)
+
+
+@contextmanager
+def recording(folder, *, log_every=1, screen=None):
+    with Recorder(
+        events=EventWriter(folder),
+        progress=screen or Screen(),
+        log_every=log_every,
+        started=time.perf_counter(),
+    ) as recorder:
+        yield recorder
+
+
+def read(folder, tag):
+    accumulator = event_accumulator.EventAccumulator(str(folder), size_guidance={"scalars": 0})
+    accumulator.Reload()
+    if tag not in accumulator.Tags()["scalars"]:
+        return {}
+    return {event.step: event.value for event in accumulator.Scalars(tag)}
+
+
+def chunk_metrics(start, capacity, loss=None):
+    steps = np.arange(start, start + capacity)
+    loss = 1 / (1.0 + steps) if loss is None else loss
+    return {
+        "train/loss": jnp.asarray(loss, jnp.float32),
+        "schedule/lr": jnp.asarray(steps * 1e-3, jnp.float32),
+        "schedule/cycle": jnp.asarray(steps // 10, jnp.int32),
+    }
+
+
+def test_each_step_is_written_once_and_capacity_beyond_the_count_is_not(tmp_path):
+    with recording(tmp_path) as recorder:
+        for start, count in ((0, 8), (8, 8), (16, 3)):
+            recorder.chunk(start, count, chunk_metrics(start, 8))
+    recorder.raise_failure()
+    assert recorder.steps == 19
+    expected = {step: np.float32(1 / (1.0 + step)) for step in range(19)}
+    assert read(tmp_path, "train/loss") == expected
+    assert read(tmp_path, "schedule/cycle") == {step: step // 10 for step in range(19)}
+
+
+@pytest.mark.parametrize(
+    ("log_every", "expected"), [(7, [0, 7, 14, 18]), (6, [0, 6, 12, 18]), (100, [0, 18])]
+)
+def test_every_nth_step_is_written_and_the_runs_last(tmp_path, log_every, expected):
+    with recording(tmp_path, log_every=log_every) as recorder:
+        for start, count in ((0, 8), (8, 8), (16, 3)):
+            recorder.chunk(start, count, chunk_metrics(start, 8))
+    assert list(read(tmp_path, "train/loss")) == expected
+
+
+def test_throughput_is_written_at_the_end_of_each_chunk_but_the_first(tmp_path):
+    with recording(tmp_path) as recorder:
+        for start in (0, 8, 16):
+            recorder.chunk(start, 8, chunk_metrics(start, 8))
+            time.sleep(0.05)
+    assert list(read(tmp_path, "throughput/steps_per_second")) == [15, 23]
+    # Eight steps in each 0.05 s, give or take a busy machine.
+    assert 8 < recorder.steps_per_second < 8 / 0.04
+    assert 0 < recorder.seconds_to_first_step < 5
+
+
+def test_one_chunk_alone_has_no_steps_per_second(tmp_path):
+    with recording(tmp_path) as recorder:
+        recorder.chunk(0, 8, chunk_metrics(0, 8))
+    assert recorder.steps_per_second is None
+
+
+def test_evaluations_are_written_and_the_best_and_the_last_are_kept(tmp_path):
+    screen = Screen()
+    with recording(tmp_path, screen=screen) as recorder:
+        for step, accuracy in ((10, 0.5), (20, 0.75), (30, 0.75), (40, 0.625)):
+            metrics = {"eval/loss": jnp.float32(1 / step), "eval/accuracy": jnp.float32(accuracy)}
+            recorder.evaluation(step, metrics)
+    assert recorder.best == {"metric": "eval/accuracy", "value": 0.75, "step": 20}
+    assert recorder.last_metrics == {"eval/loss": float(np.float32(0.025)), "eval/accuracy": 0.625}
+    assert read(tmp_path, "eval/accuracy") == {10: 0.5, 20: 0.75, 30: 0.75, 40: 0.625}
+    assert [step for step, _ in screen.evaluations] == [10, 20, 30, 40]
+
+
+def test_without_an_accuracy_the_lowest_loss_is_the_best(tmp_path):
+    with recording(tmp_path) as recorder:
+        for step, loss in ((10, 0.5), (20, 0.25), (30, 0.375)):
+            recorder.evaluation(step, {"eval/loss": jnp.float32(loss)})
+    assert recorder.best == {"metric": "eval/loss", "value": 0.25, "step": 20}
+
+
+@pytest.mark.parametrize(("bad", "word"), [(np.nan, "nan"), (np.inf, "inf"), (-np.inf, "-inf")])
+@pytest.mark.parametrize("log_every", [1, 5])
+def test_a_loss_that_is_not_finite_is_found_logged_or_not(tmp_path, bad, word, log_every):
+    loss = np.ones(8)
+    loss[4:] = bad
+    with recording(tmp_path, log_every=log_every) as recorder:
+        recorder.chunk(0, 8, chunk_metrics(0, 8))
+        recorder.chunk(8, 8, chunk_metrics(8, 8, loss))
+        for start in range(16, 80, 8):  # more than the queue holds: must not block
+            recorder.chunk(start, 8, chunk_metrics(start, 8))
+    with pytest.raises(DivergedError) as caught:
+        recorder.raise_failure()
+    assert str(caught.value).startswith(
+        f"train/loss: {word} at step 12, where the rate was 0.012; lower scheduler.max_lr"
+    )
+    assert recorder.steps == 12
+    written = read(tmp_path, "train/loss")
+    assert list(written) == [step for step in range(13) if step % log_every == 0 or step == 12]
+    assert not np.isfinite(written[12])
+
+
+def test_an_evaluation_that_is_not_finite_is_a_divergence(tmp_path):
+    with recording(tmp_path) as recorder:
+        recorder.evaluation(40, {"eval/loss": jnp.float32(np.nan), "eval/accuracy": jnp.float32(0)})
+    with pytest.raises(DivergedError, match=r"^eval/loss: nan after 40 updates; "):
+        recorder.raise_failure()
+    assert np.isnan(recorder.last_metrics["eval/loss"])
+
+
+def test_the_failure_of_a_computation_reaches_the_caller(tmp_path):
+    class Failed:
+        def __array__(self, dtype=None, copy=None):
+            raise RuntimeError("RESOURCE_EXHAUSTED: out of memory")
+
+    with recording(tmp_path) as recorder:
+        recorder.chunk(0, 8, chunk_metrics(0, 8))
+        for start in range(8, 80, 8):
+            recorder.chunk(start, 8, {"train/loss": Failed()})
+    with pytest.raises(RuntimeError, match="RESOURCE_EXHAUSTED"):
+        recorder.raise_failure()
+    assert recorder.steps == 8
+    assert len(read(tmp_path, "train/loss")) == 8
+
+
+def test_the_caller_goes_on_while_results_are_pending_but_not_without_bound(tmp_path):
+    released = threading.Event()
+    handed_over = []
+
+    def train(recorder):
+        for start in range(0, 80, 8):
+            recorder.chunk(start, 8, {"train/loss": Pending(np.ones(8), released)})
+            handed_over.append(start)
+
+    with recording(tmp_path) as recorder:
+        trainer = threading.Thread(target=train, args=(recorder,))
+        trainer.start()
+        time.sleep(0.3)
+        assert 2 <= len(handed_over) <= 4
+        released.set()
+        trainer.join(10)
+    assert recorder.steps == 80
+
+
+@contextmanager
+def stuck(folder, screen):
+    """A recorder whose device never answers, until the test is over."""
+    released, events = threading.Event(), EventWriter(folder)
+    recorder = Recorder(events=events, progress=screen, log_every=1, started=time.perf_counter())
+    for start in (0, 8, 16):
+        recorder.chunk(start, 8, {"train/loss": Pending(np.ones(8), released)})
+    before = time.monotonic()
+    yield recorder
+    assert time.monotonic() - before < 10
+    released.set()
+    recorder._thread.join(10)
+    events.close()
+
+
+def test_closing_gives_up_on_what_never_ends_and_still_restores_the_screen(tmp_path):
+    screen = Screen()
+    with stuck(tmp_path, screen) as recorder:
+        recorder.close(patience=0.3)
+        with pytest.raises(StorageError, match="see whether the disk or the device hangs"):
+            recorder.raise_failure()
+        assert screen.closed == 1
+
+
+def test_a_second_signal_does_not_wait_for_the_device(tmp_path):
+    screen = Screen()
+    with stuck(tmp_path, screen) as recorder:
+        with pytest.raises(KeyboardInterrupt), recorder:
+            raise KeyboardInterrupt
+        assert screen.closed == 1
+
+
+def test_the_screen_is_told_the_last_steps_values(tmp_path):
+    screen = Screen()
+    with recording(tmp_path, screen=screen) as recorder:
+        recorder.chunk(0, 3, chunk_metrics(0, 8))
+    step, values, speed = screen.updates[-1]
+    assert (step, speed) == (3, None)
+    assert values == {
+        "train/loss": np.float32(1 / 3),
+        "schedule/lr": np.float32(2e-3),
+        "schedule/cycle": 0,
+    }
+    assert screen.closed >= 1
+
+
+def test_wall_times_rise_from_step_to_step(tmp_path):
+    before = time.time()
+    with recording(tmp_path) as recorder:
+        for start in (0, 8):
+            recorder.chunk(start, 8, chunk_metrics(start, 8))
+            time.sleep(0.05)
+    accumulator = event_accumulator.EventAccumulator(str(tmp_path)).Reload()
+    times = [event.wall_time for event in accumulator.Scalars("train/loss")]
+    assert times == sorted(times)
+    assert before <= times[0] <= times[-1] <= time.time()
+    assert times[-1] - times[8] > 0.03  # spread over the second chunk's 0.05 s
+
+
+def test_the_loop_stays_clear_of_the_host_under_a_transfer_guard(tmp_path):
+    double = jax.jit(lambda x: x * 2)
+    ones = jnp.ones(8)
+    with recording(tmp_path) as recorder, jax.transfer_guard("disallow"):
+        for start in range(0, 32, 8):
+            recorder.chunk(start, 8, {"train/loss": double(ones)})
+    recorder.raise_failure()
+    assert recorder.steps == 32
