@@ -7,7 +7,8 @@ from runner.errors import ConfigError
 Length = int | str
 
 MAX_STEPS = 2**31 - 1
-_LENGTH = re.compile(r"(\d+(?:\.\d+)?)\s*(ep|%)|(\d+)")
+_LENGTH = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(ep|%)|([0-9]+)")
+_REMEDY = "write steps (500), epochs (4ep) or a share of the run (25%)"
 
 
 def is_length(value: object) -> bool:
@@ -19,6 +20,22 @@ def is_length(value: object) -> bool:
     )
 
 
+def check_length(value: object, *, key: str) -> None:
+    """Checks what can be known about a length before the size of an epoch is.
+
+    Raises:
+      ConfigError: ``value`` is no length, is zero or negative, or beyond 2³¹ - 1 steps whatever
+        an epoch is.
+    """
+    if not is_length(value) or len(str(value)) > 40:
+        raise ConfigError(key, f"{str(value)[:40]!r} is not a length", _REMEDY)
+    number, unit, _ = _parts(str(value))
+    limit = MAX_STEPS * 100 if unit == "%" else MAX_STEPS
+    if not 0 < number <= limit:
+        allowed = f"a length of 1 to {MAX_STEPS} steps"
+        raise ConfigError(key, f"{value!r} is not {allowed}", _REMEDY)
+
+
 def resolve_length(
     value: Length, *, key: str, steps_per_epoch: int, total_steps: int | None = None
 ) -> int:
@@ -28,18 +45,31 @@ def resolve_length(
       ConfigError: ``value`` is no length, is a share where the run's own length is being
         asked for (``total_steps`` is None), or comes to less than one step or more than 2³¹ - 1.
     """
-    match = _LENGTH.fullmatch(str(value))
-    if match is None or isinstance(value, bool):
-        raise ConfigError(key, f"{value!r} is not a length", "write steps (500), epochs (4ep) or a share of the run (25%)")
-    number, unit, plain = match.groups()
-    if plain is not None:
-        steps = int(plain)
+    check_length(value, key=key)
+    number, unit, plain = _parts(str(value))
+    if unit is None:
+        steps = plain
     elif unit == "ep":
-        steps = round(float(number) * steps_per_epoch)
+        steps = round(number * steps_per_epoch)
     elif total_steps is None:
-        raise ConfigError(key, f"{value!r} is a share of the run, whose length it would set", "write steps (500) or epochs (4ep)")
+        raise ConfigError(
+            key,
+            f"{value!r} is a share of the run, whose length it would set",
+            "write steps (500) or epochs (4ep)",
+        )
     else:
-        steps = round(float(number) / 100 * total_steps)
+        steps = round(number / 100 * total_steps)
     if not 1 <= steps <= MAX_STEPS:
-        raise ConfigError(key, f"{value!r} comes to {steps} steps", f"write a length of 1 to {MAX_STEPS} steps")
+        raise ConfigError(
+            key, f"{value!r} comes to {steps} steps", f"write a length of 1 to {MAX_STEPS} steps"
+        )
     return steps
+
+
+def _parts(text: str) -> tuple[float, str | None, int]:
+    """Number, unit (None for steps) and whole steps (0 where there is a unit)."""
+    match = _LENGTH.fullmatch(text)
+    if match is None:  # a negative int, the only length without a match
+        return float(text), None, int(text)
+    number, unit, plain = match.groups()
+    return (float(plain), None, int(plain)) if unit is None else (float(number), unit, 0)

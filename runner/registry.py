@@ -5,6 +5,7 @@ A factory takes keyword arguments and returns the thing itself; it never sees a 
 
 import inspect
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, TypeVar
@@ -25,13 +26,17 @@ class Registry:
         """Decorator that makes a factory known as ``name``; a name is given once.
 
         Raises:
-          ValueError: another factory already has that name.
+          ConfigError: another factory already has that name.
         """
 
         def add(factory: Factory) -> Factory:
             known = self._factories.setdefault(name, factory)
             if known is not factory:
-                raise ValueError(f"the {self.group} {name!r} is already registered as {known!r}")
+                raise ConfigError(
+                    f"the {self.group} {name!r}",
+                    f"is registered twice, as {_place(known)} and as {_place(factory)}",
+                    "choose another name for yours",
+                )
             return factory
 
         return add
@@ -46,7 +51,11 @@ class Registry:
           ConfigError: no factory has that name; near ones are listed.
         """
         if name not in self._factories:
-            raise ConfigError(f"{self.group}.name", f"there is no {self.group} {name!r}", nearest(name, self._factories))
+            raise ConfigError(
+                f"{self.group}.name",
+                f"there is no {self.group} {name!r}",
+                nearest(name, self._factories),
+            )
         return self._factories[name]
 
     def build(self, name: str, arguments: Mapping[str, Any]) -> Any:
@@ -60,11 +69,19 @@ class Registry:
         try:
             inspect.signature(factory).bind(**arguments)
         except TypeError as error:
-            raise ConfigError(self.group, f"{name!r} cannot be built: {error}", f"its signature is {inspect.signature(factory)}") from error
+            raise ConfigError(
+                self.group,
+                f"{name!r} cannot be built: {error}",
+                f"its signature is {inspect.signature(factory)}",
+            ) from error
         try:
             return factory(**arguments)
         except ConfigError as error:
             raise error.under(self.group) from error
+
+
+def _place(factory: Callable[..., Any]) -> str:
+    return f"{factory.__module__}.{getattr(factory, '__qualname__', factory)}"
 
 
 schedulers = Registry("scheduler")
@@ -90,14 +107,38 @@ def load_plugins(modules: list[str]) -> None:
     Raises:
       ConfigError: a module does not exist or fails while it is imported.
     """
+    import_plugins(modules)
+    load_entry_points()
+
+
+def import_plugins(modules: list[str]) -> None:
+    """Imports packages by name.
+
+    Raises:
+      ConfigError: a module does not exist or fails while it is imported.
+    """
     for module in modules:
-        _import("plugins", module, import_module)
-    for entry_point in entry_points(group=PLUGIN_ENTRY_POINTS):
-        _import(f"entry point {entry_point.name}", entry_point, lambda found: found.load())
+        _load("plugins", module, partial(import_module, module))
 
 
-def _import(key: str, target: Any, load: Callable[[Any], Any]) -> None:
+def load_entry_points() -> None:
+    """Imports every installed package that names an entry point of ours.
+
+    Raises:
+      ConfigError: one fails while it is imported.
+    """
+    for found in entry_points(group=PLUGIN_ENTRY_POINTS):
+        _load(f"entry point {found.name}", found.value, found.load)
+
+
+def _load(key: str, name: str, load: Callable[[], Any]) -> None:
     try:
-        load(target)
-    except Exception as error:
-        raise ConfigError(key, f"{target} cannot be imported ({type(error).__name__}: {error})", "install it, or run from the folder that holds it") from error
+        load()
+    except ConfigError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise ConfigError(
+            key,
+            f"{name!r} cannot be imported ({type(error).__name__}: {error})",
+            "install it, or run from the folder that holds it",
+        ) from error

@@ -1,0 +1,209 @@
+"""From the command line to the composed configuration, by Hydra's own loader.
+
+Hydra is driven through its classes and not through ``hydra.main``, which ends every failure in
+exit code 1 and lets files be read before anyone has looked at them. Pinned: hydra-core < 1.4.
+"""
+
+import warnings
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hydra import version
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra._internal.hydra import Hydra
+from hydra._internal.sources_registry import SourcesRegistry
+from hydra._internal.utils import create_config_search_path
+from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import MissingConfigException
+from hydra.plugins.config_source import ConfigResult
+from hydra.types import RunMode
+from omegaconf import Container, DictConfig, Node, OmegaConf
+from omegaconf.resolvers import oc
+
+from runner import plugins, registry
+from runner.errors import ConfigError
+from runner.schema import CHOICES
+from runner.screening import screen_composed, screen_file, screen_overrides
+from runner.translation import Known, translate
+
+Result = TypeVar("Result")
+
+PACKAGE = Path(__file__).resolve().parent
+# In the wheel, conf/ lies inside the package; in a checkout, beside it.
+CONF = next((c for c in (PACKAGE / "conf", PACKAGE.parent / "conf") if c.is_dir()), PACKAGE)
+
+
+class Composer:
+    """Composes configurations for one command line.
+
+    Attributes:
+      hydra: Hydra, with the search path of this command line.
+      config_name: of the primary configuration.
+      overrides: the command line's, as they were typed.
+      plugins: the packages that the command line names; already imported.
+    """
+
+    def __init__(self, args: Namespace) -> None:
+        """Screens the command line and imports the plugins that it names.
+
+        Raises:
+          ConfigError: an override or a folder is refused, or a plugin cannot be imported.
+        """
+        version.setbase("1.3")
+        self.overrides: list[str] = list(args.overrides)
+        self.config_name: str = args.config_name or "config"
+        screen_overrides(self.overrides)
+        self.hydra = _start_hydra(args.config_path, args.config_dir)
+        self._complete = False  # whether installed plugins have been loaded as well
+        self.plugins: tuple[str, ...] = ()
+        self.parsed = self.attempt(lambda: self.parse(self.overrides))
+        self.plugins = _named_plugins(self.parsed)
+        plugins.import_named(list(self.plugins))
+        if self.plugins:
+            self.attempt(self._offer_registered)
+
+    def compose(self, mode: RunMode) -> DictConfig:
+        """The configuration of a run, or the one that a multirun starts from.
+
+        Raises:
+          ConfigError: whatever Hydra objects to.
+        """
+        cfg = self.attempt(
+            lambda: self.hydra.compose_config(self.config_name, list(self.overrides), mode)
+        )
+        raw = OmegaConf.to_container(cfg, resolve=False)
+        assert isinstance(raw, dict)
+        screen_composed({k: v for k, v in raw.items() if k != "hydra"}, raw["hydra"])
+        return cfg
+
+    def parse(self, overrides: list[str]) -> list[Override]:
+        return OverridesParser.create(self.hydra.config_loader).parse_overrides(overrides)
+
+    def attempt(self, action: Callable[[], Result]) -> Result:
+        """Does ``action``; where an option is missing, once more with all installed plugins.
+
+        Raises:
+          ConfigError: ``action`` failed; in our own words.
+        """
+        try:
+            return self._silently(action)
+        except MissingConfigException as error:
+            if self._complete or not plugins.entry_point_names():
+                raise self._translated(error) from error
+        except Exception as error:
+            raise self._translated(error) from error
+        registry.load_entry_points()
+        self._complete = True
+        self.attempt(self._offer_registered)
+        return self.attempt(action)
+
+    @staticmethod
+    def _silently(action: Callable[[], Result]) -> Result:
+        # Hydra only warns of a search path that is not there, and of a missing _self_.
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)
+            return action()
+
+    def _translated(self, error: Exception) -> ConfigError:
+        return translate(error, Known(keys=self._known_keys, options=self._options))
+
+    def _known_keys(self) -> list[str]:
+        """Every key of the configuration with the chosen options, leaving out what fails."""
+        choices = [o.input_line for o in self.parsed if o.key_or_group in self._groups()]
+        for overrides in (choices, []):
+            try:
+                cfg = self.hydra.compose_config(
+                    self.config_name, [line for line in overrides if line], RunMode.MULTIRUN
+                )
+            except Exception:
+                continue
+            return _keys(OmegaConf.to_container(cfg, resolve=False))
+        return []
+
+    def _groups(self) -> list[str]:
+        return self.hydra.config_loader.list_groups("")
+
+    def _options(self, group: str) -> list[str]:
+        return self.hydra.config_loader.get_group_options(group, ObjectType.CONFIG)
+
+    def _offer_registered(self) -> None:
+        """Makes an option of each registered factory that no YAML file configures."""
+        for (group, name), settings in plugins.registered_options().items():
+            if name not in CHOICES[group] and name not in self._options(group):
+                ConfigStore.instance().store(group=group, name=name, node=settings)
+
+
+class ScreenedFiles(FileConfigSource):
+    """Hydra's folder of YAML files, each looked at before it is read; ours are trusted."""
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        path = Path(self.path) / self._normalize_file_name(config_path)
+        if path.is_file() and Path(self.path) != CONF:
+            screen_file(path)
+        return super().load_config(config_path)
+
+
+def _start_hydra(config_path: str | None, config_dir: str | None) -> Hydra:
+    # A text must not become a mapping, in which Hydra could find a _target_ that nobody screened.
+    OmegaConf.clear_resolver("oc.create")
+    OmegaConf.register_new_resolver("oc.decode", _decode, replace=True)
+    main = str(CONF)
+    if config_path is not None:
+        is_package = config_path.startswith("pkg://")
+        main = config_path if is_package else _folder("--config-path", config_path)
+    search_path = create_config_search_path(main)
+    if config_dir is not None:
+        folder = _folder("--config-dir", config_dir)
+        search_path.prepend("command-line", f"file://{folder}", SearchPathQuery(provider="schema"))
+    SourcesRegistry.instance().types["file"] = ScreenedFiles
+    GlobalHydra.instance().clear()
+    return Hydra.create_main_hydra2("runner", search_path)
+
+
+def _folder(flag: str, name: str) -> str:
+    folder = Path(name).absolute()
+    if not folder.is_dir():
+        raise ConfigError(flag, f"{name!r} is not a folder", "name one that exists")
+    return str(folder)
+
+
+def _decode(text: str | None, _parent_: Container, _node_: Node) -> Any:
+    value = oc.decode(text, _parent_, _node_)
+    items = value if isinstance(value, list) else [value]
+    if any(isinstance(item, (dict, list, Container)) for item in items):
+        raise ValueError("oc.decode gives a number, a text or a list of them, nothing else")
+    return value
+
+
+def _named_plugins(overrides: list[Override]) -> tuple[str, ...]:
+    """The packages that the command line names; as with any key, the last one counts."""
+    names: tuple[str, ...] = ()
+    for override in overrides:
+        if override.key_or_group == "plugins" and not override.is_delete():
+            value = override.value()
+            if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+                raise ConfigError(
+                    "plugins",
+                    f"{override.get_value_string()!r} is not a list of packages",
+                    "write one such as plugins=[my_models]",
+                )
+            names = tuple(value)
+    return names
+
+
+def _keys(value: Any, prefix: str = "") -> list[str]:
+    found = []
+    for key, item in value.items():
+        if not prefix and key == "hydra":
+            continue
+        found.append(f"{prefix}{key}")
+        if isinstance(item, dict):
+            found += _keys(item, f"{prefix}{key}.")
+    return found

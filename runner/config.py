@@ -1,0 +1,142 @@
+"""The configuration as the rest of the runner knows it: typed, checked, and free of Hydra."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from runner.checks import whole
+from runner.convert import MISSING, check_keys, convert
+from runner.errors import ConfigError, nearest
+from runner.plugins import check_arguments
+from runner.registry import GROUPS
+from runner.schema import CHOICES, Training
+
+__all__ = ["Choice", "Config", "Training", "read_config"]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One option of a group: the registered name, and keyword arguments for its factory."""
+
+    name: str
+    arguments: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything a task is told.
+
+    Attributes:
+      hparams: the settings by dotted key, as they were written: nothing from the environment.
+      overrides: the command line's changes, as they were typed.
+    """
+
+    seed: int
+    accelerator: Literal["auto", "cpu", "gpu", "tpu"]
+    compilation_cache: bool | str
+    plugins: tuple[str, ...]
+    training: Training
+    scheduler: Choice
+    optimizer: Choice
+    model: Choice
+    dataset: Choice
+    task: Choice
+    hparams: Mapping[str, str | int | float | bool]
+    overrides: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The keys that belong to no section."""
+
+    seed: int
+    accelerator: Literal["auto", "cpu", "gpu", "tpu"]
+    compilation_cache: bool | str
+    plugins: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        whole("seed", self.seed, at_least=0)
+        if self.compilation_cache == "":
+            raise ConfigError(
+                "compilation_cache", "'' names no folder", "write true, false or a folder"
+            )
+
+
+def read_config(
+    values: Mapping[str, Any],
+    *,
+    as_written: Mapping[str, Any],
+    overrides: Iterable[str],
+    plugins: tuple[str, ...],
+) -> Config:
+    """Checks the composed ``values`` and returns them typed.
+
+    Args:
+      values: plain containers, interpolations resolved.
+      as_written: the same with interpolations as they were written.
+      overrides: the command line's changes.
+      plugins: the packages that the command line names; no other place may name one.
+
+    Raises:
+      ConfigError: a key is unknown, missing, of another type, out of range, or at odds with
+        another one.
+    """
+    top_level = list(Settings.__dataclass_fields__)
+    sections = ["training", *CHOICES]
+    check_keys(values, known=top_level + sections, required=top_level + sections, key="")
+    settings = convert(Settings, {name: values[name] for name in top_level}, key="")
+    if settings.plugins != plugins:
+        raise ConfigError(
+            "plugins",
+            f"{list(settings.plugins)} comes from a configuration file",
+            "name plugins on the command line only: plugins=[my_models]",
+        )
+    training = convert(Training, values["training"], key="training")
+    choices = {group: _choice(group, values[group]) for group in CHOICES}
+    _check_momentum(choices["scheduler"], choices["optimizer"])
+    return Config(
+        **vars(settings),
+        training=training,
+        **choices,
+        hparams=_flat({k: v for k, v in as_written.items() if k not in ("plugins", "task")}),
+        overrides=tuple(overrides),
+    )
+
+
+def _choice(group: str, section: Any) -> Choice:
+    if section is None or isinstance(section, str):
+        raise ConfigError(group, f"{section!r} is no option", f"pick one: {group}=...")
+    if not isinstance(section, Mapping) or section.get("name", MISSING) == MISSING:
+        raise ConfigError(f"{group}.name", "has no value", f"pick an option: {group}=...")
+    arguments = {key: value for key, value in section.items() if key != "name"}
+    name = section["name"]
+    if not isinstance(name, str):
+        raise ConfigError(f"{group}.name", f"{name!r} is not a text", "write a registered name")
+    known = CHOICES[group]
+    if name in known:
+        return Choice(name, vars(convert(known[name], arguments, key=group)))
+    if group not in GROUPS:
+        raise ConfigError(f"{group}.name", f"there is no {group} {name!r}", nearest(name, known))
+    check_arguments(group, name, arguments, built_in=known)
+    return Choice(name, arguments)
+
+
+def _check_momentum(scheduler: Choice, optimizer: Choice) -> None:
+    """A momentum that cycles needs one to replace; a plugin's optimizer is asked when built."""
+    cycles = scheduler.arguments.get("cycle_momentum", False)
+    if cycles and optimizer.name == "sgd" and optimizer.arguments["momentum"] is None:
+        raise ConfigError(
+            "scheduler.cycle_momentum",
+            "true, but optimizer.momentum is null",
+            "set optimizer.momentum (0.9), or scheduler.cycle_momentum=false",
+        )
+
+
+def _flat(section: Mapping[str, Any], prefix: str = "") -> dict[str, str | int | float | bool]:
+    flat: dict[str, str | int | float | bool] = {}
+    for key, value in section.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value if isinstance(value, (bool, int, float)) else str(value)
+    return flat

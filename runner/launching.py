@@ -1,0 +1,289 @@
+"""Runs jobs through Hydra's machinery: one, or every member of a multirun.
+
+Nothing is created before the whole configuration is known to be good, and no folder that holds
+something is written to.
+"""
+
+import copy
+import traceback
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.callbacks import Callbacks
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobStatus, configure_log, run_job
+from hydra.types import HydraContext, RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+
+from runner import plugins
+from runner.composing import Composer
+from runner.config import Config, read_config
+from runner.errors import ConfigError, InterruptedRunError, RunnerError, TerminatedRunError
+from runner.records.run_folder import claim, claim_sweep
+from runner.reporting import BUG, explain
+from runner.translation import one_line
+
+MAX_JOBS = 10_000
+# So many members of a multirun are tried before the first one starts.
+MAX_TRIED = 200
+
+
+def run_once(composer: Composer) -> None:
+    """Runs the configured task in a folder of its own.
+
+    Raises:
+      RunnerError: the configuration is wrong, or the task fails.
+    """
+    cfg = composer.compose(RunMode.RUN)
+    folder = _read_folder(composer, cfg, "hydra.run.dir")
+    _try_out(composer, cfg, folder)
+    explicit = _is_explicit(cfg, "hydra.run.dir")
+    cfg.hydra.run.dir = str(claim(Path(folder), explicit=explicit))
+    configure_log(cfg.hydra.hydra_logging, cfg.hydra.verbose)
+    callbacks = Callbacks(cfg)
+    callbacks.on_run_start(config=cfg, config_name=composer.config_name)
+    done = run_job(
+        task_function=Job(composer.plugins),
+        config=cfg,
+        job_dir_key="hydra.run.dir",
+        job_subdir_key=None,
+        hydra_context=HydraContext(composer.hydra.config_loader, callbacks),
+    )
+    callbacks.on_run_end(config=cfg, config_name=composer.config_name, job_return=done)
+    if done.status is JobStatus.FAILED:
+        raise done._return_value  # not return_value, which prints as well
+
+
+def run_many(composer: Composer) -> "list[Failure]":
+    """Runs every member of a multirun and returns those that failed.
+
+    Raises:
+      RunnerError: no member can be composed, or the multirun was stopped.
+    """
+    cfg = composer.compose(RunMode.MULTIRUN)
+    folder = _read_folder(composer, cfg, "hydra.sweep.dir")
+    explicit = _is_explicit(cfg, "hydra.sweep.dir")
+    if explicit and _is_filled(Path(folder)):
+        raise ConfigError("hydra.sweep.dir", f"{folder} is not empty", "name a new folder")
+    is_basic = OmegaConf.select(cfg, "hydra.sweeper._target_") == _BASIC
+    tried = _try_members(composer, cfg, folder) if is_basic else False
+    _move_to(cfg, claim_sweep(Path(folder), explicit=explicit))
+    callbacks = Callbacks(cfg)
+    callbacks.on_multirun_start(config=cfg, config_name=composer.config_name)
+    job = Job(composer.plugins, goes_on=True)
+    sweeper = composer.attempt(
+        lambda: Plugins.instance().instantiate_sweeper(
+            config=cfg,
+            hydra_context=HydraContext(composer.hydra.config_loader, callbacks),
+            task_function=job,
+        )
+    )
+    if tried:
+        sweeper.validate_batch_is_legal = lambda batch: None
+    try:
+        returned = sweeper.sweep(list(cfg.hydra.overrides.task))
+    except Stopped as stop:
+        raise stop.error from stop
+    callbacks.on_multirun_end(config=cfg, config_name=composer.config_name)
+    return sorted({*job.failures, *_failures(returned)}, key=lambda failure: failure.number)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A member of a multirun that failed.
+
+    Attributes:
+      number: of the job.
+      overrides: what sets it apart.
+      line: the failure in one line.
+      exit_code: what the runner would have ended with.
+    """
+
+    number: int
+    overrides: tuple[str, ...]
+    line: str
+    exit_code: int
+
+
+class Stopped(BaseException):
+    """A signal reached a member: unlike an ordinary failure, it ends the multirun."""
+
+    def __init__(self, error: RunnerError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+@dataclass
+class Job:
+    """Hydra's task function: configuration → task.
+
+    Attributes:
+      plugins: packages to import first; a launcher may have moved the job to another process.
+      goes_on: whether a failure is returned (in a multirun) or raised.
+    """
+
+    plugins: tuple[str, ...]
+    goes_on: bool = False
+    failures: list[Failure] = field(default_factory=list)
+
+    def __call__(self, settings: DictConfig) -> Failure | None:
+        try:
+            self._run(settings)
+        except Exception as error:
+            if isinstance(error, (InterruptedRunError, TerminatedRunError)) and self.goes_on:
+                raise Stopped(error) from error
+            if not self.goes_on:
+                raise
+            self.failures.append(_failure(error))
+            return self.failures[-1]
+        return None
+
+    def _run(self, settings: DictConfig) -> None:
+        plugins.import_named(list(self.plugins))
+        hydra = HydraConfig.get()
+        config = _read(settings, overrides=hydra.overrides.task, plugins=self.plugins)
+        task = import_module(f"runner.tasks.{config.task.name}")
+        task.run(config, Path(hydra.runtime.output_dir))
+
+
+def _read(settings: DictConfig, *, overrides: Iterable[str], plugins: tuple[str, ...]) -> Config:
+    values: Any = OmegaConf.to_container(settings, resolve=True)
+    as_written: Any = OmegaConf.to_container(settings, resolve=False)
+    return read_config(values, as_written=as_written, overrides=overrides, plugins=plugins)
+
+
+def _try_out(composer: Composer, cfg: DictConfig, folder: str) -> None:
+    """Reads the configuration as the job in ``folder`` will, to no other effect."""
+    with read_write(cfg.hydra.runtime), open_dict(cfg.hydra.runtime):
+        cfg.hydra.runtime.output_dir = str(Path(folder).absolute())
+    HydraConfig.instance().set_config(cfg)
+    settings = copy.deepcopy(cfg)
+    with open_dict(settings):
+        del settings["hydra"]
+    overrides = list(cfg.hydra.overrides.task)
+    composer.attempt(lambda: _read(settings, overrides=overrides, plugins=composer.plugins))
+
+
+def _read_folder(composer: Composer, cfg: DictConfig, key: str) -> str:
+    folder = composer.attempt(lambda: OmegaConf.select(cfg, key))
+    if not isinstance(folder, str) or not folder.strip() or "\0" in folder:
+        raise ConfigError(key, f"{folder!r} is no folder", "name one")
+    return folder
+
+
+def _is_explicit(cfg: DictConfig, key: str) -> bool:
+    """Whether the folder was asked for by name, and is not one of the moment."""
+    section, _, name = key.rpartition(".")
+    node: Any = OmegaConf.select(cfg, section)._get_node(name)
+    return "${now:" not in str(node._value())
+
+
+def _is_filled(folder: Path) -> bool:
+    try:
+        return folder.is_dir() and any(folder.iterdir())
+    except OSError:
+        return False  # claiming it says what is wrong
+
+
+_BASIC = f"{BasicSweeper.__module__}.{BasicSweeper.__qualname__}"
+
+
+def _try_members(composer: Composer, cfg: DictConfig, folder: str) -> bool:
+    """Composes the members before any of them starts; returns whether it was all of them.
+
+    Raises:
+      ConfigError: one cannot be composed, there are none, two would share a folder, or the
+        configuration of every one is wrong.
+    """
+    members = _members(composer, cfg)
+    errors: list[ConfigError] = []
+    folders: set[str] = set()
+    tried = members[:MAX_TRIED]
+    for number, overrides in enumerate(tried):
+        member = composer.attempt(
+            lambda overrides=overrides: composer.hydra.config_loader.load_sweep_config(
+                cfg, overrides
+            )
+        )
+        with open_dict(member):
+            member.hydra.job.num, member.hydra.job.id = number, str(number)
+        subfolder = composer.attempt(lambda member=member: str(member.hydra.sweep.subdir))
+        if subfolder in folders:
+            problem = f"two jobs would write to {subfolder!r}"
+            raise ConfigError("hydra.sweep.subdir", problem, "use ${hydra.job.num} in it")
+        folders.add(subfolder)
+        try:
+            _try_out(composer, member, str(Path(folder, subfolder)))
+        except ConfigError as error:
+            errors.append(error)
+    if len(errors) == len(tried):
+        raise errors[0]
+    return len(tried) == len(members)
+
+
+def _members(composer: Composer, cfg: DictConfig) -> list[list[str]]:
+    params = cfg.hydra.sweeper.params or {}
+    lines = [f"{key}={value}" for key, value in params.items()]
+    parsed = composer.attempt(lambda: composer.parse(lines + list(cfg.hydra.overrides.task)))
+    count = 1
+    for override in parsed:
+        values = composer.attempt(lambda override=override: _count(override))
+        if values == 0:
+            raise ConfigError(
+                override.key_or_group,
+                f"{override.input_line!r} gives no value",
+                "give at least one",
+            )
+        count *= values
+        if count > MAX_JOBS:
+            raise ConfigError(
+                override.key_or_group,
+                f"{override.input_line!r} makes it {count:,} jobs or more",
+                f"ask for at most {MAX_JOBS:,}",
+            )
+    return composer.attempt(lambda: BasicSweeper.split_arguments(parsed, None)[0])
+
+
+def _count(override: Override) -> int:
+    """The number of values of a sweep, counted no further than is needed to refuse it."""
+    if not override.is_discrete_sweep():
+        return 1
+    values = override.sweep_iterator()
+    return sum(1 for _, _ in zip(range(MAX_JOBS + 1), values, strict=False))
+
+
+def _move_to(cfg: DictConfig, folder: Path) -> None:
+    """Makes ``folder`` the sweep's, for its jobs as well, which Hydra composes anew."""
+    if str(folder) != cfg.hydra.sweep.dir:
+        cfg.hydra.sweep.dir = str(folder)
+        quoted = str(folder).replace("\\", "\\\\").replace("'", "\\'")
+        cfg.hydra.overrides.hydra.append(f"hydra.sweep.dir='{quoted}'")
+
+
+def _failure(error: Exception) -> Failure:
+    hydra = HydraConfig.get()
+    known = explain(error)
+    if known is None:
+        traceback.print_exception(error)
+    return Failure(
+        number=hydra.job.num,
+        overrides=tuple(hydra.overrides.task),
+        line=str(known) if known else one_line(error),
+        exit_code=known.exit_code if known else BUG,
+    )
+
+
+def _failures(returned: Any) -> list[Failure]:
+    """What jobs in other processes returned, where the sweeper passes it on."""
+    if isinstance(returned, Failure):
+        return [returned]
+    if isinstance(returned, (list, tuple)):
+        return [failure for item in returned for failure in _failures(item)]
+    status = getattr(returned, "status", None)
+    return _failures(returned.return_value) if status is JobStatus.COMPLETED else []

@@ -1,0 +1,80 @@
+"""Ends a failing run with one line on standard error and the documented exit code."""
+
+import os
+import re
+import sys
+import traceback
+
+from runner.errors import OutOfMemoryError, RunnerError, StorageError
+from runner.screening import environment_names
+
+BUG = 1
+INTERRUPTED = 130
+
+
+def report(error: Exception) -> int:
+    """Prints ``error: <key>: <what is wrong>; <what to do>`` and returns the exit code.
+
+    The traceback comes first where the user asks for it (``HYDRA_FULL_ERROR=1``); alone, with exit
+    code 1, where the failure is none of the known kinds and so a bug in the runner.
+    """
+    known = explain(error)
+    if known is None or os.environ.get("HYDRA_FULL_ERROR") == "1":
+        traceback.print_exception(error)
+    if known is None:
+        return BUG
+    complain(str(known))
+    return known.exit_code
+
+
+def complain(line: str, *, about: str = "") -> None:
+    """Prints a failure as one line on standard error, without anything from the environment."""
+    print(f"error: {about}{_masked(' '.join(line.split()))}", file=sys.stderr)
+
+
+def explain(error: Exception) -> RunnerError | None:
+    """The failure as one of the documented kinds; None if it is none of them."""
+    if isinstance(error, RunnerError):
+        return error
+    if isinstance(error, MemoryError):
+        return _out_of_memory("the memory of this machine is exhausted", str(error))
+    if _is_from_xla(error) and "RESOURCE_EXHAUSTED" in str(error):
+        return _out_of_memory("the memory of the device is exhausted", str(error))
+    if isinstance(error, OSError):
+        return _storage(error)
+    return None
+
+
+def _is_from_xla(error: Exception) -> bool:
+    # By name, since jax need not have been imported.
+    return type(error).__name__ in ("JaxRuntimeError", "XlaRuntimeError")
+
+
+def _out_of_memory(problem: str, detail: str) -> OutOfMemoryError:
+    size = re.search(r"allocat\w*\D{0,40}?(\d[\d.,]*\s?(?:[KMGT]i?B|bytes))", detail)
+    asked = f" (asked for {size[1]})" if size else ""
+    return OutOfMemoryError(
+        "memory", f"{problem}{asked}", "lower training.batch_size, or choose a smaller model"
+    )
+
+
+def _storage(error: OSError) -> StorageError:
+    if isinstance(error, BrokenPipeError):
+        return StorageError(
+            "standard output", "was closed by its reader", "keep it open, or write to a file"
+        )
+    return StorageError(
+        str(error.filename or "output"),
+        f"cannot be read or written ({error.strerror or type(error).__name__})",
+        "check the path, its permissions and the space left on the disk",
+    )
+
+
+def _masked(text: str) -> str:
+    """``text`` with names of environment variables in the place of what they hold."""
+    for name in environment_names:
+        value = os.environ.get(name, "")
+        for shape in {value, repr(value)[1:-1]} - {""}:
+            whole = rf"(?<![\w.]){re.escape(shape)}(?![\w.])"
+            text = re.sub(whole, lambda _, name=name: f"${{oc.env:{name}}}", text)
+    return text
