@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
-from queue import Full, Queue
+from queue import Empty, Full, Queue
 from threading import Thread
 from types import TracebackType
 from typing import Any
@@ -133,8 +133,13 @@ class Recorder:
 
     def _join(self, patience: float) -> None:
         deadline = time.monotonic() + patience
-        with suppress(Full):
+        try:
             self._queue.put(None, timeout=patience)
+        except Full:
+            # The thread is stuck; should it ever go on, it finds that it is to end.
+            with suppress(Empty):
+                self._queue.get_nowait()
+            self._queue.put(None)
         self._thread.join(max(0.0, deadline - time.monotonic()))
 
     def _attempt(self, action: Callable[[], None]) -> None:
