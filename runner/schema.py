@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal
 
-from runner.checks import INT32_MAX, between, check_constant, check_cyclic, positive, whole
+from runner.checks import INT32_MAX, between, check_constant, check_cyclic, finite, positive, whole
 from runner.errors import ConfigError
 from runner.expression import parse, parse_name
 from runner.lengths import Length
@@ -154,8 +154,12 @@ class Idx:
     """The data source ``idx``."""
 
     root: str | None
+    mean: float
+    std: float
 
     def __post_init__(self) -> None:
+        finite("mean", self.mean)
+        positive("std", self.std)
         if not self.root:
             raise ConfigError(
                 "root",
