@@ -61,6 +61,10 @@ class Recorder:
         """Hands over scalars by tag, measured after ``step`` updates; waits for room."""
         self._queue.put(partial(self._journal.evaluation, step, metrics))
 
+    def figure(self, tag: str, png: bytes) -> None:
+        """Hands over a picture to be shown at step 0; waits for room."""
+        self._queue.put(partial(self._events.figure, tag, png))
+
     def raise_failure(self) -> None:
         """Raises what went wrong in the thread, if anything has; later metrics were dropped.
 

@@ -1,0 +1,106 @@
+"""summary.json is whole or absent, valid JSON whatever the numbers; hashes tell params apart."""
+
+import hashlib
+import json
+import os
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from runner.errors import StorageError
+from runner.records.summary import params_sha256, write_summary
+
+
+def test_numbers_json_has_no_word_for_become_null(tmp_path):
+    summary = {
+        "status": "diverged",
+        "steps": 12,
+        "metrics": {"eval/loss": float("nan"), "eval/accuracy": np.float32(0.5)},
+        "best": None,
+        "seconds": {"total": float("inf"), "compile": np.float64(1.25)},
+        "lanes": (np.int32(3), jnp.float32(-np.inf), jnp.arange(2)),
+        "folder": tmp_path,
+    }
+    path = write_summary(tmp_path, summary)
+    assert path == tmp_path / "summary.json"
+
+    def refuse(word):
+        raise AssertionError(f"{word} is not JSON")
+
+    assert json.loads(path.read_text(), parse_constant=refuse) == {
+        "status": "diverged",
+        "steps": 12,
+        "metrics": {"eval/loss": None, "eval/accuracy": 0.5},
+        "best": None,
+        "seconds": {"total": None, "compile": 1.25},
+        "lanes": [3, None, [0, 1]],
+        "folder": str(tmp_path),
+    }
+
+
+def test_nothing_but_the_summary_is_left_behind(tmp_path):
+    write_summary(tmp_path, {"steps": 1})
+    write_summary(tmp_path, {"steps": 2})
+    assert [path.name for path in tmp_path.iterdir()] == ["summary.json"]
+    assert json.loads((tmp_path / "summary.json").read_text()) == {"steps": 2}
+
+
+def test_a_full_disk_leaves_the_earlier_summary_and_says_so(tmp_path, monkeypatch):
+    write_summary(tmp_path, {"steps": 1})
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StorageError) as caught:
+        write_summary(tmp_path, {"steps": 2})
+    assert caught.value.exit_code == 4
+    assert "summary.json: cannot be written (No space left on device)" in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["summary.json"]
+    assert json.loads((tmp_path / "summary.json").read_text()) == {"steps": 1}
+
+
+def test_a_folder_that_is_gone_is_an_answer(tmp_path):
+    with pytest.raises(StorageError, match="No such file or directory"):
+        write_summary(tmp_path / "gone", {})
+
+
+def params():
+    return {
+        "Dense_0": {"kernel": jnp.ones((2, 3)), "bias": jnp.zeros(3)},
+        "Dense_1": {"kernel": jnp.arange(3.0).reshape(3, 1), "bias": jnp.zeros(1)},
+    }
+
+
+def test_equal_params_have_equal_hashes_wherever_they_live():
+    on_device, on_host = params(), jax.tree.map(np.asarray, params())
+    reordered = dict(reversed(params().items()))
+    big_endian = jax.tree.map(lambda leaf: np.asarray(leaf).astype(">f4"), params())
+    assert len({params_sha256(p) for p in (on_device, on_host, reordered, big_endian)}) == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda p: p["Dense_0"].update(bias=p["Dense_0"]["bias"].at[2].set(1e-45)),
+        lambda p: p["Dense_0"].update(kernel=jnp.ones((3, 2))),
+        lambda p: p["Dense_0"].update(bias=jnp.zeros(3, jnp.int32)),
+        lambda p: p.update(Dense_2=p.pop("Dense_1")),
+        lambda p: p.pop("Dense_1"),
+    ],
+    ids=["one bit", "shape", "dtype", "path", "fewer"],
+)
+def test_any_difference_gives_another_hash(change):
+    changed = params()
+    change(changed)
+    assert params_sha256(changed) != params_sha256(params())
+
+
+def test_the_hash_is_what_its_description_says():
+    by_hand = hashlib.sha256(
+        b'["a/b", "float32", [2]]\n\x00\x00\x80\x3f\x00\x00\x00\x40["c", "bfloat16", []]\n\x80\x3f'
+    )
+    given = {"c": jnp.ones((), jnp.bfloat16), "a": {"b": jnp.array([1.0, 2.0])}}
+    assert params_sha256(given) == by_hand.hexdigest()
