@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import reduce
+from itertools import chain
 from types import ModuleType
 from typing import Any, NoReturn
 
@@ -49,7 +50,7 @@ OPERATORS: dict[type[ast.AST], str] = {
     ast.NotEq: "not_equal",
 }
 PAIRWISE = {"min": "minimum", "max": "maximum"}
-COMPARISONS = {"less", "less_equal", "greater", "greater_equal", "equal", "not_equal"}
+COMPARISONS = {name for kind, name in OPERATORS.items() if issubclass(kind, ast.cmpop)}
 GRAMMAR = "write numbers, x, pi, + - * / **, comparisons and " + " ".join(FUNCTIONS)
 
 # An instruction: a number to push, the variable (None), or a function and its argument count.
@@ -82,7 +83,7 @@ def parse(text: str) -> "Expression":
     parts without ``x`` are computed here, in float64.
 
     >>> parse("1 / (1 + 0.0005 * x)")
-    Expression('1 / (1 + 0.0005 * x)')
+    Expression(text='1 / (1 + 0.0005 * x)')
 
     Raises:
       ConfigError: its key is ``scale_fn``; the message names what was refused.
@@ -105,22 +106,19 @@ def parse_name(text: str) -> str | None:
     return name if name.isidentifier() and name != VARIABLE and name not in CONSTANTS else None
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class Expression:
     """A function of one number or jax array; equal and hashed by its text."""
 
     text: str
-    program: tuple[Instruction, ...] = field(compare=False)
+    program: tuple[Instruction, ...] = field(compare=False, repr=False)
 
     def __call__(self, x: Any) -> Any:
-        """The value at ``x``, float32 of ``x``'s shape; infinite or NaN where there is none."""
+        """The value at ``x``, computed in float32, of ``x``'s shape; inf or NaN if undefined."""
         import jax.numpy as jnp  # the configuration reads expressions without jax
 
         x = jnp.asarray(x).astype(jnp.float32)
         return jnp.broadcast_to(jnp.asarray(_run(self.program, x, jnp, np.float32)), x.shape)
-
-    def __repr__(self) -> str:
-        return f"Expression({self.text!r})"
 
 
 def _syntax_tree(text: str) -> ast.expr:
@@ -152,33 +150,32 @@ def _compile(node: ast.AST) -> list[Instruction]:
         case ast.Constant() | ast.Name():
             return [_leaf(node)]
         case ast.UnaryOp(op=operator, operand=operand):
-            return _combine(node, _operator(operator), [operand])
+            return _combine(node, _operator(node, operator), [operand])
         case ast.BinOp(left=left, op=operator, right=right):
-            return _combine(node, _operator(operator), [left, right])
+            return _combine(node, _operator(node, operator), [left, right])
         case ast.Compare(left=left, ops=[operator], comparators=[right]):
-            return _combine(node, _operator(operator), [left, right])
+            return _combine(node, _operator(node, operator), [left, right])
         case ast.Compare(left=left, ops=[first, *rest], comparators=[middle, *others]):
             return [
-                *_combine(node, _operator(first), [left, middle]),
+                *_combine(node, _operator(node, first), [left, middle]),
                 *_compile(ast.Compare(left=middle, ops=rest, comparators=others)),
                 ("multiply", 2),
             ]
         case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]):
             return _combine(node, _function(name, len(arguments)), arguments)
-    _refuse(f"{_called(node)} is not part of the language")
+    _refuse_kind(node, node)
 
 
 def _combine(node: ast.AST, function: str, operands: list[ast.expr]) -> list[Instruction]:
     programs = [_compile(operand) for operand in operands]
     if function == "power":
         _check_exponent(programs[1])
-    call: Instruction = (function, len(operands))
-    program: list[Instruction] = [step for operand in programs for step in operand] + [call]
+    program = [*chain.from_iterable(programs), (function, len(operands))]
     if any(None in operand for operand in programs):
         return program
     value = float(_run(tuple(program), None, np, np.float64))
     if not abs(value) <= FLOAT32_MAX:
-        _refuse(f"{shown(ast.unparse(node))} has no value that float32 holds")
+        _refuse(f"{shown(ast.unparse(node))} has no value that float32 holds", "mend it")
     return [value]
 
 
@@ -195,9 +192,9 @@ def _leaf(node: ast.Constant | ast.Name) -> float | None:
     return float(value)
 
 
-def _operator(operator: ast.AST) -> str:
+def _operator(node: ast.AST, operator: ast.AST) -> str:
     if type(operator) not in OPERATORS:
-        _refuse(f"{_called(operator)} is not part of the language")
+        _refuse_kind(node, operator)
     return OPERATORS[type(operator)]
 
 
@@ -214,8 +211,7 @@ def _function(name: str, count: int) -> str:
 def _check_exponent(program: list[Instruction]) -> None:
     match program:
         case [float(value)] if abs(value) > MAX_EXPONENT:
-            problem = f"the exponent {shown(value)} is too large"
-            _refuse(problem, f"write exponents from {-MAX_EXPONENT:g} to {MAX_EXPONENT:g}")
+            _refuse(f"the exponent {value:g} is too large", f"write at most {MAX_EXPONENT:g}")
 
 
 def _run(program: tuple[Instruction, ...], x: Any, xp: ModuleType, number: Any) -> Any:
@@ -244,12 +240,8 @@ def _apply(function: str, operands: list[Any], xp: ModuleType, number: Any) -> A
         return compute(*operands)
 
 
-def _called(node: ast.AST) -> str:
-    """What a refused node is called in an error: its source if short, and its kind."""
-    kind = type(node).__name__
-    if isinstance(node, ast.expr):
-        return f"{shown(ast.unparse(node))} ({kind})"
-    return kind
+def _refuse_kind(node: ast.AST, kind: ast.AST) -> NoReturn:
+    _refuse(f"{shown(ast.unparse(node))} ({type(kind).__name__}) is not part of the language")
 
 
 def _refuse(problem: str, remedy: str = GRAMMAR) -> NoReturn:

@@ -88,7 +88,7 @@ def fill(node: object, **values: Any) -> None:
         object.__setattr__(node, name, value)
 
 
-def as_steps(step: ArrayLike) -> jax.Array:
+def as_steps(step: ArrayLike) -> Any:
     """``step`` as uint32, wide enough to have another int32 added.
 
     Raises:
@@ -102,4 +102,4 @@ def as_steps(step: ArrayLike) -> jax.Array:
         low, high = int(steps.min()), int(steps.max())
         if low < 0 or high > MAX_STEP:
             raise ValueError(f"steps go from 0 to {MAX_STEP}; got {low if low < 0 else high}")
-    return jnp.asarray(steps.astype(np.uint32))
+    return steps.astype(np.uint32)

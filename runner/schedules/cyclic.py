@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -56,6 +57,9 @@ class CyclicLR:
     * ``scale_mode`` belongs to ``scale_fn`` alone; TF-Addons lets it change the built-in modes.
     * Step sizes below one and bounds in the wrong order are errors; PyTorch takes them.
     * Momentum is cycled only if asked for, and never made up where the optimizer has none.
+
+    A ``scale_fn`` is computed in float32, as precise as what it is made of: ``0.9999 ** x`` there
+    has the rounding of 0.9999 raised to x, where ``exp_range`` has none.
 
     A scale above one (``gamma > 1``) takes the rate above max_lr and the momentum below
     base_momentum, as the formula says.
@@ -147,24 +151,17 @@ class CyclicLR:
 
     def __call__(self, step: ArrayLike) -> jax.Array:
         """The rate of update ``step``, float32 of ``step``'s shape."""
-        place = self._place(step)
-        scale = self._scale(place)
-        return self.lr.at(_ratio(place.covered, place.length) * scale.mantissa, scale.whole)
+        return _rate(self, as_steps(step))
 
     def momentum(self, step: ArrayLike) -> jax.Array:
         """The momentum of update ``step``, float32; ValueError unless ``cycles_momentum``."""
         if not self.cycles_momentum:
             raise ValueError("this CyclicLR sets no momentum; make it with cycle_momentum=True")
-        place = self._place(step)
-        scale = self._scale(place)
-        # 1 - triangle * scale, taken apart so that nothing cancels near the peak.
-        rest = _ratio(place.length - place.covered, place.length)
-        rest = rest + _ratio(place.covered, place.length) * scale.shortfall
-        return self.momenta.at(rest)
+        return _momentum(self, as_steps(step))
 
     def cycle(self, step: ArrayLike) -> jax.Array:
         """The 0-based cycle that ``step`` is in, int32 of ``step``'s shape."""
-        return self._place(step).cycle.astype(jnp.int32)
+        return _cycle(self, as_steps(step))
 
     def cycle_ends(self, steps: int) -> Sequence[int]:
         """The counts of completed updates, from 1 to ``steps``, after which the rate is base_lr.
@@ -174,30 +171,33 @@ class CyclicLR:
         total = int(self.step_size_up) + int(self.step_size_down)
         return range(total - int(self.last_epoch) % total, steps + 1, total)
 
-    def _place(self, step: ArrayLike) -> "_Place":
-        up, down = jnp.asarray(self.step_size_up), jnp.asarray(self.step_size_down)
-        total = up + down
-        position = as_steps(step) + jnp.asarray(self.last_epoch)
-        cycle = position // total
-        r = position - cycle * total
-        rising = r <= up
-        return _Place(
-            position=position,
-            cycle=cycle,
-            covered=jnp.where(rising, r, total - r),
-            length=jnp.where(rising, up, down),
-        )
 
-    def _scale(self, place: "_Place") -> "_Scale":
-        if self.scale_fn is not None:
-            counted = place.cycle + 1 if self.scale_mode == "cycle" else place.position
-            scale = jnp.asarray(self.scale_fn(counted.astype(jnp.float32))).astype(jnp.float32)
-            return _Scale(mantissa=scale, whole=None, shortfall=1 - scale)
-        excess, doublings = self.gamma.split(place.position)
-        cycles = jnp.minimum(place.cycle, np.uint32(WHOLE_LIMIT)).astype(jnp.int32)
-        whole = doublings - cycles * jnp.asarray(self.halvings)
-        shortfall = jnp.where(whole == 0, -excess, 1 - times_two_to(1 + excess, whole))
-        return _Scale(mantissa=1 + excess, whole=whole, shortfall=shortfall)
+# Compiled for those who call a schedule by itself; within a compiled function it is inlined.
+_compiled = partial(jax.jit, inline=True)
+
+
+@_compiled
+def _rate(schedule: CyclicLR, steps: jax.Array) -> jax.Array:
+    place = _place(schedule, steps)
+    scale = _scale(schedule, place)
+    return schedule.lr.at(_ratio(place.covered, place.length) * scale.mantissa, scale.whole)
+
+
+@_compiled
+def _momentum(schedule: CyclicLR, steps: jax.Array) -> jax.Array:
+    place = _place(schedule, steps)
+    scale = _scale(schedule, place)
+    # 1 - triangle * scale, taken apart so that nothing cancels near the peak.
+    rest = _ratio(place.length - place.covered, place.length)
+    rest = rest + _ratio(place.covered, place.length) * scale.shortfall
+    # Two roundings may carry it past one, which only a negative scale really does.
+    rest = jnp.where(scale.shortfall <= 1, jnp.minimum(rest, 1), rest)
+    return schedule.momenta.at(rest)
+
+
+@_compiled
+def _cycle(schedule: CyclicLR, steps: jax.Array) -> jax.Array:
+    return _place(schedule, steps).cycle.astype(jnp.int32)
 
 
 class _Place(NamedTuple):
@@ -215,6 +215,33 @@ class _Scale(NamedTuple):
     mantissa: jax.Array
     whole: jax.Array | None
     shortfall: jax.Array
+
+
+def _place(schedule: CyclicLR, steps: jax.Array) -> _Place:
+    up, down = jnp.asarray(schedule.step_size_up), jnp.asarray(schedule.step_size_down)
+    total = up + down
+    position = steps + jnp.asarray(schedule.last_epoch)
+    cycle = position // total
+    r = position - cycle * total
+    rising = r <= up
+    return _Place(
+        position=position,
+        cycle=cycle,
+        covered=jnp.where(rising, r, total - r),
+        length=jnp.where(rising, up, down),
+    )
+
+
+def _scale(schedule: CyclicLR, place: _Place) -> _Scale:
+    if schedule.scale_fn is not None:
+        counted = place.cycle + 1 if schedule.scale_mode == "cycle" else place.position
+        scale = jnp.asarray(schedule.scale_fn(counted.astype(jnp.float32))).astype(jnp.float32)
+        return _Scale(mantissa=scale, whole=None, shortfall=1 - scale)
+    excess, doublings = schedule.gamma.split(place.position)
+    cycles = jnp.minimum(place.cycle, np.uint32(WHOLE_LIMIT)).astype(jnp.int32)
+    whole = doublings - cycles * jnp.asarray(schedule.halvings)
+    shortfall = jnp.where(whole == 0, -excess, 1 - times_two_to(1 + excess, whole))
+    return _Scale(mantissa=1 + excess, whole=whole, shortfall=shortfall)
 
 
 def _ratio(covered: jax.Array, length: jax.Array) -> jax.Array:
