@@ -89,6 +89,19 @@ def test_rate_and_momentum_equal_exact_arithmetic(case: tuple[dict[str, Any], np
             assert error(momentum, exact_momentum) <= 5e-7, position
 
 
+def test_momentum_does_not_round_above_its_bound() -> None:
+    schedule = CyclicLR(
+        base_lr=0,
+        max_lr=1,
+        step_size_up=1,
+        step_size_down=17_239_848,
+        mode="exp_range",
+        gamma=0.9,
+        cycle_momentum=True,
+    )
+    assert np.asarray(values(schedule, np.arange(1000))[1]).max() == np.float32(0.9)
+
+
 @settings(max_examples=200, deadline=None)
 @given(case=cases())
 def test_the_rate_stays_within_its_bounds_and_joins_exactly(

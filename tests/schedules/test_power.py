@@ -51,6 +51,13 @@ def test_the_excess_is_precise_where_the_power_is_close_to_one() -> None:
     assert float(excess) == pytest.approx(expected, rel=1e-4)  # 2⁻³³ of one
 
 
+def test_the_excess_is_precise_up_to_the_square_root_of_two() -> None:
+    for base in (2**0.4999, 2**-0.4999, 1.2, 0.9):
+        excess, whole = split(Power(base), np.uint32(1))
+        assert int(whole) == 0
+        assert float(excess) == pytest.approx(base - 1, rel=3e-7)
+
+
 @pytest.mark.parametrize("exponent", [0, 1, 2**16, 2**31 - 1, 2**32 - 1])
 def test_one_to_any_power_is_one_to_the_bit(exponent: int) -> None:
     excess, whole = split(Power(1.0), np.uint32(exponent))
