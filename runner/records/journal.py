@@ -44,7 +44,8 @@ class Journal:
         """Records steps ``start`` to ``start + count - 1``, handed over at time ``submitted``.
 
         Raises:
-          DivergedError: a loss is not finite; everything up to and including that step is recorded.
+          DivergedError: a loss is not finite; everything up to and including that step is recorded
+            (by finish(), where ``log_every`` leaves it out).
         """
         columns = {tag: np.asarray(column)[:count] for tag, column in metrics.items()}
         speed = self._measure(count)
@@ -56,7 +57,7 @@ class Journal:
             {tag: column[:recorded] for tag, column in columns.items()},
             self._wall_times(count, submitted)[:recorded],
         )
-        self._log(rows, last=len(bad) > 0, speed=speed)
+        self._log(rows, speed=speed)
         self.steps = start + finite
         self._show(rows)
         if len(bad):
@@ -80,7 +81,7 @@ class Journal:
             raise DivergedError(_EVAL_LOSS, problem, _remedy())
 
     def finish(self) -> None:
-        """Writes the run's last step where ``log_every`` had left it out."""
+        """Writes the run's last step, good or bad, where ``log_every`` had left it out."""
         if self._unlogged is not None:
             self._events.scalars(*self._unlogged)
             self._unlogged = None
@@ -105,10 +106,9 @@ class Journal:
         self._wall_time = now
         return np.linspace(min(begin, now), now, count + 1)[1:]
 
-    def _log(self, rows: _Rows, *, last: bool, speed: float | None) -> None:
+    def _log(self, rows: _Rows, *, speed: float | None) -> None:
         steps, columns, wall_times = rows
         due = steps % self._log_every == 0
-        due[-1] |= last
         self._events.scalars(
             steps[due], {tag: column[due] for tag, column in columns.items()}, wall_times[due]
         )
