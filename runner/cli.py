@@ -44,7 +44,7 @@ def _execute(argv: list[str]) -> int:
     composer = Composer(args)
     if _show(args, composer):
         return 0
-    if _is_multirun(args, composer):
+    if args.multirun or composer.is_multirun():
         composer.overrides.append("hydra.mode=MULTIRUN")
         return _list_failures(run_many(composer))
     composer.overrides.append("hydra.mode=RUN")
@@ -84,6 +84,8 @@ def _show(args: Namespace, composer: Composer) -> bool:
     """Prints what ``args`` asks to see; returns whether it asks for anything but a run."""
     hydra, name, overrides = composer.hydra, composer.config_name, composer.overrides
     parser = get_args_parser()
+    if args.resolve:
+        composer.compose(RunMode.RUN)  # refuses what must not be resolved
     if args.help:
         composer.attempt(lambda: hydra.app_help(name, parser, args))
     elif args.hydra_help:
@@ -103,11 +105,6 @@ def _show(args: Namespace, composer: Composer) -> bool:
     else:
         return False
     return True
-
-
-def _is_multirun(args: Namespace, composer: Composer) -> bool:
-    mode = composer.hydra.get_mode(composer.config_name, composer.overrides)
-    return args.multirun or mode is RunMode.MULTIRUN
 
 
 def _list_failures(failures: list[Failure]) -> int:

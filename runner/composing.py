@@ -28,10 +28,11 @@ from omegaconf import Container, DictConfig, Node, OmegaConf
 from omegaconf.resolvers import oc
 
 from runner import plugins, registry
-from runner.errors import ConfigError
+from runner.convert import shown
+from runner.errors import ConfigError, RunnerError, nearest
 from runner.schema import CHOICES
 from runner.screening import screen_composed, screen_file, screen_overrides
-from runner.translation import Known, translate
+from runner.translation import Known, one_line, translate
 
 Result = TypeVar("Result")
 
@@ -64,6 +65,8 @@ class Composer:
         self._complete = False  # whether installed plugins have been loaded as well
         self.plugins: tuple[str, ...] = ()
         self.parsed = self.attempt(lambda: self.parse(self.overrides))
+        for override in self.parsed:
+            self._check_option(override)
         self.plugins = _named_plugins(self.parsed)
         plugins.import_named(list(self.plugins))
         if self.plugins:
@@ -78,13 +81,41 @@ class Composer:
         cfg = self.attempt(
             lambda: self.hydra.compose_config(self.config_name, list(self.overrides), mode)
         )
-        raw = OmegaConf.to_container(cfg, resolve=False)
-        assert isinstance(raw, dict)
+        raw: Any = OmegaConf.to_container(cfg, resolve=False)
         screen_composed({k: v for k, v in raw.items() if k != "hydra"}, raw["hydra"])
         return cfg
 
+    def _check_option(self, override: Override) -> None:
+        group = override.key_or_group
+        if group in CHOICES and not (override.is_delete() or override.is_sweep_override()):
+            value = override.value()
+            if not isinstance(value, str):
+                problem = f"{shown(value)} is not the name of an option"
+                raise ConfigError(group, problem, nearest("", self._options(group)))
+
     def parse(self, overrides: list[str]) -> list[Override]:
-        return OverridesParser.create(self.hydra.config_loader).parse_overrides(overrides)
+        """``overrides`` by Hydra's grammar.
+
+        Raises:
+          HydraException: one does not follow the grammar.
+          ConfigError: one cannot be read for another reason.
+        """
+        parser = OverridesParser.create(self.hydra.config_loader)
+        parsed = []
+        for override in overrides:
+            try:
+                parsed += parser.parse_overrides([override])
+            except (ValueError, RecursionError) as error:  # an int of thousands of digits, ...
+                key = override.partition("=")[0]
+                raise ConfigError(key, one_line(error), "write a simpler value") from error
+        return parsed
+
+    def is_multirun(self) -> bool:
+        """Whether the configuration asks for a multirun (``hydra.mode``)."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            mode = self.hydra.get_mode(self.config_name, list(self.overrides))
+        return mode is RunMode.MULTIRUN
 
     def attempt(self, action: Callable[[], Result]) -> Result:
         """Does ``action``; where an option is missing, once more with all installed plugins.
@@ -96,13 +127,19 @@ class Composer:
             return self._silently(action)
         except MissingConfigException as error:
             if self._complete or not plugins.entry_point_names():
-                raise self._translated(error) from error
+                raise self.answer(error) from error
+        except (RunnerError, OSError):
+            raise
         except Exception as error:
-            raise self._translated(error) from error
+            raise self.answer(error) from error
         registry.load_entry_points()
         self._complete = True
         self.attempt(self._offer_registered)
         return self.attempt(action)
+
+    def answer(self, error: Exception) -> ConfigError:
+        """What Hydra raised, in our own words."""
+        return translate(error, Known(keys=self._known_keys, options=self._options))
 
     @staticmethod
     def _silently(action: Callable[[], Result]) -> Result:
@@ -110,9 +147,6 @@ class Composer:
         with warnings.catch_warnings():
             warnings.simplefilter("error", UserWarning)
             return action()
-
-    def _translated(self, error: Exception) -> ConfigError:
-        return translate(error, Known(keys=self._known_keys, options=self._options))
 
     def _known_keys(self) -> list[str]:
         """Every key of the configuration with the chosen options, leaving out what fails."""
@@ -199,10 +233,9 @@ def _named_plugins(overrides: list[Override]) -> tuple[str, ...]:
 
 
 def _keys(value: Any, prefix: str = "") -> list[str]:
+    """Every dotted key below a mapping."""
     found = []
     for key, item in value.items():
-        if not prefix and key == "hydra":
-            continue
         found.append(f"{prefix}{key}")
         if isinstance(item, dict):
             found += _keys(item, f"{prefix}{key}.")

@@ -95,9 +95,16 @@ def read_config(
     choices = {group: _choice(group, values[group]) for group in CHOICES}
     _check_momentum(choices["scheduler"], choices["optimizer"])
     return Config(
-        **vars(settings),
+        seed=settings.seed,
+        accelerator=settings.accelerator,
+        compilation_cache=settings.compilation_cache,
+        plugins=settings.plugins,
         training=training,
-        **choices,
+        scheduler=choices["scheduler"],
+        optimizer=choices["optimizer"],
+        model=choices["model"],
+        dataset=choices["dataset"],
+        task=choices["task"],
         hparams=_flat({k: v for k, v in as_written.items() if k not in ("plugins", "task")}),
         overrides=tuple(overrides),
     )

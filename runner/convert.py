@@ -5,7 +5,7 @@ from dataclasses import fields
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from runner.checks import shown
+from runner.checks import shown as shown_in_python
 from runner.errors import ConfigError, nearest
 from runner.lengths import check_length
 
@@ -63,15 +63,21 @@ def _value(kind: Any, value: Any, key: str) -> Any:
     for option in options:
         if _fits(option, value):
             return _number(value, key) if option is float else _frozen(value)
-    problem, remedies = _refusal(value), [_REMEDIES.get(option, "") for option in options]
-    for place, option in enumerate(options):
-        if get_origin(option) is Literal:
-            names = [str(name) for name in get_args(option)]
-            problem = f"{shown(value)} is none of {', '.join(names)}"
-            remedies[place] = nearest(str(value)[:40], names)
-        elif len(options) == 1:
-            problem = f"{shown(value)} is not {_NOUNS[option]}"
-    raise ConfigError(key, problem, " or ".join(filter(None, remedies)))
+    if len(options) == 1 and get_origin(options[0]) is Literal:
+        names = get_args(options[0])
+        problem = f"{shown(value)} is none of {', '.join(names)}"
+        raise ConfigError(key, problem, nearest(str(value)[:40], names))
+    nouns, examples = zip(*(_words(option) for option in options), strict=True)
+    raise ConfigError(
+        key, f"{shown(value)} is not {' or '.join(nouns)}", f"write {' or '.join(examples)}"
+    )
+
+
+def _words(option: Any) -> tuple[str, str]:
+    """What ``option`` is called, and an example of it."""
+    if get_origin(option) is Literal:
+        return " or ".join(get_args(option)), " or ".join(get_args(option))
+    return _WORDS[option]
 
 
 def _fits(option: Any, value: Any) -> bool:
@@ -81,16 +87,19 @@ def _fits(option: Any, value: Any) -> bool:
         return isinstance(value, (int, float)) and not isinstance(value, bool)
     if option is int:
         return isinstance(value, int) and not isinstance(value, bool)
-    if option == tuple[int, ...]:
-        return isinstance(value, list) and all(_fits(int, item) for item in value)
+    if get_origin(option) is tuple:
+        return isinstance(value, list) and all(_fits(get_args(option)[0], item) for item in value)
     return isinstance(value, option) and value != MISSING
 
 
-def _refusal(value: Any) -> str:
-    return "null is not allowed" if value is None else f"{shown(value)} is not allowed"
+def shown(value: Any) -> str:
+    """``value`` as an error shows it: one short line, with YAML's words for what has some."""
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    return shown_in_python(value)
 
 
-def _number(value: int | float, key: str) -> float:
+def _number(value: Any, key: str) -> float:
     try:
         return float(value)
     except OverflowError as error:
@@ -101,19 +110,11 @@ def _frozen(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-_NOUNS: Mapping[Any, str] = {
-    int: "a whole number",
-    float: "a number",
-    bool: "true or false",
-    str: "a text",
-    tuple[int, ...]: "a list of whole numbers",
-    tuple[str, ...]: "a list of names",
-}
-_REMEDIES: Mapping[Any, str] = {
-    int: "write one such as 64",
-    float: "write one such as 0.1",
-    bool: "write true or false",
-    str: "write a text",
-    tuple[int, ...]: "write one such as [128,128]",
-    tuple[str, ...]: "write one such as [my_models]",
+_WORDS: Mapping[Any, tuple[str, str]] = {
+    int: ("a whole number", "one such as 64"),
+    float: ("a number", "one such as 0.1"),
+    bool: ("true or false", "true or false"),
+    str: ("a text", "a text"),
+    tuple[int, ...]: ("a list of whole numbers", "one such as [128,128]"),
+    tuple[str, ...]: ("a list of names", "one such as [my_models]"),
 }

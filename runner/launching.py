@@ -18,8 +18,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobStatus, configure_log, run_job
+from hydra.errors import HydraException
 from hydra.types import HydraContext, RunMode
-from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
 
 from runner import plugins
 from runner.composing import Composer
@@ -33,6 +35,9 @@ MAX_JOBS = 10_000
 # So many members of a multirun are tried before the first one starts.
 MAX_TRIED = 200
 
+# What Hydra raises around a job: the configuration of logging (ValueError), a launcher, ...
+_HYDRAS = (HydraException, OmegaConfBaseException, ValueError)
+
 
 def run_once(composer: Composer) -> None:
     """Runs the configured task in a folder of its own.
@@ -44,17 +49,20 @@ def run_once(composer: Composer) -> None:
     folder = _read_folder(composer, cfg, "hydra.run.dir")
     _try_out(composer, cfg, folder)
     explicit = _is_explicit(cfg, "hydra.run.dir")
+    callbacks = composer.attempt(lambda: Callbacks(cfg))
+    composer.attempt(lambda: configure_log(cfg.hydra.hydra_logging, cfg.hydra.verbose))
     cfg.hydra.run.dir = str(claim(Path(folder), explicit=explicit))
-    configure_log(cfg.hydra.hydra_logging, cfg.hydra.verbose)
-    callbacks = Callbacks(cfg)
     callbacks.on_run_start(config=cfg, config_name=composer.config_name)
-    done = run_job(
-        task_function=Job(composer.plugins),
-        config=cfg,
-        job_dir_key="hydra.run.dir",
-        job_subdir_key=None,
-        hydra_context=HydraContext(composer.hydra.config_loader, callbacks),
-    )
+    try:
+        done = run_job(
+            task_function=Job(composer.plugins),
+            config=cfg,
+            job_dir_key="hydra.run.dir",
+            job_subdir_key=None,
+            hydra_context=HydraContext(composer.hydra.config_loader, callbacks),
+        )
+    except _HYDRAS as error:
+        raise composer.answer(error) from error
     callbacks.on_run_end(config=cfg, config_name=composer.config_name, job_return=done)
     if done.status is JobStatus.FAILED:
         raise done._return_value  # not return_value, which prints as well
@@ -73,9 +81,7 @@ def run_many(composer: Composer) -> "list[Failure]":
         raise ConfigError("hydra.sweep.dir", f"{folder} is not empty", "name a new folder")
     is_basic = OmegaConf.select(cfg, "hydra.sweeper._target_") == _BASIC
     tried = _try_members(composer, cfg, folder) if is_basic else False
-    _move_to(cfg, claim_sweep(Path(folder), explicit=explicit))
-    callbacks = Callbacks(cfg)
-    callbacks.on_multirun_start(config=cfg, config_name=composer.config_name)
+    callbacks = composer.attempt(lambda: Callbacks(cfg))
     job = Job(composer.plugins, goes_on=True)
     sweeper = composer.attempt(
         lambda: Plugins.instance().instantiate_sweeper(
@@ -84,12 +90,16 @@ def run_many(composer: Composer) -> "list[Failure]":
             task_function=job,
         )
     )
+    _move_to(cfg, claim_sweep(Path(folder), explicit=explicit))
+    callbacks.on_multirun_start(config=cfg, config_name=composer.config_name)
     if tried:
         sweeper.validate_batch_is_legal = lambda batch: None
     try:
         returned = sweeper.sweep(list(cfg.hydra.overrides.task))
     except Stopped as stop:
         raise stop.error from stop
+    except _HYDRAS as error:
+        raise composer.answer(error) from error
     callbacks.on_multirun_end(config=cfg, config_name=composer.config_name)
     return sorted({*job.failures, *_failures(returned)}, key=lambda failure: failure.number)
 
@@ -160,14 +170,13 @@ def _read(settings: DictConfig, *, overrides: Iterable[str], plugins: tuple[str,
 
 def _try_out(composer: Composer, cfg: DictConfig, folder: str) -> None:
     """Reads the configuration as the job in ``folder`` will, to no other effect."""
-    with read_write(cfg.hydra.runtime), open_dict(cfg.hydra.runtime):
-        cfg.hydra.runtime.output_dir = str(Path(folder).absolute())
-    HydraConfig.instance().set_config(cfg)
-    settings = copy.deepcopy(cfg)
-    with open_dict(settings):
-        del settings["hydra"]
-    overrides = list(cfg.hydra.overrides.task)
-    composer.attempt(lambda: _read(settings, overrides=overrides, plugins=composer.plugins))
+    seen = copy.deepcopy(cfg)  # set_config makes it read-only
+    with open_dict(seen):
+        seen.hydra.runtime.output_dir = str(Path(folder).absolute())
+    HydraConfig.instance().set_config(seen)
+    settings = OmegaConf.masked_copy(seen, [str(key) for key in seen if key != "hydra"])
+    composer.attempt(lambda: OmegaConf.to_container(settings, resolve=True))
+    _read(settings, overrides=cfg.hydra.overrides.task, plugins=composer.plugins)
 
 
 def _read_folder(composer: Composer, cfg: DictConfig, key: str) -> str:
@@ -233,6 +242,9 @@ def _members(composer: Composer, cfg: DictConfig) -> list[list[str]]:
     parsed = composer.attempt(lambda: composer.parse(lines + list(cfg.hydra.overrides.task)))
     count = 1
     for override in parsed:
+        if override.is_interval_sweep():
+            problem = f"{override.input_line!r} is no list of values"
+            raise ConfigError(override.key_or_group, problem, "write key=1,2 or key=range(1,3)")
         values = composer.attempt(lambda override=override: _count(override))
         if values == 0:
             raise ConfigError(

@@ -28,7 +28,8 @@ def check_length(value: object, *, key: str) -> None:
         an epoch is.
     """
     if not is_length(value) or len(str(value)) > 40:
-        raise ConfigError(key, f"{str(value)[:40]!r} is not a length", _REMEDY)
+        shown = "null" if value is None else repr(str(value)[:40])
+        raise ConfigError(key, f"{shown} is not a length", _REMEDY)
     number, unit, _ = _parts(str(value))
     limit = MAX_STEPS * 100 if unit == "%" else MAX_STEPS
     if not 0 < number <= limit:

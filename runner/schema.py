@@ -163,7 +163,7 @@ class Idx:
         if not self.root:
             raise ConfigError(
                 "root",
-                f"{self.root!r} names no folder",
+                "no folder is given",
                 "give the folder that holds train-images-idx3-ubyte, train-labels-idx1-ubyte, "
                 "t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte, each plain or .gz",
             )

@@ -17,18 +17,15 @@ from runner.errors import ConfigError
 TARGET = "_target_"
 MAX_BYTES = 32 * 1024
 MAX_NODES = 5_000
+MAX_DEPTH = 100
 MAX_OVERRIDE = 8_000
 # Each may refer to the ones before it: with n of them a text can grow e^(n/e)-fold at most.
 MAX_INTERPOLATIONS = 32
 
 _NO_TARGET = "name a registered option instead (model=mlp); code comes from plugins only"
 _ENVIRONMENT = re.compile(r"oc\.env:\s*([^\s,:{}]+)")
-_SURPRISES = {
-    "tag:yaml.org,2002:int": (
-        re.compile(r"[-+]?(0[0-9_]+|[0-9_]+(:[0-5]?[0-9])+)"),
-        "write it in quotes, or as a plain decimal number",
-    ),
-}
+# YAML 1.1 reads 010 as eight and 12:30 as 750.
+_SURPRISE = re.compile(r"[-+]?(0[0-9_]+|[0-9_]+(:[0-5]?[0-9])+)")
 _PLAIN_TAG = "tag:yaml.org,2002:"
 _LOGGING_CALLS = {
     "class": ("logging.StreamHandler", "logging.FileHandler", "logging.NullHandler"),
@@ -79,6 +76,8 @@ def screen_file(path: Path) -> None:
 @lru_cache(maxsize=256)
 def _screen_text(text: str, name: str) -> None:
     environment_names.update(_ENVIRONMENT.findall(text))
+    if _depth(text) > MAX_DEPTH:  # PyYAML would take a second to fail
+        raise ConfigError(name, "is nested too deeply", "write it flat")
     try:
         # Not CSafeLoader: deep nesting overflows its stack, which kills the process.
         root = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -98,6 +97,15 @@ def _screen_text(text: str, name: str) -> None:
         raise ConfigError(_place(name, root), "holds no settings", "write key: value lines")
     _screen_nodes(root, name)
     _screen_search_path(root, name)
+
+
+def _depth(text: str) -> int:
+    """How deep brackets are nested, at most."""
+    depth = deepest = 0
+    for bracket in re.findall(r"[\[{}\]]", text):
+        depth += 1 if bracket in "[{" else -1
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def _screen_nodes(root: yaml.Node, name: str) -> None:
@@ -123,11 +131,10 @@ def _screen_tag(node: yaml.Node, name: str) -> None:
     if not node.tag.startswith(_PLAIN_TAG) or node.tag.startswith(f"{_PLAIN_TAG}python"):
         problem = f"the tag {node.tag.replace(_PLAIN_TAG, '!!')} is not allowed"
         raise ConfigError(_place(name, node), problem, "write a plain value")
-    surprise = _SURPRISES.get(node.tag)
-    if surprise and node.style is None and surprise[0].fullmatch(node.value):
-        read_as = yaml.safe_load(node.value)
-        problem = f"{node.value} would be read as {read_as}"
-        raise ConfigError(_place(name, node), problem, surprise[1])
+    # A quoted number has the tag of a text.
+    if node.tag == f"{_PLAIN_TAG}int" and _SURPRISE.fullmatch(node.value):
+        problem = f"{node.value} would be read as {yaml.safe_load(node.value)}"
+        raise ConfigError(_place(name, node), problem, "write it in quotes, or as a plain number")
 
 
 def _screen_keys(node: yaml.MappingNode, name: str) -> None:

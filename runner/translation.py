@@ -79,19 +79,28 @@ def _missing_option(error: MissingConfigException, known: Known) -> ConfigError:
         return ConfigError(
             "--config-name", one_line(error).split(".")[0], "name a YAML file of --config-dir"
         )
-    return ConfigError(option or "defaults", one_line(error), SEE_HELP)
+    where, _, _ = one_line(error).partition(" Config search path")
+    return ConfigError(option or "defaults", where, SEE_HELP)
 
 
 def _unknown_key(found: dict[str, str], known: Known) -> ConfigError:
     key = found["key"]
-    keys = known.keys()
-    section = key.rpartition(".")[0]
-    same = [name for name in keys if name.startswith(f"{section}.")] if section else []
-    candidates = same or [*keys, *{name.partition(".")[0] for name in keys}]
-    remedy = nearest(key, candidates)
-    if not same and remedy.startswith("known:"):
-        remedy = SEE_HELP
-    return ConfigError(key, "there is no such setting", remedy)
+    remedy = _near(key, known.keys())
+    return ConfigError(key or "command line", "there is no such setting", remedy)
+
+
+def _near(key: str, keys: Sequence[str]) -> str:
+    """Near names within the key's own section, if that exists; else among all keys."""
+    if key in keys:  # of one member of a multirun
+        return "not every option that is asked for has it"
+    section, _, name = key.rpartition(".")
+    start = f"{section}." if section else ""
+    same = {known[len(start) :] for known in keys if known.startswith(start)}
+    if section and same:
+        return nearest(name, {name for name in same if "." not in name})
+    is_hydras = key.startswith("hydra")
+    remedy = nearest(key, {name for name in keys if name.startswith("hydra") == is_hydras})
+    return SEE_HELP if remedy.startswith("known:") else remedy
 
 
 def _bad_group(found: dict[str, str], known: Known) -> ConfigError:
@@ -107,6 +116,11 @@ def _several_values(found: dict[str, str], known: Known) -> ConfigError:
     )
 
 
+def _sweep_of_hydra(found: dict[str, str], known: Known) -> ConfigError:
+    key, _, value = found["override"].partition("=")
+    return ConfigError(key, f"{_short(value)!r} is several values", "write one for all jobs")
+
+
 def _given_twice(found: dict[str, str], known: Known) -> ConfigError:
     return ConfigError(found["key"], "is given twice", "keep one of the options")
 
@@ -117,7 +131,7 @@ def _already_there(found: dict[str, str], known: Known) -> ConfigError:
 
 def _nothing_to_delete(found: dict[str, str], known: Known) -> ConfigError:
     key = found["key"]
-    return ConfigError(f"~{key}", "is not there to be deleted", nearest(key, known.keys()))
+    return ConfigError(f"~{key}", "is not there to be deleted", _near(key, known.keys()))
 
 
 def _must_choose(found: dict[str, str], known: Known) -> ConfigError:
@@ -125,11 +139,21 @@ def _must_choose(found: dict[str, str], known: Known) -> ConfigError:
     return ConfigError(group, "has no option", nearest("", known.options(group)))
 
 
+def _no_search_path(found: dict[str, str], known: Known) -> ConfigError:
+    return ConfigError("hydra.searchpath", f"{found['path']!r} is not there", "name a folder")
+
+
+def _no_environment(error: KeyError, known: Known) -> ConfigError:
+    name = error.args[0] if error.args else "?"
+    return ConfigError(name, "there is no such environment variable", f"set {name}")
+
+
 Answer = Callable[[dict[str, str], Known], ConfigError]
 # What Hydra 1.3 says (matched in this order) → what we say.
 _TEXTS: Iterable[tuple[str, Answer]] = (
-    (r"^Could not override '(?P<key>[^'@]+)(@[^']*)?'", _unknown_key),
+    (r"^Could not override '(?P<key>[^'@]*)(@[^']*)?'", _unknown_key),
     (r"^Ambiguous value for argument '(?P<override>[^\n]*)'\n", _several_values),
+    (r"^Sweeping over Hydra's configuration.*: '(?P<override>.*)'", _sweep_of_hydra),
     (r"^Sweep parameters '(?P<override>.*)' requires --multirun", _several_values),
     (r"^Config group override must be a string or a list\. Got (?P<kind>\w+)", _bad_group),
     (r"^Multiple values for (?P<key>[\w/@.]+)", _given_twice),
@@ -137,13 +161,14 @@ _TEXTS: Iterable[tuple[str, Answer]] = (
     (r"^Could not append to config.*already at '(?P<key>[^']+)'", _already_there),
     (r"^Could not append '(?P<key>[^'=]+)", _already_there),
     (r"^Could not delete(?: from config\.)? '(?P<key>[^'=]+)", _nothing_to_delete),
+    (r"^provider=hydra\.searchpath.* path=(?P<path>.*) is not available", _no_search_path),
     (r"^You must specify '(?P<key>[^']+)'", _must_choose),
 )
 
 
 def _omegaconf(error: OmegaConfBaseException, fallback: str = "configuration") -> ConfigError:
     key = getattr(error, "full_key", None) or fallback
-    text = one_line(getattr(error, "msg", None) or error)
+    text = (str(getattr(error, "msg", None) or error) or type(error).__name__).splitlines()[0]
     if match := re.search(r"Environment variable '([^']*)' not found", text):
         return ConfigError(
             key, f"the environment variable {match[1]} is not set", f"set {match[1]}"
@@ -177,6 +202,7 @@ _KINDS: Iterable[tuple[type[Exception], Callable[[Any, Known], ConfigError]]] = 
     (OverrideParseException, _bad_grammar),
     (MissingConfigException, _missing_option),
     (OmegaConfBaseException, lambda error, _: _omegaconf(error)),
+    (KeyError, _no_environment),  # of os.environ; OmegaConf's own come before
     (
         RecursionError,
         lambda error, _: ConfigError(
