@@ -4,36 +4,28 @@ Nothing is created before the whole configuration is known to be good, and no fo
 something is written to.
 """
 
-import copy
 import traceback
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from hydra._internal.callbacks import Callbacks
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobStatus, configure_log, run_job
 from hydra.errors import HydraException
 from hydra.types import HydraContext, RunMode
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from runner import plugins
 from runner.composing import Composer
-from runner.config import Config, read_config
 from runner.errors import ConfigError, InterruptedRunError, RunnerError, TerminatedRunError
 from runner.records.run_folder import claim, claim_sweep
+from runner.rehearsal import read_settings, try_members, try_out
 from runner.reporting import BUG, explain
 from runner.translation import one_line
-
-MAX_JOBS = 10_000
-# So many members of a multirun are tried before the first one starts.
-MAX_TRIED = 200
 
 # What Hydra raises around a job: the configuration of logging (ValueError), a launcher, ...
 _HYDRAS = (HydraException, OmegaConfBaseException, ValueError)
@@ -47,7 +39,7 @@ def run_once(composer: Composer) -> None:
     """
     cfg = composer.compose(RunMode.RUN)
     folder = _read_folder(composer, cfg, "hydra.run.dir")
-    _try_out(composer, cfg, folder)
+    try_out(composer, cfg, folder)
     explicit = _is_explicit(cfg, "hydra.run.dir")
     callbacks = composer.attempt(lambda: Callbacks(cfg))
     composer.attempt(lambda: configure_log(cfg.hydra.hydra_logging, cfg.hydra.verbose))
@@ -79,8 +71,7 @@ def run_many(composer: Composer) -> "list[Failure]":
     explicit = _is_explicit(cfg, "hydra.sweep.dir")
     if explicit and _is_filled(Path(folder)):
         raise ConfigError("hydra.sweep.dir", f"{folder} is not empty", "name a new folder")
-    is_basic = OmegaConf.select(cfg, "hydra.sweeper._target_") == _BASIC
-    tried = _try_members(composer, cfg, folder) if is_basic else False
+    tried = try_members(composer, cfg, folder)
     callbacks = composer.attempt(lambda: Callbacks(cfg))
     job = Job(composer.plugins, goes_on=True)
     sweeper = composer.attempt(
@@ -157,26 +148,9 @@ class Job:
     def _run(self, settings: DictConfig) -> None:
         plugins.import_named(list(self.plugins))
         hydra = HydraConfig.get()
-        config = _read(settings, overrides=hydra.overrides.task, plugins=self.plugins)
+        config = read_settings(settings, overrides=hydra.overrides.task, plugins=self.plugins)
         task = import_module(f"runner.tasks.{config.task.name}")
         task.run(config, Path(hydra.runtime.output_dir))
-
-
-def _read(settings: DictConfig, *, overrides: Iterable[str], plugins: tuple[str, ...]) -> Config:
-    values: Any = OmegaConf.to_container(settings, resolve=True)
-    as_written: Any = OmegaConf.to_container(settings, resolve=False)
-    return read_config(values, as_written=as_written, overrides=overrides, plugins=plugins)
-
-
-def _try_out(composer: Composer, cfg: DictConfig, folder: str) -> None:
-    """Reads the configuration as the job in ``folder`` will, to no other effect."""
-    seen = copy.deepcopy(cfg)  # set_config makes it read-only
-    with open_dict(seen):
-        seen.hydra.runtime.output_dir = str(Path(folder).absolute())
-    HydraConfig.instance().set_config(seen)
-    settings = OmegaConf.masked_copy(seen, [str(key) for key in seen if key != "hydra"])
-    composer.attempt(lambda: OmegaConf.to_container(settings, resolve=True))
-    _read(settings, overrides=cfg.hydra.overrides.task, plugins=composer.plugins)
 
 
 def _read_folder(composer: Composer, cfg: DictConfig, key: str) -> str:
@@ -198,76 +172,6 @@ def _is_filled(folder: Path) -> bool:
         return folder.is_dir() and any(folder.iterdir())
     except OSError:
         return False  # claiming it says what is wrong
-
-
-_BASIC = f"{BasicSweeper.__module__}.{BasicSweeper.__qualname__}"
-
-
-def _try_members(composer: Composer, cfg: DictConfig, folder: str) -> bool:
-    """Composes the members before any of them starts; returns whether it was all of them.
-
-    Raises:
-      ConfigError: one cannot be composed, there are none, two would share a folder, or the
-        configuration of every one is wrong.
-    """
-    members = _members(composer, cfg)
-    errors: list[ConfigError] = []
-    folders: set[str] = set()
-    tried = members[:MAX_TRIED]
-    for number, overrides in enumerate(tried):
-        member = composer.attempt(
-            lambda overrides=overrides: composer.hydra.config_loader.load_sweep_config(
-                cfg, overrides
-            )
-        )
-        with open_dict(member):
-            member.hydra.job.num, member.hydra.job.id = number, str(number)
-        subfolder = composer.attempt(lambda member=member: str(member.hydra.sweep.subdir))
-        if subfolder in folders:
-            problem = f"two jobs would write to {subfolder!r}"
-            raise ConfigError("hydra.sweep.subdir", problem, "use ${hydra.job.num} in it")
-        folders.add(subfolder)
-        try:
-            _try_out(composer, member, str(Path(folder, subfolder)))
-        except ConfigError as error:
-            errors.append(error)
-    if len(errors) == len(tried):
-        raise errors[0]
-    return len(tried) == len(members)
-
-
-def _members(composer: Composer, cfg: DictConfig) -> list[list[str]]:
-    params = cfg.hydra.sweeper.params or {}
-    lines = [f"{key}={value}" for key, value in params.items()]
-    parsed = composer.attempt(lambda: composer.parse(lines + list(cfg.hydra.overrides.task)))
-    count = 1
-    for override in parsed:
-        if override.is_interval_sweep():
-            problem = f"{override.input_line!r} is no list of values"
-            raise ConfigError(override.key_or_group, problem, "write key=1,2 or key=range(1,3)")
-        values = composer.attempt(lambda override=override: _count(override))
-        if values == 0:
-            raise ConfigError(
-                override.key_or_group,
-                f"{override.input_line!r} gives no value",
-                "give at least one",
-            )
-        count *= values
-        if count > MAX_JOBS:
-            raise ConfigError(
-                override.key_or_group,
-                f"{override.input_line!r} makes it {count:,} jobs or more",
-                f"ask for at most {MAX_JOBS:,}",
-            )
-    return composer.attempt(lambda: BasicSweeper.split_arguments(parsed, None)[0])
-
-
-def _count(override: Override) -> int:
-    """The number of values of a sweep, counted no further than is needed to refuse it."""
-    if not override.is_discrete_sweep():
-        return 1
-    values = override.sweep_iterator()
-    return sum(1 for _, _ in zip(range(MAX_JOBS + 1), values, strict=False))
 
 
 def _move_to(cfg: DictConfig, folder: Path) -> None:
