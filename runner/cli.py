@@ -1,114 +1,27 @@
-"""The command line: flags → Hydra → Config → task → exit code."""
+"""The command line: what it asks for is done, and what fails ends in its exit code."""
 
 import sys
-from argparse import Namespace
-from contextlib import suppress
-from os import devnull
-from typing import NoReturn
+from importlib import import_module
 
-from hydra import __version__ as hydra_version
-from hydra._internal.utils import get_args_parser
-from hydra.types import RunMode
-from omegaconf import OmegaConf
-
-from runner import __version__
-from runner.composing import Composer
-from runner.errors import ConfigError
-from runner.launching import Failure, run_many, run_once
-from runner.reporting import INTERRUPTED, complain, report
-
-HELP = "see python -m runner --help"
+INTERRUPTED = 130
 
 
 def main(argv: list[str] | None = None) -> int:
     """Does what ``argv`` (by default the command line's) asks for; returns the exit code."""
     try:
-        code = _execute(sys.argv[1:] if argv is None else argv)
-        sys.stdout.flush()
+        return _main(sys.argv[1:] if argv is None else argv)
     except KeyboardInterrupt:
-        print("error: interrupted: the run was stopped; start it again", file=sys.stderr)
-        code = INTERRUPTED
+        print("error: run: interrupted; start it again", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _main(argv: list[str]) -> int:
+    # Imported here, so that an interrupt during the quarter of a second it takes is answered too.
+    commands, reporting = (import_module(f"runner.{name}") for name in ("commands", "reporting"))
+    try:
+        code = commands.execute(argv)
+        sys.stdout.flush()
     except Exception as error:
-        code = report(error)
-        if isinstance(error, BrokenPipeError):
-            # Nobody reads on: Python must not try to flush what is left when it ends.
-            with suppress(OSError):
-                sys.stdout = open(devnull, "w")  # noqa: SIM115 - for the rest of the process
+        code = reporting.report(error)
+        reporting.settle_output()
     return code
-
-
-def _execute(argv: list[str]) -> int:
-    args = _parse(argv)
-    if args.shell_completion:
-        sys.argv[0] = "runner"  # completion works for the console script, whatever called it
-    composer = Composer(args)
-    if _show(args, composer):
-        return 0
-    if args.multirun or composer.is_multirun():
-        composer.overrides.append("hydra.mode=MULTIRUN")
-        return _list_failures(run_many(composer))
-    composer.overrides.append("hydra.mode=RUN")
-    run_once(composer)
-    return 0
-
-
-def _parse(argv: list[str]) -> Namespace:
-    """Hydra's own flags.
-
-    Raises:
-      ConfigError: a flag is unknown, or two do not go together.
-    """
-    parser = get_args_parser()
-    parser.error = _refuse  # type: ignore[method-assign]
-    for action in parser._actions:
-        if action.dest == "version":
-            action.version = f"runner {__version__} (Hydra {hydra_version})"  # type: ignore[attr-defined]
-    args = parser.parse_intermixed_args(argv)
-    if args.experimental_rerun is not None:
-        raise ConfigError("--experimental-rerun", "reads a pickle, which can run code", HELP)
-    commands = (args.run, args.multirun, args.cfg, args.info, args.shell_completion)
-    if sum(map(bool, commands)) > 1:
-        raise ConfigError(
-            "command line", "--run, -m, --cfg, --info and -sc exclude each other", HELP
-        )
-    if args.resolve and not (args.cfg or args.help):
-        raise ConfigError("--resolve", "goes with --cfg or --help only", HELP)
-    return args
-
-
-def _refuse(message: str) -> NoReturn:
-    raise ConfigError("command line", message, HELP)
-
-
-def _show(args: Namespace, composer: Composer) -> bool:
-    """Prints what ``args`` asks to see; returns whether it asks for anything but a run."""
-    hydra, name, overrides = composer.hydra, composer.config_name, composer.overrides
-    parser = get_args_parser()
-    if args.resolve:
-        composer.compose(RunMode.RUN)  # refuses what must not be resolved
-    if args.help:
-        composer.attempt(lambda: hydra.app_help(name, parser, args))
-    elif args.hydra_help:
-        composer.attempt(lambda: hydra.hydra_help(name, parser, args))
-    elif args.shell_completion:
-        composer.attempt(lambda: hydra.shell_completion(name, overrides))
-    elif args.cfg:
-        cfg = composer.compose(RunMode.RUN)
-        if args.package and OmegaConf.select(cfg, args.package) is None:
-            raise ConfigError("--package", f"there is no {args.package!r}", "name a section")
-        composer.attempt(
-            lambda: hydra.show_cfg(name, overrides, args.cfg, args.package, args.resolve)
-        )
-    elif args.info:
-        composer.compose(RunMode.RUN)
-        hydra.show_info(args.info, name, overrides)
-    else:
-        return False
-    return True
-
-
-def _list_failures(failures: list[Failure]) -> int:
-    """One line on standard error per failed job; the exit code is that of the first."""
-    for failure in failures:
-        complain(failure.line, about=f"job {failure.number} ({' '.join(failure.overrides)}): ")
-    return failures[0].exit_code if failures else 0

@@ -124,8 +124,7 @@ def _choice(group: str, section: Any) -> Choice:
         return Choice(name, vars(convert(known[name], arguments, key=group)))
     if group not in GROUPS:
         raise ConfigError(f"{group}.name", f"there is no {group} {name!r}", nearest(name, known))
-    check_arguments(group, name, arguments, built_in=known)
-    return Choice(name, arguments)
+    return Choice(name, check_arguments(group, name, arguments, built_in=known))
 
 
 def _check_momentum(scheduler: Choice, optimizer: Choice) -> None:

@@ -50,8 +50,11 @@ def registered_options() -> dict[tuple[str, str], dict[str, Any]]:
 
 def check_arguments(
     group: str, name: str, arguments: Mapping[str, Any], *, built_in: Iterable[str]
-) -> None:
+) -> dict[str, Any]:
     """Checks the settings of an option that a plugin brings against its factory's signature.
+
+    They are returned with whole numbers made floats where the factory's default is a float: the
+    type of a number decides whether it is compiled in.
 
     Raises:
       ConfigError: there is no such factory, or it does not take these arguments.
@@ -68,6 +71,11 @@ def check_arguments(
     required = [key for key in named if parameters[key].default is inspect.Parameter.empty]
     known = named + [key for key in arguments if open_ended and key not in SUPPLIED.get(group, ())]
     check_keys(arguments, known=known, required=required, key=group)
+    floats = {key for key, p in parameters.items() if type(p.default) is float}
+    return {
+        key: float(value) if key in floats and type(value) is int else value
+        for key, value in arguments.items()
+    }
 
 
 def check_scale_fn_name(name: str) -> None:

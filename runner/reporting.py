@@ -9,7 +9,6 @@ from runner.errors import OutOfMemoryError, RunnerError, StorageError
 from runner.screening import environment_names
 
 BUG = 1
-INTERRUPTED = 130
 
 
 def report(error: Exception) -> int:
@@ -30,6 +29,14 @@ def report(error: Exception) -> int:
 def complain(line: str, *, about: str = "") -> None:
     """Prints a failure as one line on standard error, without anything from the environment."""
     print(f"error: {about}{_masked(' '.join(line.split()))}", file=sys.stderr)
+
+
+def settle_output() -> None:
+    """Flushes standard output; where that fails, lets go of it, or Python would fail as it ends."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def explain(error: Exception) -> RunnerError | None:
