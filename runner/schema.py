@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 from runner.checks import INT32_MAX, between, check_constant, check_cyclic, finite, positive, whole
 from runner.errors import ConfigError
-from runner.expression import parse, parse_name
 from runner.lengths import Length
 from runner.plugins import check_scale_fn_name
 
@@ -64,6 +63,9 @@ class Cyclic:
         check_cyclic(**arguments)
         if scale_fn is None:
             return
+        # Imported here: it folds constants with numpy, which would cost every start 60 ms.
+        from runner.expression import parse, parse_name
+
         name = parse_name(scale_fn)
         if name is None:
             parse(scale_fn)

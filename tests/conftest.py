@@ -1,0 +1,62 @@
+"""Shared by all tests: the command line, as a process of its own and within this one."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import runner
+
+Completed = subprocess.CompletedProcess[str]
+CommandLine = Callable[..., Completed]
+
+
+@pytest.fixture(scope="session")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Of a process that finds this ``runner`` from any folder, on the CPU, with a shared cache."""
+    found = str(Path(runner.__file__).parents[1])
+    path = os.pathsep.join(filter(None, [found, os.environ.get("PYTHONPATH")]))
+    cache = os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(tmp_path_factory.mktemp("cache"))
+    return {
+        **{key: value for key, value in os.environ.items() if key != "HYDRA_FULL_ERROR"},
+        "PYTHONPATH": path,
+        "JAX_PLATFORMS": "cpu",
+        "JAX_COMPILATION_CACHE_DIR": cache,
+    }
+
+
+@pytest.fixture(autouse=True)
+def _absl_leaves_captured_streams_open() -> None:
+    """absl (jax, orbax) logs to the stderr of its import, here pytest's, and closes it.
+
+    It does so whenever logging is configured anew, as ``runner.cli.main`` does within a test.
+    """
+    if "absl.logging" in sys.modules:
+        handler = sys.modules["absl.logging"].get_absl_handler()
+        handler.python_handler.stream = sys.__stderr__
+
+
+@pytest.fixture
+def run_cli(tmp_path: Path, environment: dict[str, str]) -> CommandLine:
+    """``python -m runner ARGS`` in an empty folder; ``env`` adds to the environment."""
+
+    def run(
+        *args: str,
+        cwd: Path = tmp_path,
+        env: dict[str, str] | None = None,
+        timeout: float = 180,
+    ) -> Completed:
+        return subprocess.run(
+            [sys.executable, "-m", "runner", *args],
+            cwd=cwd,
+            env=environment | (env or {}),
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    return run

@@ -1,0 +1,499 @@
+"""The command line as a user meets it: help, answers to bad input, run folders, exit codes."""
+
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import yaml
+
+from runner.cli import main
+from runner.config import Config
+from runner.errors import (
+    DataError,
+    DivergedError,
+    InterruptedRunError,
+    StorageError,
+    TerminatedRunError,
+)
+
+Called = list[tuple[Config, Path]]
+
+
+@pytest.fixture(autouse=True)
+def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+
+
+@pytest.fixture
+def fake_task(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Called]:
+    """Puts a task in the place of ``train`` that does what it is told, and notes its calls."""
+
+    def install(action: Callable[[Config], None] = lambda config: None) -> Called:
+        calls: Called = []
+
+        def run(config: Config, folder: Path) -> None:
+            calls.append((config, folder))
+            action(config)
+
+        monkeypatch.setitem(sys.modules, "runner.tasks.train", SimpleNamespace(run=run))
+        return calls
+
+    return install
+
+
+def refuse(capsys: pytest.CaptureFixture[str], *args: str, code: int = 2) -> str:
+    """Runs ``args``, which must end in one line of error and leave nothing behind."""
+    assert main(list(args)) == code
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert re.fullmatch(r"error: [^\n]+: [^\n]+; [^\n]+\n", captured.err)
+    assert not list(Path.cwd().glob("outputs*"))
+    return captured.err.removeprefix("error: ")
+
+
+# (command line, key, what the line says)
+REFUSED = [
+    ("seed=abc", "seed", "'abc' is not a whole number; write one such as"),
+    ("seed=1.5", "seed", "1.5 is not a whole number"),
+    ("seed=010", "seed", "'010'"),
+    ("seed=12:30", "seed", "'12:30'"),
+    ("seed=-1", "seed", "from 0 to 2147483647"),
+    ("seed=2147483648", "seed", "from 0 to 2147483647"),
+    ("seed=true", "seed", "true is not a whole number"),
+    ("seed=null", "seed", "null is not a whole number"),
+    ("seed=", "seed", "''"),
+    ("seed=[1,2]", "seed", "[1, 2]"),
+    ("seed={a:1}", "seed", "{'a': 1}"),
+    ("seed=" + "9" * 5000, "seed", "4300 digits"),
+    ('seed="ü 漢"', "seed", "'ü 漢'"),
+    ("++seed=x", "seed", "'x'"),
+    ("+seed=4", "seed", "leave out the +"),
+    ("~seed", "seed", "has no value"),
+    ("~sed", "~sed", "did you mean seed"),
+    ("training.batch_size=abc", "training.batch_size", "'abc' is not a whole number"),
+    ("training.batch_size=0", "training.batch_size", "0 is not an integer from 1"),
+    ("training.batchsize=8", "training.batchsize", "did you mean batch_size?"),
+    ("+training.batchsize=8", "training.batchsize", "did you mean batch_size?"),
+    ("training=5", "training", "5 is not a mapping"),
+    ("training.epochs=no", "training.epochs", "'no' is not a number"),
+    ("training.epochs=inf", "training.epochs", "inf is not finite"),
+    ("training.epochs=1e400", "training.epochs", "not finite"),
+    ("training.epochs=.nan", "training.epochs", "'.nan'"),
+    ("training.epochs=nan", "training.epochs", "nan is not finite"),
+    ("training.epochs=0", "training.epochs", "above 0"),
+    ("training.epochs=null", "training.epochs", "training.steps"),
+    ("training.steps=0", "training.steps", "0 is not a length"),
+    ("training.steps=0ep", "training.steps", "'0ep' is not a length"),
+    ("training.steps=25%", "training.steps", "whose length it would set"),
+    ("training.steps=3000000000", "training.steps", "2147483647"),
+    ("training.eval_every=5epochs", "training.eval_every", "'5epochs' is not a length"),
+    ("training.log_every=null", "training.log_every", "null is not a length"),
+    ("training.chunk=big", "training.chunk", "auto or a whole number"),
+    ("training.dispatch=scam", "training.dispatch", "did you mean scan?"),
+    ("accelerator=gup", "accelerator", "did you mean gpu?"),
+    ("compilation_cache=5", "compilation_cache", "5 is not true or false or a text"),
+    ("+typo=1", "typo", "there is no such setting; known: accelerator"),
+    ("shceduler=constant", "shceduler", "did you mean scheduler"),
+    ("scheduler=triangulr", "scheduler", "did you mean triangular or triangular2?"),
+    ("scheduler=foo", "scheduler", "known: constant, cyclic, exp_range, triangular, triangular2"),
+    ("scheduler=", "scheduler", "known: constant"),
+    ("scheduler=null", "scheduler", "null is not the name of an option"),
+    ("scheduler=[triangular,constant]", "scheduler", "is not the name of an option"),
+    ("~scheduler", "scheduler", "has no value"),
+    ("+scheduler@x=constant", "x", "there is no such setting"),
+    ("scheduler.base_lr=9 scheduler.max_lr=8", "scheduler.base_lr", "9.0 is above max_lr (8.0)"),
+    ("scheduler.step_size_up=0", "scheduler.step_size_up", "0 is not a length"),
+    ("scheduler.step_size_up=4294967296", "scheduler.step_size_up", "2147483647"),
+    ("scheduler.gamma=nan", "scheduler.gamma", "nan is not finite"),
+    ("scheduler.mode=triangle", "scheduler.mode", "did you mean triangular"),
+    ("scheduler.cycle_momentum=yes", "scheduler.cycle_momentum", "'yes' is not true or false"),
+    ("scheduler.scale_fn=__import__('os')", "scheduler.scale_fn", "cannot be read"),
+    ("scheduler.scale_fn=nonesuch", "scheduler.scale_fn", "'nonesuch' is neither an expression"),
+    ("scheduler.scale_fn=9**9**9", "scheduler.scale_fn", "exponent"),
+    ("scheduler.scale_fn=" + "-" * 100_000 + "x", "scheduler.scale_fn", "characters"),
+    ("scheduler=constant scheduler.max_lr=1", "scheduler.max_lr", "did you mean base_lr?"),
+    ("optimizer.momentum=1", "optimizer.momentum", "below 1"),
+    ("optimizer.nesterov=true optimizer.momentum=null", "optimizer.nesterov", "momentum"),
+    (
+        "scheduler.cycle_momentum=true optimizer.momentum=null",
+        "scheduler.cycle_momentum",
+        "optimizer.momentum is null",
+    ),
+    ("model.hidden=[]", "model.hidden", "the list is empty"),
+    ("model.hidden=128", "model.hidden", "not a list of whole numbers"),
+    ("model.hidden=[64,0]", "model.hidden", "0 is not an integer from 1"),
+    ("model.name=mpl", "model.name", "did you mean mlp?"),
+    ("task=chekc", "task", "did you mean check?"),
+    ("dataset=mnist", "dataset.root", "train-images-idx3-ubyte"),
+    ("plugins=my_models", "plugins", "write one such as plugins=[my_models]"),
+    ("plugins=[no_such_package]", "plugins", "'no_such_package' cannot be imported"),
+    ("seed=${nope}", "seed", "refers to nope, which does not exist"),
+    ("seed=${seed}", "seed", "Recursive"),
+    ("seed=${no_resolver:1}", "seed", "no_resolver"),
+    ("seed=${oc.env:NO_SUCH_VARIABLE}", "seed", "NO_SUCH_VARIABLE is not set"),
+    ("hydra.job.env_copy=[NO_SUCH_VARIABLE]", "NO_SUCH_VARIABLE", "no such environment"),
+    ("seed=0,1", "seed", "add -m"),
+    ("foo", "foo", "neither key=value nor a flag"),
+    ("=", "command line", "there is no such setting"),
+    ("seed=[[[", "seed", "cannot be read"),
+    ("--bogus", "command line", "unrecognized arguments: --bogus"),
+    ("--cfg everything", "command line", "invalid choice"),
+    ("--resolve", "--resolve", "--cfg or --help"),
+    ("-m --cfg job", "command line", "exclude each other"),
+    ("--cfg job --package nope", "--package", "'nope'"),
+    ("--config-name nope", "--config-name", "'nope'"),
+    ("--config-dir nope", "--config-dir", "'nope' is not a folder"),
+    ("--experimental-rerun x", "--experimental-rerun", "pickle"),
+    ("hydra/launcher=nope", "hydra/launcher", "known: basic"),
+    ("hydra.run.dri=x", "hydra.run.dri", "did you mean dir?"),
+    ("hydra.run.dir=", "hydra.run.dir", "'' is no folder"),
+    ("hydra.searchpath=[file:///nope]", "hydra.searchpath", "'/nope' is not there"),
+    ("-m seed=a,b", "seed", "'a' is not a whole number"),
+    ("-m typo=1,2", "typo", "there is no such setting"),
+    ("-m scheduler=triangular,nope", "scheduler", "there is no option 'nope'"),
+    ("-m scheduler=triangular,constant scheduler.max_lr=1", "scheduler.max_lr", "not every"),
+    ("-m seed=range(0)", "seed", "gives no value"),
+    ("-m seed=range(1000000000)", "seed", "at most 10,000"),
+    ("-m seed=interval(0,1)", "seed", "no list of values"),
+    ("-m seed=0,1 hydra.sweep.subdir=x", "hydra.sweep.subdir", "two jobs would write to 'x'"),
+    ("-m plugins=a,b", "plugins", "is not a list of packages"),
+    ("-m hydra.run.dir=a,b", "hydra.run.dir", "write one for all jobs"),
+]
+
+
+@pytest.mark.parametrize(("line", "key", "says"), REFUSED, ids=[line[:40] for line, *_ in REFUSED])
+def test_bad_input_is_answered_in_one_line(
+    line: str, key: str, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = refuse(capsys, *(line.split(" ") if '"' not in line else [line]))
+
+    assert said.startswith(f"{key}: ")
+    assert says in said
+
+
+def test_an_environment_variable_is_named_and_its_value_never_shown(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_SECRET", "hunter2")
+    for line in (
+        "seed=${oc.env:MY_SECRET}",
+        "scheduler=${oc.env:MY_SECRET}",
+        "accelerator=${training.dispatch} training.dispatch=${oc.env:MY_SECRET}",
+    ):
+        said = refuse(capsys, *line.split(" "))
+        assert "hunter2" not in said
+        assert "MY_SECRET" in said
+
+
+def timed(run_cli: Callable[..., subprocess.CompletedProcess[str]], *args: str) -> tuple:
+    started = time.perf_counter()
+    done = run_cli(*args)
+    return done, time.perf_counter() - started
+
+
+@pytest.mark.parametrize("args", [["--help"], ["--cfg", "job"], ["seed=x"], ["-m", "seed=x,y"]])
+def test_help_and_errors_come_at_once_and_without_jax(
+    args: list[str], run_cli: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    fastest = min(timed(run_cli, *args)[1] for _ in range(3))
+    imports = run_cli(*args, env={"PYTHONPROFILEIMPORTTIME": "1"}).stderr
+
+    assert fastest <= 0.7
+    assert re.search(r"\| +hydra$", imports, re.MULTILINE)
+    assert not re.search(r"\| +(jax|jaxlib|flax|optax|numpy|matplotlib)$", imports, re.MULTILINE)
+
+
+def test_help_is_written_for_a_person(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+
+    said = capsys.readouterr().out
+    assert "scheduler: constant, cyclic, exp_range, triangular, triangular2" in said
+    assert "dataset: digits, fashion_mnist, mnist" in said
+    assert said.split("Examples:")[1].split("Results:")[0].count("python -m runner") == 5
+    assert len(said.splitlines()) <= 60
+    assert max(map(len, said.splitlines())) <= 100
+
+
+def test_the_examples_of_the_help_are_good_command_lines(
+    capsys: pytest.CaptureFixture[str], fake_task: Callable[..., Called]
+) -> None:
+    assert main(["--help"]) == 0
+    examples = re.findall(r"^  +python -m runner(.*)$", capsys.readouterr().out, re.MULTILINE)
+
+    for example in examples:
+        shown = [word for word in example.split() if word != "-m"]
+        assert main(["--cfg", "job", *[w for w in shown if "," not in w]]) == 0
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["--cfg", "job", "seed=3"], "seed: 3"),
+        (["--cfg", "job", "--package", "scheduler"], "step_size_down: null"),
+        (["--cfg", "job", "--resolve", "seed=${training.chunk}", "training.chunk=9"], "seed: 9"),
+        (["--cfg", "hydra"], "outputs/multirun"),
+        (["--info", "searchpath"], "conf"),
+        (["--info", "defaults"], "scheduler/triangular"),
+        (["--hydra-help"], "--multirun"),
+        (["-sc", "install=bash"], "hydra_bash_completion runner"),
+    ],
+)
+def test_hydras_own_flags_work(
+    args: list[str], says: str, run_cli: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    done = run_cli(*args)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert says in done.stdout
+
+
+def test_completion_offers_options_and_keys(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COMP_LINE", "runner scheduler=tri")
+
+    assert main(["-sc", "query=bash"]) == 0
+    assert "scheduler=triangular2" in capsys.readouterr().out
+
+
+def test_version_names_the_runner(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["--version"])
+    assert capsys.readouterr().out.startswith("runner ")
+
+
+def test_a_run_is_told_its_settings_and_a_folder_with_hydras_record(
+    fake_task: Callable[..., Called],
+) -> None:
+    calls = fake_task()
+
+    assert main(["seed=7", "scheduler.step_size_up=25%", "model.hidden=[32,16]"]) == 0
+
+    [(config, folder)] = calls
+    assert (config.seed, config.task.name, config.accelerator) == (7, "train", "auto")
+    assert config.scheduler.name == "cyclic"
+    assert config.scheduler.arguments["step_size_up"] == "25%"
+    assert dict(config.model.arguments) == {"hidden": (32, 16)}
+    assert config.overrides == ("seed=7", "scheduler.step_size_up=25%", "model.hidden=[32,16]")
+    assert config.hparams["model.hidden"] == "[32, 16]"
+    assert folder.is_absolute()
+    assert re.fullmatch(
+        r"outputs/\d{4}-\d\d-\d\d/\d\d-\d\d-\d\d", str(folder.relative_to(Path.cwd()))
+    )
+    assert yaml.safe_load((folder / ".hydra/config.yaml").read_text())["seed"] == 7
+    assert yaml.safe_load((folder / ".hydra/overrides.yaml").read_text())[0] == "seed=7"
+
+
+def test_what_the_environment_holds_is_not_recorded(
+    fake_task: Callable[..., Called], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = fake_task()
+    monkeypatch.setenv("MY_CACHE", "/hunter2")
+
+    assert main(["compilation_cache=${oc.env:MY_CACHE}"]) == 0
+
+    [(config, folder)] = calls
+    assert config.compilation_cache == "/hunter2"
+    assert config.hparams["compilation_cache"] == "${oc.env:MY_CACHE}"
+    assert not [path for path in folder.rglob("*.yaml") if "hunter2" in path.read_text()]
+
+
+def test_whole_numbers_from_the_environment_are_decoded(
+    fake_task: Callable[..., Called], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = fake_task()
+    monkeypatch.setenv("MY_SEED", "11")
+
+    assert main(["seed=${oc.decode:${oc.env:MY_SEED}}"]) == 2  # the shell's grammar, not YAML's
+    assert main(["seed='${oc.decode:${oc.env:MY_SEED}}'"]) == 0
+    assert calls[0][0].seed == 11
+
+
+def test_runs_of_the_same_second_get_folders_of_their_own(
+    fake_task: Callable[..., Called],
+) -> None:
+    calls = fake_task()
+    for _ in range(4):
+        assert main([]) == 0
+    assert len({folder for _, folder in calls}) == 4
+
+
+def test_a_folder_that_holds_a_run_is_not_written_to(
+    fake_task: Callable[..., Called], capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls = fake_task()
+    assert main(["hydra.run.dir=mine", "seed=1"]) == 0
+    before = {path: path.read_bytes() for path in Path("mine").rglob("*.yaml")}
+
+    assert "mine" in refuse(capsys, "hydra.run.dir=mine", "seed=2")
+    assert len(calls) == 1
+    assert before == {path: path.read_bytes() for path in Path("mine").rglob("*.yaml")}
+
+
+@pytest.mark.parametrize("flag", [["hydra.run.dir=file/x"], ["-m", "hydra.sweep.dir=file/x"]])
+def test_a_folder_that_cannot_be_written_exits_4(
+    flag: list[str], capsys: pytest.CaptureFixture[str], fake_task: Callable[..., Called]
+) -> None:
+    calls = fake_task()
+    Path("file").touch()
+
+    assert "file/x" in refuse(capsys, *flag, code=4)
+    assert calls == []
+
+
+class JaxRuntimeError(RuntimeError):
+    """As jax's, whose name and message are all there is to tell it by."""
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "says"),
+    [
+        (DataError("train.gz", "is truncated", "fetch it again"), 3, "train.gz: is truncated;"),
+        (StorageError("x", "cannot be written", "free some space"), 4, "x: cannot be written;"),
+        (OSError(28, "No space left on device", "/x"), 4, "/x: .*No space left"),
+        (BrokenPipeError(32, "Broken pipe"), 4, "standard output"),
+        (DivergedError("train/loss", "nan at step 3", "lower max_lr"), 5, "nan at step 3"),
+        (MemoryError(), 6, "memory: .*lower training.batch_size"),
+        (
+            JaxRuntimeError("RESOURCE_EXHAUSTED: trying to allocate 1099511627776 bytes."),
+            6,
+            "asked for 1099511627776 bytes",
+        ),
+        (InterruptedRunError("run", "stopped at step 3", "start it again"), 130, "step 3"),
+        (TerminatedRunError("run", "stopped at step 3", "start it again"), 143, "step 3"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+    ],
+)
+def test_a_failing_run_ends_in_its_exit_code(
+    raised: BaseException,
+    code: int,
+    says: str,
+    fake_task: Callable[..., Called],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(_: Config) -> None:
+        raise raised
+
+    fake_task(fail)
+
+    assert main([]) == code
+    line = capsys.readouterr().err
+    assert re.fullmatch(r"error: [^\n]+\n", line)
+    assert re.search(says, line)
+
+
+def test_a_bug_shows_its_traceback(
+    fake_task: Callable[..., Called], capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake_task(lambda _: print(1 / 0))
+
+    assert main([]) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_the_user_may_ask_for_the_traceback(
+    fake_task: Callable[..., Called],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+
+    assert main(["seed=x"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("Traceback")
+    assert said.splitlines()[-1].startswith("error: seed: ")
+
+
+def test_a_multirun_gives_every_combination_a_folder(fake_task: Callable[..., Called]) -> None:
+    calls = fake_task()
+
+    assert main(["-m", "scheduler=triangular,triangular2,exp_range", "seed=0,1"]) == 0
+
+    found = [(config.scheduler.arguments["mode"], config.seed) for config, _ in calls]
+    modes = ("triangular", "triangular2", "exp_range")
+    assert found == [(mode, seed) for mode in modes for seed in (0, 1)]
+    [sweep] = {folder.parent for _, folder in calls}
+    assert sweep.relative_to(Path.cwd()).parts[:2] == ("outputs", "multirun")
+    assert sorted(path.name for path in sweep.iterdir()) == [*"012345", "multirun.yaml"]
+    assert all((folder / ".hydra/config.yaml").is_file() for _, folder in calls)
+
+
+def test_multiruns_of_the_same_second_get_folders_of_their_own(
+    fake_task: Callable[..., Called],
+) -> None:
+    calls = fake_task()
+    for _ in range(3):
+        assert main(["-m", "seed=0,1"]) == 0
+    assert len({folder for _, folder in calls}) == 6
+
+
+def test_a_failing_member_stops_no_other(
+    fake_task: Callable[..., Called], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def diverge(config: Config) -> None:
+        if config.seed == 1:
+            raise DivergedError("train/loss", "nan at step 3", "lower max_lr")
+
+    calls = fake_task(diverge)
+
+    assert main(["-m", "seed=0,1,x,3"]) == 5
+    assert [config.seed for config, _ in calls] == [0, 1, 3]
+    captured = capsys.readouterr()
+    assert captured.err.splitlines() == [
+        "error: job 1 (seed=1): train/loss: nan at step 3; lower max_lr",
+        "error: job 2 (seed=x): seed: 'x' is not a whole number; write one such as 64",
+    ]
+    assert "#3 : seed=3" in captured.out
+
+
+def test_a_signal_ends_the_whole_multirun(fake_task: Callable[..., Called]) -> None:
+    def stop(config: Config) -> None:
+        raise TerminatedRunError("run", f"stopped at step {config.seed}", "start it again")
+
+    calls = fake_task(stop)
+
+    assert main(["-m", "seed=0,1,2"]) == 143
+    assert len(calls) == 1
+
+
+def test_a_sweep_folder_that_holds_something_is_not_written_to(
+    fake_task: Callable[..., Called], capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls = fake_task()
+    Path("mine").mkdir()
+    Path("mine/notes.txt").touch()
+
+    assert "mine is not empty" in refuse(capsys, "-m", "seed=0,1", "hydra.sweep.dir=mine")
+    assert calls == []
+
+
+def test_an_interrupt_while_hydra_is_imported_is_answered(environment: dict[str, str]) -> None:
+    code = (
+        "import sys, _thread, runner.cli\n"
+        "class Interrupt:\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name == 'hydra': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupt())\n"
+        "sys.exit(runner.cli.main([]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 130
+    assert re.fullmatch("error: [^\n]+\n", done.stderr)
+
+
+def test_a_closed_pipe_is_no_failure_of_the_help(environment: dict[str, str]) -> None:
+    command = f"{sys.executable} -m runner --help | head -c 1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(
+        ["bash", "-c", command], env=environment, capture_output=True, text=True, check=False
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")

@@ -1,0 +1,166 @@
+"""The configuration: YAML and schema say the same, and nothing but sound settings gets through."""
+
+import re
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hydra import compose, initialize_config_dir
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
+
+from runner.composing import CONF
+from runner.config import Config, Settings, read_config
+from runner.errors import ConfigError
+from runner.registry import GROUPS
+from runner.schema import CHOICES, Training
+
+OPTIONS = sorted((path.parent.name, path.stem) for g in CHOICES for path in (CONF / g).iterdir())
+
+
+def composed(*overrides: str) -> Any:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return OmegaConf.to_container(compose("config", list(overrides)))
+
+
+def read(values: Any, plugins: tuple[str, ...] = ()) -> Config:
+    return read_config(values, as_written=values, overrides=(), plugins=plugins)
+
+
+@pytest.fixture(scope="module")
+def defaults() -> Any:
+    return composed()
+
+
+def test_the_top_level_of_yaml_is_that_of_the_schema(defaults: Any) -> None:
+    assert set(defaults) == {field.name for field in fields(Settings)} | {"training", *CHOICES}
+    assert set(defaults["training"]) == {field.name for field in fields(Training)}
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_an_options_keys_in_yaml_are_those_of_its_schema(group: str, option: str) -> None:
+    section = composed(f"{group}={option}")[group]
+    schema = CHOICES[group][section.pop("name")]
+    assert set(section) == {field.name for field in fields(schema)}
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_every_option_is_good_as_it_comes(group: str, option: str) -> None:
+    values = composed(f"{group}={option}")
+    if "root" in values["dataset"]:
+        with pytest.raises(ConfigError, match="dataset.root"):
+            read(values)
+        values["dataset"]["root"] = "folder"
+    assert vars(read(values))[group].name == values[group]["name"]
+
+
+def test_every_schema_has_an_option_and_a_factory() -> None:
+    pytest.importorskip("jax")
+    import runner.data
+    import runner.models
+    import runner.optimizers
+    import runner.schedules  # noqa: F401
+
+    for group, registry in GROUPS.items():
+        used = {composed(f"{g}={option}")[g]["name"] for g, option in OPTIONS if g == group}
+        assert used == set(CHOICES[group])
+        assert used <= set(registry.names())
+
+
+@pytest.mark.parametrize(
+    "path", sorted(CONF.rglob("*.yaml")), ids=lambda path: str(path.relative_to(CONF))
+)
+def test_every_key_of_ours_has_a_comment_above_it(path: Path) -> None:
+    """Keys of Hydra's logging and help sections are Hydra's to explain."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert lines[0].startswith("# ")
+    if path.is_relative_to(CONF / "hydra"):
+        return
+    for number, line in enumerate(lines):
+        if re.match(r"\s*\w+: \S", line):
+            assert lines[number - 1].lstrip().startswith("# "), f"{path}:{number + 1}: {line}"
+
+
+def test_configuration_fits_one_screen() -> None:
+    lines = (CONF / "config.yaml").read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 70
+    assert max(map(len, lines)) <= 110
+
+
+def test_defaults_are_stated_once() -> None:
+    """An option that inherits repeats no value of the one that it inherits from."""
+    for group, option in OPTIONS:
+        own = yaml.safe_load((CONF / group / f"{option}.yaml").read_text(encoding="utf-8"))
+        parents = [name for name in own.pop("defaults", []) if name != "_self_"]
+        for parent in parents:
+            inherited = composed(f"{group}={parent}")[group]
+            repeated = {k for k, v in own.items() if inherited.get(k) == v}
+            assert repeated <= {"scale_mode"}, (group, option)
+
+
+def test_lengths_keep_their_units(defaults: Any) -> None:
+    values = {**defaults, "training": {**defaults["training"], "steps": "500", "eval_every": "25%"}}
+    config = read(values)
+    assert (config.training.steps, config.training.eval_every) == ("500", "25%")
+
+
+def test_whole_numbers_become_the_floats_that_they_are_meant_as(defaults: Any) -> None:
+    values = {**defaults, "training": {**defaults["training"], "epochs": 3}}
+    assert type(read(values).training.epochs) is float
+    assert type(read(composed("scheduler.gamma=1")).scheduler.arguments["gamma"]) is float
+
+
+def test_hparams_are_flat_and_leave_out_plugins_and_task(defaults: Any) -> None:
+    hparams = read(defaults).hparams
+    assert {"seed", "training.batch_size", "scheduler.max_lr", "model.hidden"} <= set(hparams)
+    assert not [key for key in hparams if key.startswith(("plugins", "task", "hydra"))]
+    assert all(isinstance(value, (str, int, float, bool)) for value in hparams.values())
+
+
+def test_only_the_command_line_names_plugins(defaults: Any) -> None:
+    with pytest.raises(ConfigError, match="command line only"):
+        read({**defaults, "plugins": ["antigravity"]})
+    assert read({**defaults, "plugins": ["mine"]}, plugins=("mine",)).plugins == ("mine",)
+
+
+def test_a_momentum_cycles_only_where_there_is_one() -> None:
+    with pytest.raises(ConfigError, match=r"scheduler\.cycle_momentum: .*optimizer\.momentum"):
+        read(composed("scheduler.cycle_momentum=true", "optimizer.momentum=null"))
+    assert read(composed("scheduler.cycle_momentum=true", "optimizer=adam"))
+
+
+_DEFAULTS = yaml.safe_dump(composed())
+PATHS = [
+    (section, *below)
+    for section, keys in yaml.safe_load(_DEFAULTS).items()
+    for below in [(), *(((key,) for key in keys) if isinstance(keys, dict) else ())]
+]
+ANYTHING = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(min_value=-(10**400), max_value=10**400)
+    | st.floats()
+    | st.text(max_size=20)
+    | st.sampled_from(["???", "auto", "4ep", "25%", "-1", "1e5", "x", "\0", "${seed}"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=4,
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(path=st.sampled_from(PATHS), value=ANYTHING)
+def test_whatever_the_value_the_answer_is_a_config_or_one_line(path: Any, value: Any) -> None:
+    values = yaml.safe_load(_DEFAULTS)
+    section = values
+    for key in path[:-1]:
+        section = section[key]
+    section[path[-1]] = value
+    try:
+        read(values)
+    except ConfigError as error:
+        assert error.key.startswith(path[0]) or error.key.startswith(("training", "scheduler"))
+        assert error.problem
+        assert error.remedy

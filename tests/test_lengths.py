@@ -1,0 +1,40 @@
+"""Lengths: steps, epochs, shares of the run."""
+
+import pytest
+
+from runner.errors import ConfigError
+from runner.lengths import check_length, is_length, resolve_length
+
+
+@pytest.mark.parametrize(
+    ("value", "steps"),
+    [(500, 500), ("500", 500), ("4ep", 88), ("0.5ep", 11), ("25%", 250), ("2 ep", 44), (1, 1)],
+)
+def test_a_length_comes_to_steps(value: int | str, steps: int) -> None:
+    """22 steps an epoch, 1,000 steps a run."""
+    assert is_length(value)
+    found = resolve_length(value, key="k", steps_per_epoch=22, total_steps=1000)
+    assert (found, type(found)) == (steps, int)
+
+
+@pytest.mark.parametrize("value", [0, -5, "0ep", "0%", 2**31, "99999999999ep", "1" * 5000])
+def test_what_no_run_can_have_is_refused_at_once(value: int | str) -> None:
+    with pytest.raises(ConfigError, match=r"k: .*; write steps \(500\), epochs \(4ep\)"):
+        check_length(value, key="k")
+
+
+@pytest.mark.parametrize("value", [None, True, 1.5, "", "ep", "4e", "-1ep", "1e3", "٤ep", "4ep\n"])
+def test_what_is_no_length_is_refused(value: object) -> None:
+    assert not is_length(value)
+    with pytest.raises(ConfigError, match="is not a length"):
+        check_length(value, key="k")
+
+
+def test_a_length_below_one_step_is_refused() -> None:
+    with pytest.raises(ConfigError, match="comes to 0 steps"):
+        resolve_length("0.01ep", key="k", steps_per_epoch=22)
+
+
+def test_a_run_cannot_be_a_share_of_itself() -> None:
+    with pytest.raises(ConfigError, match="whose length it would set"):
+        resolve_length("25%", key="k", steps_per_epoch=22)

@@ -1,0 +1,248 @@
+"""What a user's own package adds: a model, a data set, a schedule, an optimizer, a scale_fn."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+from textwrap import dedent
+
+import pytest
+
+from runner.errors import ConfigError
+from runner.plugins import check_arguments, check_scale_fn_name, registered_options
+from runner.registry import Registry, register_model, register_optimizer, register_scale_fn
+
+CommandLine = Callable[..., CompletedProcess[str]]
+
+# The example of the README: a package of one's own, in full.
+PACKAGE = """
+import flax.linen as nn
+import numpy as np
+import optax
+
+from runner.data.dataset import Dataset, Split
+from runner.registry import (
+    register_dataset,
+    register_model,
+    register_optimizer,
+    register_scale_fn,
+    register_scheduler,
+)
+from runner.schedules import CyclicLR
+
+
+class TanhNet(nn.Module):
+    width: int
+    num_classes: int
+
+    @nn.compact
+    def __call__(self, x_bhwc, *, train):
+        x = nn.tanh(nn.Dense(self.width)(x_bhwc.reshape(len(x_bhwc), -1)))
+        return nn.Dense(self.num_classes)(x)
+
+
+@register_model("tanh_net")
+def tanh_net(*, width, num_classes):
+    return TanhNet(width, num_classes)
+
+
+@register_dataset("blobs")
+def blobs(*, examples=64, distance=4.0):
+    noise = np.random.default_rng(0)
+
+    def split(count):
+        targets = (np.arange(count) % 2).astype(np.int32)
+        inputs = noise.normal(size=(count, 2, 2, 1)) + distance * targets[:, None, None, None]
+        return Split(inputs.astype(np.float32), targets)
+
+    return Dataset(
+        train=split(examples), test=split(examples), num_classes=2, mean=distance / 2, std=1.0
+    )
+
+
+@register_scheduler("sawtooth")
+def sawtooth(*, base_lr=0.0, max_lr, length="2ep"):
+    return CyclicLR(base_lr=base_lr, max_lr=max_lr, step_size_up=length, step_size_down=1)
+
+
+@register_scale_fn("root")
+def root(x):
+    return x**-0.5
+
+
+register_optimizer("lion")(optax.lion)
+"""
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    (tmp_path / "my_models.py").write_text(PACKAGE)
+    return tmp_path
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> dict[str, str]:
+    """The environment of an installed distribution whose entry point is ``ep_models``."""
+    site = tmp_path / "site"
+    info = site / "my_models-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-models\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[runner.plugins]\nmine = ep_models\n")
+    (site / "ep_models.py").write_text(
+        dedent(
+            """
+            from runner.registry import register_model
+
+            print("loaded")
+
+            @register_model("from_entry_point")
+            def build(*, width=8, num_classes):
+                raise NotImplementedError
+            """
+        )
+    )
+    return {"PYTHONPATH": str(site)}
+
+
+def test_a_package_of_ones_own_trains_under_its_own_parts(
+    package: Path, run_cli: CommandLine
+) -> None:
+    done = run_cli(
+        "plugins=[my_models]",
+        "model=tanh_net",
+        "model.width=8",
+        "dataset=blobs",
+        "dataset.distance=6",
+        "scheduler=sawtooth",
+        "scheduler.max_lr=0.01",
+        "optimizer=lion",
+        "training.epochs=4",
+        "training.batch_size=16",
+        "hydra.run.dir=run",
+    )
+
+    assert done.returncode == 0, done.stderr
+    summary = json.loads((package / "run/summary.json").read_text())
+    assert summary["status"] == "finished"
+    assert summary["steps"] == 4 * 64 // 16
+    assert summary["params"] == (4 * 8 + 8) + (8 * 2 + 2)
+    assert summary["metrics"]["eval/accuracy"] > 0.9
+
+
+def test_a_scale_fn_of_ones_own_shapes_the_schedule(package: Path, run_cli: CommandLine) -> None:
+    done = run_cli(
+        "plugins=[my_models]",
+        "task=check",
+        "scheduler=cyclic",
+        "scheduler.scale_fn=root",
+        "scheduler.base_lr=0",
+        "scheduler.max_lr=1",
+        "scheduler.step_size_up=5",
+        "training.steps=40",
+        "hydra.run.dir=run",
+    )
+
+    assert done.returncode == 0, done.stderr
+    rows = (package / "run/schedule.csv").read_text().splitlines()[1:]
+    peaks = [float(rows[step].split(",")[1]) for step in (5, 15, 25, 35)]
+    assert peaks == pytest.approx([1, 2**-0.5, 3**-0.5, 0.5], rel=1e-6)
+
+
+def test_registered_names_are_options(package: Path, run_cli: CommandLine) -> None:
+    shown = run_cli("plugins=[my_models]", "--help").stdout
+    assert re.search("^model: cnn, linear, mlp, tanh_net$", shown, re.MULTILINE)
+    assert re.search("^dataset: blobs, digits", shown, re.MULTILINE)
+
+    shown = run_cli("plugins=[my_models]", "scheduler=sawtooth", "--cfg", "job").stdout
+    assert "name: sawtooth\n  base_lr: 0.0\n  max_lr: ???\n  length: 2ep" in shown
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["model=tanh_net"], "model.width: has no value; give one: model.width="),
+        (["model=tanh_net", "+model.widht=3"], "model.widht: there is no such setting; did you"),
+        (["model=tanh_net", "+model.num_classes=3"], "model.num_classes: there is no such"),
+        (["model=tanh_nut"], "model: there is no option 'tanh_nut'; did you mean tanh_net?"),
+    ],
+)
+def test_a_plugins_options_are_checked(
+    args: list[str], says: str, package: Path, run_cli: CommandLine
+) -> None:
+    done = run_cli("plugins=[my_models]", *args)
+
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {says}")
+    assert not (package / "outputs").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
+        ("1 / 0", "ZeroDivisionError"),
+        ("import sys; sys.exit(3)", "SystemExit"),
+        ("(", "SyntaxError"),
+        ("from runner.registry import register_model as r\nr('a')(len)\nr('a')(max)", "twice"),
+    ],
+)
+def test_a_plugin_that_fails_is_named(
+    text: str, says: str, tmp_path: Path, run_cli: CommandLine
+) -> None:
+    (tmp_path / "broken.py").write_text(text)
+    done = run_cli("plugins=[broken]")
+
+    assert done.returncode == 2
+    assert re.fullmatch("error: [^\n]+\n", done.stderr)
+    assert says in done.stderr
+
+
+def test_an_entry_point_is_loaded_only_when_it_is_needed(
+    installed: dict[str, str], run_cli: CommandLine, environment: dict[str, str]
+) -> None:
+    env = {"PYTHONPATH": f"{installed['PYTHONPATH']}:{environment['PYTHONPATH']}"}
+
+    assert "loaded" not in run_cli("--cfg", "job", env=env).stdout
+    assert "loaded" not in run_cli("--help", env=env).stdout
+    shown = run_cli("model=from_entry_point", "model.width=9", "--cfg", "job", env=env)
+    assert "name: from_entry_point\n  width: 9" in shown.stdout
+    refused = run_cli("model=from_entry_pint", env=env)
+    assert "did you mean from_entry_point?" in refused.stderr
+    member = run_cli("-m", "model=mlp,from_entry_pint", env=env)
+    assert "did you mean from_entry_point?" in member.stderr
+
+
+def test_a_name_is_given_once() -> None:
+    registry = Registry("model")
+    registry.register("a")(len)
+    registry.register("a")(len)
+    with pytest.raises(ConfigError, match=r"'a': is registered twice, as builtins\.len"):
+        registry.register("a")(max)
+
+
+def test_what_the_runner_supplies_is_no_setting() -> None:
+    @register_optimizer("supplied")
+    def optimizer(learning_rate: float, *, decay: float = 0.5, kind: type = int) -> None: ...
+
+    @register_model("open_ended")
+    def model(*, sizes: tuple[int, ...] = (1, 2), num_classes: int, **more: int) -> None: ...
+
+    options = registered_options()
+    assert options["optimizer", "supplied"] == {"name": "supplied", "decay": 0.5}
+    assert options["model", "open_ended"] == {"name": "open_ended", "sizes": [1, 2]}
+
+
+def test_numbers_keep_the_type_of_the_factorys_default() -> None:
+    @register_optimizer("typed")
+    def optimizer(learning_rate: float, *, decay: float = 0.5, count: int = 1) -> None: ...
+
+    checked = check_arguments("optimizer", "typed", {"decay": 1, "count": 2}, built_in=())
+    assert [type(checked[key]) for key in ("decay", "count")] == [float, int]
+
+
+def test_a_scale_fn_is_known_by_its_registered_name() -> None:
+    register_scale_fn("known_here")(abs)
+    check_scale_fn_name("known_here")
+    with pytest.raises(ConfigError, match="did you mean known_here"):
+        check_scale_fn_name("known_her")

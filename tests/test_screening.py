@@ -1,0 +1,151 @@
+"""Configuration files: what could run code or hang is refused, with file and line."""
+
+import re
+import time
+from pathlib import Path
+
+import pytest
+
+from runner.cli import main
+
+BOMB = "a: &a [x,x,x,x,x,x,x,x,x,x]\n" + "".join(
+    f"{this}: &{this} [{','.join(['*' + last] * 10)}]\n"
+    for last, this in zip("abcdefgh", "bcdefghi", strict=True)
+)
+DOUBLINGS = "name: cyclic\na0: x\n" + "".join(
+    f"a{n + 1}: '${{.a{n}}}${{.a{n}}}'\n" for n in range(40)
+)
+
+# (text of scheduler/mine.yaml, line or None, what the answer says)
+REFUSED = {
+    "a repeated key": ("name: cyclic\nbase_lr: 1\nbase_lr: 2\n", 3, "'base_lr' is there twice"),
+    "a nested repeated key": ("name: cyclic\nx:\n  y: 1\n  y: 2\n", 4, "'y' is there twice"),
+    "invalid YAML": ("name: cyclic\n  base_lr: [1,\n", 2, "is not valid YAML"),
+    "a tab": ("name: cyclic\nx:\n\t- 1\n", 3, "is not valid YAML"),
+    "two documents": ("name: cyclic\n---\nname: cyclic\n", 2, "is not valid YAML"),
+    "a control character": ("name: \0\n", None, "is not valid YAML"),
+    "octal": ("name: cyclic\nbase_lr: 010\n", 2, "010 would be read as 8"),
+    "sexagesimal": ("name: cyclic\nlast_epoch: 12:30\n", 2, "12:30 would be read as 750"),
+    "a target": ("name: cyclic\n_target_: os.system\n", 2, "_target_ is not allowed"),
+    "a nested target": ("x:\n- y: {_target_: os.system}\n", 2, "_target_ is not allowed"),
+    "an escaped target": ('x: {"\\x5ftarget_": os.system}\n', 1, "_target_ is not allowed"),
+    "a target in a text": ("x: '${oc.create:{_target_: os.system}}'\n", 1, "_target_ is not"),
+    "a Python object": ("name: !!python/object/apply:os.system [ls]\n", 1, "python/object"),
+    "a Python path": ("name: !!python/object/apply:pathlib.Path [x]\n", 1, "python/object"),
+    "a tag of one's own": ("name: !mine x\n", 1, "!mine"),
+    "a list": ("- a\n- b\n", 1, "holds no settings"),
+    "a text": ("hello\n", 1, "holds no settings"),
+    "an alias bomb": (BOMB, None, "unfolds to more than"),
+    "an alias of itself": ("a: &a [*a]\n", None, "unfolds to more than"),
+    "deep brackets": ("a: " + "[" * 30_000 + "\n", None, "nested too deeply"),
+    "deep lists": ("- " * 10_000 + "x\n", None, "nested too deeply"),
+    "a large file": ("a: " + "x" * 100_000, None, "larger than 32 KiB"),
+    "a package to search": (
+        "hydra:\n  searchpath: ['pkg://antigravity']\n",
+        2,
+        "'pkg://antigravity' is not a folder",
+    ),
+}
+
+
+def refuse(capsys: pytest.CaptureFixture[str], *args: str) -> str:
+    started = time.perf_counter()
+    assert main(["--config-dir", "conf", *args]) == 2
+    assert time.perf_counter() - started < 1
+    line = capsys.readouterr().err
+    assert re.fullmatch(r"error: [^\n]+: [^\n]+; [^\n]+\n", line)
+    return line.removeprefix("error: ")
+
+
+@pytest.fixture(autouse=True)
+def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "conf/scheduler").mkdir(parents=True)
+    return tmp_path / "conf"
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_file_that_is_not_plain_settings_is_refused(
+    case: str, conf: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text, line, says = REFUSED[case]
+    (conf / "scheduler/mine.yaml").write_text(text, encoding="utf-8")
+
+    said = refuse(capsys, "scheduler=mine")
+    place = "scheduler/mine.yaml" + (f":{line}: " if line else ": ")
+    assert place in said
+    assert says in said
+
+
+def test_a_file_must_be_utf8(conf: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (conf / "scheduler/mine.yaml").write_bytes(b"name: \xff\xfe\n")
+    assert "is not a UTF-8 text" in refuse(capsys, "scheduler=mine")
+
+
+def test_interpolations_cannot_grow_without_bounds(
+    conf: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (conf / "scheduler/mine.yaml").write_text(DOUBLINGS)
+    assert "use at most 32" in refuse(capsys, "scheduler=mine")
+    assert "use at most 32" in refuse(capsys, "scheduler=mine", "--cfg", "job", "--resolve")
+
+
+@pytest.mark.parametrize(
+    "hydra",
+    [
+        "callbacks: {x: '${oc.create:\"{${u}target${u}: os.system, command: touch PWNED}\"}'}",
+        "callbacks: {x: '${oc.decode:\"{${u}target${u}: os.system, command: touch PWNED}\"}'}",
+        "launcher: {x: '${oc.decode:\"[{${u}target${u}: os.system, command: touch PWNED}]\"}'}",
+        "job_logging: {handlers: {x: {(): os.system, command: touch PWNED}}}",
+        "job_logging: {handlers: {x: {class: logging.handlers.SocketHandler}}}",
+        "job_logging: {handlers: '${x}'}",
+        "hydra_logging: {handlers: {x: {class: logging.StreamHandler, stream: 'ext://os.system'}}}",
+    ],
+)
+@pytest.mark.parametrize("flags", [[], ["-m", "seed=0,1"]])
+def test_hydras_section_cannot_run_code(
+    hydra: str, flags: list[str], conf: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = f"defaults: [config, _self_]\nu: _\nhydra:\n  {hydra}\n"
+    text = text.replace("${u}", "${compilation_cache}").replace("u: _", "compilation_cache: _")
+    (conf / "mine.yaml").write_text(text)
+
+    assert "hydra." in refuse(capsys, "--config-name", "mine", *flags)
+    assert not Path("PWNED").exists()
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "hydra.callbacks.x._target_=os.system",
+        "+hydra.callbacks={x: {_target_: os.system}}",
+        "hydra.launcher._target_=os.system",
+        "+model._target_=os.system",
+        "+model={_target_: os.system}",
+    ],
+)
+def test_a_target_on_the_command_line_is_refused(
+    override: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "_target_ is not allowed" in refuse(capsys, override)
+
+
+def test_a_file_may_not_name_plugins(conf: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("evil.py").write_text("open('PWNED', 'w')\n")
+    (conf / "mine.yaml").write_text("defaults: [config, _self_]\nplugins: [evil]\n")
+
+    assert "command line only" in refuse(capsys, "--config-name", "mine")
+    assert not Path("PWNED").exists()
+
+
+def test_options_of_ones_own_are_found(conf: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (conf / "scheduler/mine.yaml").write_text(
+        "defaults: [cyclic, _self_]\nscale_fn: 1 / (1 + 0.1 * x)\n"
+    )
+
+    assert main(["-cd", "conf", "scheduler=mine", "--cfg", "job", "-p", "scheduler"]) == 0
+    shown = capsys.readouterr().out
+    assert "name: cyclic" in shown
+    assert "scale_fn: 1 / (1 + 0.1 * x)" in shown
+    assert main(["-cd", "conf", "--help"]) == 0
+    assert "exp_range, mine, triangular" in capsys.readouterr().out
