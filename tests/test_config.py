@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
@@ -22,6 +23,7 @@ OPTIONS = sorted((path.parent.name, path.stem) for g in CHOICES for path in (CON
 
 
 def composed(*overrides: str) -> Any:
+    GlobalHydra.instance().clear()  # of a test that ran the command line
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return OmegaConf.to_container(compose("config", list(overrides)))
 
@@ -51,7 +53,7 @@ def test_an_options_keys_in_yaml_are_those_of_its_schema(group: str, option: str
 def test_every_option_is_good_as_it_comes(group: str, option: str) -> None:
     values = composed(f"{group}={option}")
     if "root" in values["dataset"]:
-        with pytest.raises(ConfigError, match="dataset.root"):
+        with pytest.raises(ConfigError, match=r"dataset\.root"):
             read(values)
         values["dataset"]["root"] = "folder"
     assert vars(read(values))[group].name == values[group]["name"]
@@ -80,7 +82,7 @@ def test_every_key_of_ours_has_a_comment_above_it(path: Path) -> None:
     if path.is_relative_to(CONF / "hydra"):
         return
     for number, line in enumerate(lines):
-        if re.match(r"\s*\w+: \S", line):
+        if re.match(r"\s*\w+:( |$)", line):
             assert lines[number - 1].lstrip().startswith("# "), f"{path}:{number + 1}: {line}"
 
 
@@ -98,7 +100,7 @@ def test_defaults_are_stated_once() -> None:
         for parent in parents:
             inherited = composed(f"{group}={parent}")[group]
             repeated = {k for k, v in own.items() if inherited.get(k) == v}
-            assert repeated <= {"scale_mode"}, (group, option)
+            assert not repeated, (group, option)
 
 
 def test_lengths_keep_their_units(defaults: Any) -> None:
@@ -158,9 +160,12 @@ def test_whatever_the_value_the_answer_is_a_config_or_one_line(path: Any, value:
     for key in path[:-1]:
         section = section[key]
     section[path[-1]] = value
+    refused = None
     try:
         read(values)
     except ConfigError as error:
-        assert error.key.startswith(path[0]) or error.key.startswith(("training", "scheduler"))
-        assert error.problem
-        assert error.remedy
+        refused = error
+    if refused:
+        assert refused.key.startswith((path[0], "training", "scheduler"))
+        assert refused.problem
+        assert refused.remedy
