@@ -1,27 +1,52 @@
 """The command line: what it asks for is done, and what fails ends in its exit code."""
 
+import os
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
+from typing import NoReturn
 
-INTERRUPTED = 130
+# What Python does of its own, which we replace; a handler of anybody else's stays.
+_BEFORE = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
 
 
 def main(argv: list[str] | None = None) -> int:
     """Does what ``argv`` (by default the command line's) asks for; returns the exit code."""
-    try:
-        return _main(sys.argv[1:] if argv is None else argv)
-    except KeyboardInterrupt:
-        print("error: run: interrupted; start it again", file=sys.stderr)
-        return INTERRUPTED
+    with _signals_end_it():
+        # Imported here, so that a signal in the quarter of a second it takes is answered, too.
+        commands = import_module("runner.commands")
+        reporting = import_module("runner.reporting")
+        try:
+            code = commands.execute(sys.argv[1:] if argv is None else argv)
+            sys.stdout.flush()
+        except (Exception, KeyboardInterrupt) as error:
+            code = reporting.report(error)
+            reporting.settle_output()
+        return code
 
 
-def _main(argv: list[str]) -> int:
-    # Imported here, so that an interrupt during the quarter of a second it takes is answered too.
-    commands, reporting = (import_module(f"runner.{name}") for name in ("commands", "reporting"))
+@contextmanager
+def _signals_end_it() -> Iterator[None]:
+    """Lets SIGINT and SIGTERM end the process at once; a run that has state to keep takes over.
+
+    A KeyboardInterrupt is no way to end: raised while a library is being imported it turns into
+    an ImportError or a segmentation fault, and jax's callback at garbage collections swallows it.
+    """
+    replaced = {
+        number: signal.signal(number, _end)
+        for number, before in _BEFORE.items()
+        if signal.getsignal(number) == before
+    }
     try:
-        code = commands.execute(argv)
-        sys.stdout.flush()
-    except Exception as error:
-        code = reporting.report(error)
-        reporting.settle_output()
-    return code
+        yield
+    finally:
+        for number, before in replaced.items():
+            signal.signal(number, before)
+
+
+def _end(number: int, _frame: object) -> NoReturn:
+    name = signal.Signals(number).name
+    os.write(2, f"error: run: ended by {name}; start it again\n".encode())
+    os._exit(128 + number)

@@ -5,13 +5,13 @@ import re
 import sys
 import traceback
 
-from runner.errors import OutOfMemoryError, RunnerError, StorageError
+from runner.errors import InterruptedRunError, OutOfMemoryError, RunnerError, StorageError
 from runner.screening import environment_names
 
 BUG = 1
 
 
-def report(error: Exception) -> int:
+def report(error: BaseException) -> int:
     """Prints ``error: <key>: <what is wrong>; <what to do>`` and returns the exit code.
 
     The traceback comes first where the user asks for it (``HYDRA_FULL_ERROR=1``); alone, with exit
@@ -39,7 +39,7 @@ def settle_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def explain(error: Exception) -> RunnerError | None:
+def explain(error: BaseException) -> RunnerError | None:
     """The failure as one of the documented kinds; None if it is none of them."""
     if isinstance(error, RunnerError):
         return error
@@ -49,10 +49,12 @@ def explain(error: Exception) -> RunnerError | None:
         return _out_of_memory("the memory of the device is exhausted", str(error))
     if isinstance(error, OSError):
         return _storage(error)
+    if isinstance(error, KeyboardInterrupt):
+        return InterruptedRunError("run", "interrupted", "start it again")
     return None
 
 
-def _is_from_xla(error: Exception) -> bool:
+def _is_from_xla(error: BaseException) -> bool:
     # By name, since jax need not have been imported.
     return type(error).__name__ in ("JaxRuntimeError", "XlaRuntimeError")
 

@@ -1,6 +1,7 @@
 """The command line as a user meets it: help, answers to bad input, run folders, exit codes."""
 
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -473,21 +474,31 @@ def test_a_sweep_folder_that_holds_something_is_not_written_to(
     assert calls == []
 
 
-def test_an_interrupt_while_hydra_is_imported_is_answered(environment: dict[str, str]) -> None:
-    code = (
-        "import sys, _thread, runner.cli\n"
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("module", ["hydra", "runner.launching", "jax"])
+def test_a_signal_before_the_run_begins_ends_it_at_once(
+    module: str, number: int, code: int, environment: dict[str, str], tmp_path: Path
+) -> None:
+    program = (
+        "import os, sys, runner.cli\n"
         "class Interrupt:\n"
         "    def find_spec(self, name, path, target=None):\n"
-        "        if name == 'hydra': raise KeyboardInterrupt\n"
+        f"        if name == {module!r}: os.kill(os.getpid(), {int(number)})\n"
         "sys.meta_path.insert(0, Interrupt())\n"
         "sys.exit(runner.cli.main([]))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-c", program],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
 
-    assert done.returncode == 130
-    assert re.fullmatch("error: [^\n]+\n", done.stderr)
+    assert done.returncode == code
+    assert re.fullmatch("error: run: ended by SIG[^\n]+\n", done.stderr)
 
 
 def test_a_closed_pipe_is_no_failure_of_the_help(environment: dict[str, str]) -> None:
