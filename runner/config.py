@@ -16,8 +16,15 @@ __all__ = ["Choice", "Config", "Training", "read_config"]
 
 @dataclass(frozen=True)
 class Choice:
-    """One option of a group: the registered name, and keyword arguments for its factory."""
+    """What was chosen of a group.
 
+    Attributes:
+      option: as a person chose it (``triangular2``): the name of its YAML file.
+      name: the registered factory that the option configures (``cyclic``).
+      arguments: keyword arguments for the factory.
+    """
+
+    option: str
     name: str
     arguments: Mapping[str, Any]
 
@@ -27,7 +34,8 @@ class Config:
     """Everything a task is told.
 
     Attributes:
-      hparams: the settings by dotted key, as they were written: nothing from the environment.
+      hparams: the options by group and the settings by dotted key, as they were written: nothing
+        from the environment.
       overrides: the command line's changes, as they were typed.
     """
 
@@ -66,6 +74,7 @@ def read_config(
     values: Mapping[str, Any],
     *,
     as_written: Mapping[str, Any],
+    options: Mapping[str, Any],
     overrides: Iterable[str],
     plugins: tuple[str, ...],
 ) -> Config:
@@ -74,6 +83,7 @@ def read_config(
     Args:
       values: plain containers, interpolations resolved.
       as_written: the same with interpolations as they were written.
+      options: group → the option chosen; one that is missing goes by its registered name.
       overrides: the command line's changes.
       plugins: the packages that the command line names; no other place may name one.
 
@@ -92,7 +102,7 @@ def read_config(
             "name plugins on the command line only: plugins=[my_models]",
         )
     training = convert(Training, values["training"], key="training")
-    choices = {group: _choice(group, values[group]) for group in CHOICES}
+    choices = {group: _choice(group, values[group], options.get(group)) for group in CHOICES}
     _check_momentum(choices["scheduler"], choices["optimizer"])
     return Config(
         seed=settings.seed,
@@ -105,12 +115,12 @@ def read_config(
         model=choices["model"],
         dataset=choices["dataset"],
         task=choices["task"],
-        hparams=_flat({k: v for k, v in as_written.items() if k not in ("plugins", "task")}),
+        hparams=_hparams(as_written, choices),
         overrides=tuple(overrides),
     )
 
 
-def _choice(group: str, section: Any) -> Choice:
+def _choice(group: str, section: Any, option: Any) -> Choice:
     if section is None or isinstance(section, str):
         raise ConfigError(group, f"{section!r} is no option", f"pick one: {group}=...")
     if not isinstance(section, Mapping) or section.get("name", MISSING) == MISSING:
@@ -121,10 +131,11 @@ def _choice(group: str, section: Any) -> Choice:
         raise ConfigError(f"{group}.name", f"{name!r} is not a text", "write a registered name")
     known = CHOICES[group]
     if name in known:
-        return Choice(name, vars(convert(known[name], arguments, key=group)))
+        return Choice(option or name, name, vars(convert(known[name], arguments, key=group)))
     if group not in GROUPS:
         raise ConfigError(f"{group}.name", f"there is no {group} {name!r}", nearest(name, known))
-    return Choice(name, check_arguments(group, name, arguments, built_in=known))
+    arguments = check_arguments(group, name, arguments, built_in=known)
+    return Choice(option or name, name, arguments)
 
 
 def _check_momentum(scheduler: Choice, optimizer: Choice) -> None:
@@ -136,6 +147,18 @@ def _check_momentum(scheduler: Choice, optimizer: Choice) -> None:
             "true, but optimizer.momentum is null",
             "set optimizer.momentum (0.9), or scheduler.cycle_momentum=false",
         )
+
+
+def _hparams(
+    as_written: Mapping[str, Any], choices: Mapping[str, Choice]
+) -> dict[str, str | int | float | bool]:
+    told = {key: value for key, value in as_written.items() if key not in ("plugins", "task")}
+    flat = _flat(told)
+    for group in choices.keys() & told.keys():
+        # The option says more than the factory it configures.
+        del flat[f"{group}.name"]
+        flat[group] = choices[group].option
+    return flat
 
 
 def _flat(section: Mapping[str, Any], prefix: str = "") -> dict[str, str | int | float | bool]:

@@ -52,7 +52,7 @@ def use_compilation_cache(setting: bool | str) -> None:
     jax.config.update("jax_enable_compilation_cache", True)
     if isinstance(setting, str):
         jax.config.update("jax_compilation_cache_dir", str(Path(setting).expanduser().resolve()))
-    elif jax.config.jax_compilation_cache_dir is None:
+    elif jax.config.values["jax_compilation_cache_dir"] is None:
         folder = user_cache_path("cyclic-runner", appauthor=False) / "xla"
         jax.config.update("jax_compilation_cache_dir", str(folder))
     # Small programs are most of what runs here; by default JAX keeps only slow ones.
@@ -68,9 +68,9 @@ class CompileClock:
     def __init__(self) -> None:
         jax.monitoring.register_event_duration_secs_listener(self._listen)
 
-    def _listen(self, event: str, seconds: float, **_: object) -> None:
+    def _listen(self, event: str, duration_secs: float, **_: object) -> None:
         if event == "/jax/core/compile/backend_compile_duration":
-            self.seconds += seconds
+            self.seconds += duration_secs
 
 
 # JAX keeps its listeners for the life of the process, so there is one clock for all jobs.

@@ -26,13 +26,21 @@ def read_settings(
 ) -> Config:
     """The typed configuration of the composed ``settings``, which hold nothing of Hydra's.
 
+    The options chosen are those of the current ``HydraConfig``.
+
     Raises:
       ConfigError: see ``read_config``.
       OmegaConfBaseException: an interpolation cannot be resolved.
     """
     values: Any = OmegaConf.to_container(settings, resolve=True)
     as_written: Any = OmegaConf.to_container(settings, resolve=False)
-    return read_config(values, as_written=as_written, overrides=overrides, plugins=plugins)
+    return read_config(
+        values,
+        as_written=as_written,
+        options=HydraConfig.get().runtime.choices,
+        overrides=overrides,
+        plugins=plugins,
+    )
 
 
 def try_out(composer: Composer, cfg: DictConfig, folder: str) -> None:

@@ -60,3 +60,18 @@ def run_cli(tmp_path: Path, environment: dict[str, str]) -> CommandLine:
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def compilations() -> Callable[[], int]:
+    """Calls to it return how many programs XLA has compiled (or fetched compiled) so far."""
+    import jax
+
+    seen = []
+
+    def listen(event: str, duration_secs: float, **_: object) -> None:
+        if event == "/jax/core/compile/backend_compile_duration":
+            seen.append(duration_secs)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    return lambda: len(seen)

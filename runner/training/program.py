@@ -82,7 +82,7 @@ def _train_row(
     source: Source,
     rows: Any,
 ) -> tuple[TrainState, Metrics]:
-    """Trains on the chunk's i-th row and notes its metrics in place i: the body of any dispatch."""
+    """Trains on the chunk's i-th row and notes its metrics in place i: any dispatch's body."""
     state, noted = carry
     examples = source.examples(jax.tree.map(lambda array: array[i], rows))
     state, metrics = train_step(model, optimizer, state, hyper, examples)

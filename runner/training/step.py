@@ -78,10 +78,10 @@ def metric_shapes(hyper: Hyper) -> dict[str, jax.ShapeDtypeStruct]:
 def transformation(
     optimizer: Optimizer, hyper: Hyper, step: jax.Array
 ) -> optax.GradientTransformation:
-    """The optimizer with the numbers it has at ``step``; built inside the traced step, at no cost."""
+    """The optimizer with its numbers at ``step``; built inside the traced step, at no cost."""
     values = schedule_values(hyper, step)
     numbers: Mapping[str, Any] = hyper.optimizer
-    if MOMENTUM in values:
+    if MOMENTUM in values and optimizer.momentum_key is not None:
         numbers = {**numbers, optimizer.momentum_key: values[MOMENTUM]}
     return optimizer.build(values[RATE], numbers)
 
@@ -91,7 +91,8 @@ def score(
 ) -> dict[str, jax.Array]:
     """Summed loss and number of correct answers over the examples where ``valid`` [batch]."""
     inputs, targets = examples
-    logits = model.apply({"params": state.params, **state.model_state}, inputs, train=False)
+    variables = {"params": state.params, **state.model_state}
+    logits, _ = model.apply(variables, inputs, train=False, mutable=[])
     correct = (logits.argmax(-1) == targets) & valid
     losses = jnp.where(valid, _cross_entropy(logits, targets), 0.0)
     return {"loss": losses.sum(), "correct": correct.sum()}

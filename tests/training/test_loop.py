@@ -1,9 +1,8 @@
-"""The loop against a hand-written one, and the laws it keeps: chunks, dispatch and feed are free."""
+"""The loop against one written by hand, and its laws: chunks, dispatch and feed change nothing."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 from runner.data import order
@@ -61,11 +60,10 @@ def fit(
     arguments=SGD,
     max_lr=0.05,
     seed=3,
+    batch_size=20,
     dispatch="scan",
     placement="device",
-    chunk="auto",
-    eval_every=None,
-    batch_size=20,
+    **lengths,
 ):
     device = jax.devices()[0]
     model = mlp(hidden=[16], num_classes=10) if model is None else model
@@ -76,7 +74,7 @@ def fit(
     feed = Feed(dataset, batch_size=batch_size, seed=seed, placement=placement, device=device)
     state = start or program.init(np.uint32(seed), hyper, np.zeros(EXAMPLE.shape, np.float32))
     notes = Notes()
-    plan = Plan(steps=steps, eval_every=eval_every, chunk=chunk)
+    plan = Plan(**{"steps": steps, "eval_every": None, "chunk": "auto", **lengths})
     state = train(program, state, hyper, feed, plan=plan, recorder=notes, stopping=lambda: False)
     return state, notes
 

@@ -1,0 +1,210 @@
+"""The runner's loop, every step's loss, rate and cycle written to TensorBoard, against bare JAX.
+
+Two rows: the digits mlp against one hand-written ``jax.jit(lax.scan)`` that logs nothing, and the
+cnn on 28×28 images against a hand-written jitted step dispatched once per update, values left on
+the device. Both sides run in turns in this process; printed are the median of the pairwise ratios
+and their spread.
+
+    python benchmarks/throughput.py [--pairs 7] [--only mlp]
+"""
+
+import argparse
+import statistics
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from runner.cli import compose
+from runner.data.dataset import Dataset, Split
+from runner.data.feed import Feed
+from runner.data.order import batch_indices
+from runner.records.events import EventWriter
+from runner.records.recorder import Recorder
+from runner.tasks.job import Job, build_job
+from runner.training.loop import train
+from runner.training.program import compile_program
+
+BATCH = 64
+
+
+class Silent:
+    """A progress bar that shows nothing."""
+
+    def update(self, step, values, steps_per_second): ...
+    def evaluation(self, step, metrics): ...
+    def close(self): ...
+
+
+def the_runner(job: Job, steps: int) -> Callable[[], float]:
+    """Seconds for ``steps`` updates through the loop, recorder and event writer included."""
+    device = jax.devices()[0]
+    program = compile_program(job.model, job.optimizer, job.dispatch)
+    feed = Feed(job.dataset, batch_size=BATCH, seed=0, placement=job.placement, device=device)
+    inputs = np.zeros(job.example.shape, np.float32)
+
+    def measure() -> float:
+        state = program.init(np.uint32(0), job.hyper, inputs)
+        jax.block_until_ready(state)
+        with tempfile.TemporaryDirectory() as folder:
+            started = perf_counter()
+            events = EventWriter(Path(folder))
+            with Recorder(
+                events=events, progress=Silent(), log_every=1, started=started
+            ) as recorder:
+                state = train(
+                    program,
+                    state,
+                    job.hyper,
+                    feed,
+                    plan=job.plan,
+                    recorder=recorder,
+                    stopping=lambda: False,
+                )
+                jax.block_until_ready(state)
+            return perf_counter() - started
+
+    return measure
+
+
+def bare_mlp(dataset: Dataset, steps: int) -> Callable[[], float]:
+    """One scan over all updates, as one would write it by hand."""
+    tx = partial(optax.sgd, momentum=0.9)
+
+    def init(key: jax.Array) -> list:
+        sizes = [64, 128, 128, 10]
+        keys = jax.random.split(key, 3)
+        glorot = nn.initializers.lecun_normal()
+        return [
+            (glorot(k, (a, b)), jnp.zeros(b))
+            for k, a, b in zip(keys, sizes, sizes[1:], strict=False)
+        ]
+
+    def loss_fn(params, x, y):
+        for w, b in params[:-1]:
+            x = jax.nn.relu(x @ w + b)
+        w, b = params[-1]
+        return optax.softmax_cross_entropy_with_integer_labels(x @ w + b, y).mean()
+
+    @jax.jit
+    def run(params, opt_state, x, y, indices):
+        def body(carry, row):
+            params, opt_state, step = carry
+            loss, grads = jax.value_and_grad(loss_fn)(params, x[row], y[row])
+            updates, opt_state = tx(triangular(step)).update(grads, opt_state, params)
+            return (optax.apply_updates(params, updates), opt_state, step + 1), loss
+
+        return jax.lax.scan(body, (params, opt_state, 0), indices)
+
+    x = jnp.asarray(
+        (dataset.train.inputs.reshape(-1, 64) - dataset.mean) / dataset.std, jnp.float32
+    )
+    y = jnp.asarray(dataset.train.targets)
+
+    def measure() -> float:
+        params = init(jax.random.key(0))
+        opt_state = tx(0.1).init(params)
+        jax.block_until_ready((params, opt_state))
+        started = perf_counter()
+        indices = rows(len(y), steps)
+        jax.block_until_ready(run(params, opt_state, x, y, indices))
+        return perf_counter() - started
+
+    return measure
+
+
+def bare_cnn(job: Job, steps: int) -> Callable[[], float]:
+    """One jitted update per dispatch, state donated, nothing fetched."""
+    model, dataset = job.model, job.dataset
+    tx = partial(optax.sgd, momentum=0.9)
+
+    @partial(jax.jit, donate_argnums=(0, 1))
+    def update(params, opt_state, step, x, y, row):
+        def loss_fn(params):
+            logits = model.apply(
+                params, (x[row].astype(jnp.float32) - dataset.mean) / dataset.std, train=True
+            )
+            return optax.softmax_cross_entropy_with_integer_labels(logits, y[row]).mean()
+
+        loss, grads = jax.value_and_grad(loss_fn)(params)
+        updates, opt_state = tx(triangular(step)).update(grads, opt_state, params)
+        return optax.apply_updates(params, updates), opt_state, loss
+
+    x, y = jnp.asarray(dataset.train.inputs), jnp.asarray(dataset.train.targets)
+
+    def measure() -> float:
+        params = model.init(jax.random.key(0), np.zeros(job.example.shape, np.float32), train=False)
+        opt_state = tx(0.1).init(params)
+        jax.block_until_ready((params, opt_state))
+        started = perf_counter()
+        losses = []
+        for step, row in enumerate(rows(len(y), steps)):
+            params, opt_state, loss = update(params, opt_state, step, x, y, row)
+            losses.append(loss)
+        jax.block_until_ready((params, losses))
+        return perf_counter() - started
+
+    return measure
+
+
+def triangular(step: jax.Array) -> jax.Array:
+    position = step % 176
+    return 0.01 + 0.19 * jnp.where(position <= 88, position / 88, (176 - position) / 88)
+
+
+def rows(n: int, steps: int) -> np.ndarray:
+    return batch_indices(seed=0, first_step=0, count=steps, batch_size=BATCH, n=n)
+
+
+def images_28(n: int = 6400) -> Dataset:
+    """Random images of the size of Fashion-MNIST's: speed does not depend on what they show."""
+    random = np.random.default_rng(0)
+    split = Split(
+        random.integers(0, 256, (n, 28, 28, 1)).astype(np.uint8),
+        random.integers(0, 10, n).astype(np.int32),
+    )
+    few = Split(split.inputs[:64], split.targets[:64])
+    return Dataset(split, few, num_classes=10, mean=128.0, std=64.0)
+
+
+def report(
+    name: str, ours: Callable[[], float], bare: Callable[[], float], *, steps: int, pairs: int
+) -> None:
+    ours(), bare()  # compile
+    ratios, speeds = [], ([], [])
+    for pair in range(pairs):
+        # The order alternates, so that a drift of the machine's speed favours neither.
+        order = (ours, bare) if pair % 2 == 0 else (bare, ours)
+        seconds = {side: side() for side in order}
+        ratios.append(seconds[bare] / seconds[ours])
+        speeds[0].append(steps / seconds[ours])
+        speeds[1].append(steps / seconds[bare])
+    print(
+        f"{name}: {statistics.median(ratios):.3f} of bare "
+        f"(pairs {min(ratios):.3f} to {max(ratios):.3f}, n={pairs}); "
+        f"runner {statistics.median(speeds[0]):,.0f}, bare {statistics.median(speeds[1]):,.0f} steps/s"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--pairs", type=int, default=7, help="runs of each side")
+    parser.add_argument("--only", choices=["mlp", "cnn"], help="one row instead of both")
+    args = parser.parse_args()
+    if args.only != "cnn":
+        steps = 20_000
+        job = build(["model=mlp"], steps=steps)
+        report(
+            "mlp, digits, scan",
+            the_runner(job, steps),
+            bare_mlp(job.dataset, steps),
+            steps=steps,
+            pairs=args.pairs,
+        )

@@ -1,0 +1,74 @@
+"""What a person should know about a policy before a run is spent on it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from runner.config import Config
+from runner.lengths import MAX_STEPS
+from runner.schedules import CyclicLR, Schedule
+from runner.tasks.job import Job
+
+# Smith (2017), section 3.2: a half cycle of 2 to 10 epochs works well.
+FEWEST_EPOCHS, MOST_EPOCHS = 2, 10
+# Wider bounds than this are more often a slip of a digit than a finding of a range test.
+WIDEST = 100
+
+
+def warnings(config: Config, job: Job) -> list[str]:
+    """Sentences that each name the key and what would be better; empty when all is well."""
+    found = _unfinished_cycle(job.schedule, job.plan.steps)
+    if isinstance(job.schedule, CyclicLR):
+        found += _half_cycles(job.schedule, job.steps_per_epoch)
+        found += _bounds(job.schedule, config.scheduler.arguments)
+    return found
+
+
+def nearest_cycle_ends(schedule: Schedule, steps: int) -> list[int]:
+    """The lengths around ``steps`` at which a cycle is complete: below and above, if there are."""
+    horizon = steps
+    ends = schedule.cycle_ends(horizon)
+    below = list(ends[-1:])
+    while horizon < MAX_STEPS and not (ends and ends[-1] > steps):
+        horizon = min(2 * horizon, MAX_STEPS)
+        ends = schedule.cycle_ends(horizon)
+    return below + list(ends[len(schedule.cycle_ends(steps)) :][:1])
+
+
+def _unfinished_cycle(schedule: Schedule, steps: int) -> list[str]:
+    nearest = nearest_cycle_ends(schedule, steps)
+    if not nearest or nearest[0] == steps:
+        return []
+    lengths = " or ".join(f"training.steps={end}" for end in nearest)
+    return [
+        f"training: the run of {steps:,} steps ends in the middle of a cycle, where the rate is "
+        f"not at its low point; {lengths} ends with a cycle"
+    ]
+
+
+def _half_cycles(schedule: CyclicLR, steps_per_epoch: int) -> list[str]:
+    found = []
+    for name in ("step_size_up", "step_size_down"):
+        epochs = int(getattr(schedule, name)) / steps_per_epoch
+        if not FEWEST_EPOCHS <= epochs <= MOST_EPOCHS:
+            found.append(
+                f"scheduler.{name}: {epochs:.3g} epochs; {FEWEST_EPOCHS} to {MOST_EPOCHS} epochs "
+                f"({FEWEST_EPOCHS * steps_per_epoch} to {MOST_EPOCHS * steps_per_epoch} steps) "
+                "work best in Smith's experiments"
+            )
+    return found
+
+
+def _bounds(schedule: CyclicLR, arguments: Mapping[str, Any]) -> list[str]:
+    base_lr, max_lr = float(schedule.lr.low), float(schedule.lr.high)
+    gamma = arguments.get("gamma", 1.0)
+    found = []
+    if base_lr > 0 and max_lr > WIDEST * base_lr:
+        found.append(
+            f"scheduler.max_lr: {max_lr:g} is {max_lr / base_lr:.0f} times base_lr {base_lr:g}; "
+            "usual bounds lie within a factor of 3 to 20"
+        )
+    if max_lr == base_lr:
+        found.append(f"scheduler.max_lr: {max_lr:g} equals base_lr, so the rate never moves")
+    if arguments.get("mode") == "exp_range" and gamma > 1:
+        found.append(f"scheduler.gamma: {gamma:g} is above 1, so the cycles grow without end")
+    return found

@@ -1,0 +1,51 @@
+"""What a person reads before and after a run: a few lines on the terminal."""
+
+import os
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from runner.config import Config
+from runner.tasks.advice import warnings
+from runner.tasks.job import Job
+
+
+def announce(console: Console, config: Config, job: Job, *, params: int) -> None:
+    """Names what is about to run, then what to think over about it."""
+    steps, epochs = job.plan.steps, job.plan.steps / job.steps_per_epoch
+    train, test = len(job.dataset.train), len(job.dataset.test)
+    line(console, f"{config.model.option} · {params:,} parameters")
+    line(console, f"{config.dataset.option} · {train:,} training and {test:,} test examples")
+    line(
+        console,
+        f"{config.scheduler.option} · {config.optimizer.option} · {steps:,} steps ({epochs:.3g} epochs "
+        f"of {job.steps_per_epoch} batches of {config.training.batch_size})",
+    )
+    for warning in warnings(config, job):
+        line(console, f"warning: {warning}", style="yellow")
+
+
+def conclude(console: Console, summary: dict, folder: Path) -> None:
+    """The result and where it lies."""
+    metrics, best = summary["metrics"], summary["best"]
+    accuracy, loss = metrics.get("eval/accuracy"), metrics.get("eval/loss")
+    line(
+        console,
+        f"test accuracy {accuracy:.2%} · test loss {loss:.4f} · best {best['value']:.2%} "
+        f"at step {best['step']:,}",
+        style="bold",
+    )
+    speed, seconds = summary["steps_per_second"], summary["seconds"]["total"]
+    pace = f"{speed:,.0f} steps/s · " if speed else ""
+    line(console, f"{pace}{seconds:.1f} s · {short_path(folder)}")
+
+
+def line(console: Console, text: str, style: str = "") -> None:
+    """One line as it is: no markup, no wrapping, no colours but the style."""
+    console.print(Text(text, style=style), soft_wrap=True)
+
+
+def short_path(folder: Path) -> str:
+    relative = os.path.relpath(folder)
+    return str(folder) if relative.startswith("..") else relative

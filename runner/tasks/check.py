@@ -1,0 +1,98 @@
+"""No training: what a run would be, its schedule as table and picture, and what to think over."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from runner.config import Config
+from runner.device import describe_device, select_device, use_compilation_cache
+from runner.records.plots import write_schedule_csv
+from runner.tasks.advice import warnings
+from runner.tasks.announce import line, short_path
+from runner.tasks.job import Job, build_job
+from runner.tasks.picture import schedule_picture
+from runner.tasks.timeline import timeline
+from runner.training.program import compile_program
+
+
+def run(config: Config, folder: Path) -> None:
+    """Writes ``schedule.csv`` and ``schedule.png`` and prints what the run would be.
+
+    Raises:
+      RunnerError: whatever would have kept the run from starting.
+    """
+    console = Console()
+    use_compilation_cache(config.compilation_cache)
+    device = select_device(config.accelerator)
+    line(console, describe_device(device))
+    with jax.default_device(device):
+        job = build_job(config, device)
+        values = timeline(job)
+        write_schedule_csv(
+            folder / "schedule.csv",
+            steps=values.steps,
+            rates={"lr": values.rates},
+            momentum=values.momentum,
+            cycles=values.cycles,
+        )
+        picture = schedule_picture(job, values, title=config.scheduler.option)
+        (folder / "schedule.png").write_bytes(picture)
+        console.print(_table(config, job))
+    for warning in warnings(config, job):
+        line(console, f"warning: {warning}", style="yellow")
+    line(console, f"{short_path(folder)}/schedule.csv, schedule.png")
+
+
+def _table(config: Config, job: Job) -> Table:
+    state = abstract_state(job)
+    train, test = job.dataset.train, job.dataset.test
+    steps, per_epoch = job.plan.steps, job.steps_per_epoch
+    ends = job.schedule.cycle_ends(steps)
+    cycles = f"{len(ends)} whole cycles" + (
+        "" if not ends or ends[-1] == steps else f" and {steps - ends[-1]:,} steps"
+    )
+    arrays = train.inputs, train.targets, test.inputs, test.targets
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    table.add_row("run", f"{steps:,} steps, {steps / per_epoch:.4g} epochs of {per_epoch} steps")
+    table.add_row("schedule", f"{config.scheduler.option}, {cycles if ends else 'no cycle ends'}")
+    table.add_row("optimizer", config.optimizer.option)
+    shape = "×".join(map(str, train.inputs.shape[1:]))
+    table.add_row(
+        "data",
+        f"{config.dataset.option}, {len(train):,} training and {len(test):,} test examples of "
+        f"{shape}, {job.dataset.num_classes} classes",
+    )
+    table.add_row("model", f"{config.model.option}, {count(state.params):,} parameters")
+    for path, leaf in jax.tree_util.tree_leaves_with_path(state.params):
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        table.add_row("", f"{name} {'×'.join(map(str, leaf.shape))}")
+    table.add_row(
+        "memory",
+        f"{megabytes(state)} for the state ({megabytes(state.params)} parameters, "
+        f"{megabytes(state.opt_state)} optimizer), {megabytes(arrays)} for the data, "
+        f"on the {job.placement}",
+    )
+    table.add_row("dispatch", {"scan": "a chunk at a time", "step": "step by step"}[job.dispatch])
+    return table
+
+
+def abstract_state(job: Job) -> Any:
+    """Shapes and types of the state that training would carry, without computing it."""
+    program = compile_program(job.model, job.optimizer, job.dispatch)
+    return jax.eval_shape(program.init, np.uint32(0), job.hyper, job.example)
+
+
+def count(tree: Any) -> int:
+    """How many numbers a pytree holds."""
+    return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+
+def megabytes(tree: Any) -> str:
+    leaves = jax.tree.leaves(tree)
+    return f"{sum(leaf.size * leaf.dtype.itemsize for leaf in leaves) / 2**20:.2f} MiB"

@@ -1,0 +1,89 @@
+"""How a run ended: gathered while it goes on, written as ``summary.json`` whatever happens."""
+
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from platform import python_version
+from time import perf_counter
+from types import TracebackType
+from typing import Any, Self
+
+import jax
+
+from runner import __version__
+from runner.device import compile_clock
+from runner.errors import DivergedError, InterruptedRunError, TerminatedRunError
+from runner.records.recorder import Recorder
+from runner.records.summary import params_sha256, write_summary
+
+LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy")
+
+
+@dataclass
+class Ending:
+    """The context of a run: however it is left, the summary is written.
+
+    Its fields are filled in as they become known; what was not when the run ended stays null in
+    the summary. ``params`` are the trained parameters, set once training is over.
+    """
+
+    folder: Path
+    seed: int
+    device: str | None = None
+    steps_per_epoch: int | None = None
+    params_count: int | None = None
+    params: Any = None
+    recorder: Recorder | None = None
+    started: float = field(default_factory=perf_counter)
+    compiled: float = field(default_factory=lambda: compile_clock.seconds)
+    status: str = "finished"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.status = _status(error)
+        write_summary(self.folder, self.summary())
+
+    def model_is(self, params: Any, *, steps_per_epoch: int) -> None:
+        self.params_count = sum(leaf.size for leaf in jax.tree.leaves(params))
+        self.steps_per_epoch = steps_per_epoch
+
+    def summary(self) -> dict[str, Any]:
+        recorder = self.recorder
+        steps = recorder.steps if recorder else 0
+        return {
+            "status": self.status,
+            "steps": steps,
+            "epochs": steps / self.steps_per_epoch if self.steps_per_epoch else None,
+            "seed": self.seed,
+            "metrics": dict(recorder.last_metrics) if recorder else {},
+            "best": recorder.best if recorder else None,
+            "steps_per_second": recorder.steps_per_second if recorder else None,
+            "seconds": {
+                "total": perf_counter() - self.started,
+                "to_first_step": recorder.seconds_to_first_step if recorder else None,
+                "compile": compile_clock.seconds - self.compiled,
+            },
+            "device": self.device,
+            "params": self.params_count,
+            "params_sha256": None if self.params is None else params_sha256(self.params),
+            "versions": {
+                "python": python_version(),
+                "runner": __version__,
+                **{name: version(name) for name in LIBRARIES},
+            },
+        }
+
+
+def _status(error: BaseException | None) -> str:
+    if error is None:
+        return "finished"
+    if isinstance(error, InterruptedRunError | TerminatedRunError | KeyboardInterrupt):
+        return "stopped"
+    return "diverged" if isinstance(error, DivergedError) else "failed"

@@ -1,0 +1,126 @@
+"""The main job: train a model under a schedule, and leave a record of it."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event, Thread
+
+import jax
+import numpy as np
+from rich.console import Console
+
+from runner.config import Config
+from runner.data.feed import Feed
+from runner.device import describe_device, select_device, use_compilation_cache
+from runner.errors import InterruptedRunError, TerminatedRunError
+from runner.records.events import EventWriter
+from runner.records.progress import progress
+from runner.records.recorder import Recorder
+from runner.records.stopping import Stop, stop_on_signals
+from runner.tasks.announce import announce, conclude, line
+from runner.tasks.ending import Ending
+from runner.tasks.job import Job, build_job
+from runner.tasks.picture import schedule_picture
+from runner.tasks.timeline import MOST_STEPS, timeline
+from runner.training.loop import train
+from runner.training.program import compile_program
+from runner.training.step import EVAL_ACCURACY, EVAL_LOSS
+
+DRAWING_AFTER_SECONDS = 2.0
+
+
+def run(config: Config, folder: Path) -> None:
+    """Trains as ``config`` says; event files and ``summary.json`` are left in ``folder``.
+
+    Raises:
+      RunnerError: see the exit codes; ``summary.json`` is written all the same.
+    """
+    console = Console()
+    with Ending(folder, seed=config.seed) as ending, stop_on_signals() as stop:
+        use_compilation_cache(config.compilation_cache)
+        device = select_device(config.accelerator)
+        ending.device = device.platform
+        line(console, describe_device(device))
+        with jax.default_device(device):
+            job = build_job(config, device)
+            _train(config, job, device, console, ending, stop)
+    conclude(console, ending.summary(), folder)
+
+
+def _train(
+    config: Config,
+    job: Job,
+    device: jax.Device,
+    console: Console,
+    ending: Ending,
+    stop: Stop,
+) -> None:
+    program = compile_program(job.model, job.optimizer, job.dispatch)
+    inputs = np.zeros(job.example.shape, job.example.dtype)
+    state = program.init(np.uint32(config.seed), job.hyper, inputs)
+    ending.model_is(state.params, steps_per_epoch=job.steps_per_epoch)
+    announce(console, config, job, params=ending.params_count)
+    events = EventWriter(ending.folder)
+    events.hparams(config.hparams, metrics=[EVAL_ACCURACY, EVAL_LOSS])
+    ending.recorder = recorder = Recorder(
+        events=events,
+        progress=progress(job.plan.steps, console=console),
+        log_every=job.log_every,
+        started=ending.started,
+    )
+    feed = Feed(
+        job.dataset,
+        batch_size=config.training.batch_size,
+        seed=config.seed,
+        placement=job.placement,
+        device=device,
+    )
+    with recorder, _schedule_drawn(config, job, recorder):
+        state = train(
+            program,
+            state,
+            job.hyper,
+            feed,
+            plan=job.plan,
+            recorder=recorder,
+            stopping=lambda: stop.signal is not None,
+        )
+        ending.params = state.params
+    recorder.raise_failure()
+    _raise_if_stopped(stop, step=int(state.step), of=job.plan.steps)
+
+
+@contextmanager
+def _schedule_drawn(config: Config, job: Job, recorder: Recorder) -> Iterator[None]:
+    """Shows the schedule in TensorBoard, drawn in a thread while the training goes on.
+
+    Or after it, if it is over soon: importing the plotting library would hold up the first chunks
+    more than the whole of a short run takes.
+    """
+    values = timeline(job, most=MOST_STEPS)
+    over = Event()
+
+    def draw() -> None:
+        over.wait(timeout=DRAWING_AFTER_SECONDS)
+        title = config.scheduler.option
+        recorder.figure("schedule", schedule_picture(job, values, title=title))
+
+    thread = Thread(target=draw, name="schedule figure", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def _raise_if_stopped(stop: Stop, *, step: int, of: int) -> None:
+    if stop.signal is None or step == of:
+        return
+    kind = InterruptedRunError if stop.signal == signal.SIGINT else TerminatedRunError
+    raise kind(
+        signal.Signals(stop.signal).name,
+        f"stopped after {step:,} of {of:,} steps",
+        "what was recorded up to there is kept; start the run again",
+    )

@@ -1,0 +1,68 @@
+"""Warnings before a run, against cycle ends and epochs counted by hand."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from runner.schedules import Constant, CyclicLR
+from runner.tasks.advice import nearest_cycle_ends, warnings
+
+
+def advice(schedule, *, steps, steps_per_epoch=20, **arguments):
+    config = SimpleNamespace(scheduler=SimpleNamespace(arguments=arguments))
+    plan = SimpleNamespace(steps=steps)
+    job = SimpleNamespace(schedule=schedule, plan=plan, steps_per_epoch=steps_per_epoch)
+    return warnings(config, job)
+
+
+def cyclic(up, down=None, **arguments):
+    bounds = {"base_lr": 0.01, "max_lr": 0.1}
+    return CyclicLR(step_size_up=up, step_size_down=down, **bounds | arguments)
+
+
+@pytest.mark.parametrize(
+    ("steps", "nearest"),
+    [(400, [300, 450]), (450, [450, 600]), (449, [300, 450]), (100, [150]), (150, [150, 300])],
+)
+def test_the_nearest_ends_of_cycles_of_150_steps(steps, nearest):
+    assert nearest_cycle_ends(cyclic(100, 50), steps) == nearest
+
+
+def test_cycles_started_halfway_end_earlier():
+    assert nearest_cycle_ends(cyclic(100, 50, last_epoch=60), 400) == [390, 540]
+
+
+def test_a_longest_cycle_has_no_end_after_it():
+    schedule = cyclic(2**30, 2**30 - 1)
+    assert nearest_cycle_ends(schedule, 2**31 - 1) == [2**31 - 1]
+
+
+def test_a_run_that_ends_within_a_cycle_is_told_the_lengths_that_do_not():
+    (warning,) = advice(cyclic(100, 50), steps=400)
+    assert "training.steps=300 or training.steps=450" in warning
+    assert advice(cyclic(100, 50), steps=450) == []
+
+
+def test_a_constant_rate_is_no_cause_for_warnings():
+    assert advice(Constant(base_lr=0.1), steps=400) == []
+
+
+def test_half_cycles_outside_2_to_10_epochs_are_named_with_their_length():
+    (short,) = advice(cyclic(30, 100), steps=260)
+    assert short.startswith("scheduler.step_size_up: 1.5 epochs")
+    (long,) = advice(cyclic(100, 300), steps=400)
+    assert long.startswith("scheduler.step_size_down: 15 epochs")
+    assert advice(cyclic(40, 200), steps=240) == []
+
+
+def test_bounds_more_than_a_hundredfold_apart_are_doubted():
+    (warning,) = advice(cyclic(100, base_lr=0.001, max_lr=0.11), steps=400)
+    assert warning.startswith("scheduler.max_lr: 0.11 is 110 times base_lr 0.001")
+    assert advice(cyclic(100, base_lr=0.001, max_lr=0.09), steps=400) == []
+
+
+def test_bounds_that_meet_and_amplitudes_that_grow_are_named():
+    (equal,) = advice(cyclic(100, base_lr=0.1), steps=400)
+    assert "equals base_lr" in equal
+    (growing,) = advice(cyclic(100), steps=400, mode="exp_range", gamma=1.001)
+    assert growing.startswith("scheduler.gamma: 1.001 is above 1")

@@ -1,0 +1,72 @@
+"""``task=check``: its table against the formula, its picture, and what it says."""
+
+import csv
+from fractions import Fraction
+
+import pytest
+from PIL import Image
+
+
+@pytest.fixture
+def check(run):
+    return lambda *overrides, **names: run("task=check", *overrides, **names)
+
+
+def test_the_table_is_the_formula_at_every_step(check):
+    code, folder = check(
+        "scheduler=triangular2",
+        "scheduler.step_size_up=4",
+        "scheduler.step_size_down=12",
+        "scheduler.base_lr=0.001",
+        "scheduler.max_lr=0.009",
+        "training.steps=48",
+    )
+    assert code == 0
+    with (folder / "schedule.csv").open(newline="") as file:
+        header, *rows = csv.reader(file)
+    assert header == ["step", "lr", "momentum", "cycle"]
+    assert len(rows) == 48
+    for step, (number, rate, momentum, cycle) in enumerate(rows):
+        r = step % 16
+        share = Fraction(r, 4) if r <= 4 else Fraction(16 - r, 12)
+        exact = Fraction("0.001") + Fraction("0.008") * share / 2 ** (step // 16)
+        assert int(number) == step
+        assert abs(Fraction(rate) / exact - 1) < Fraction(5, 10**7)
+        assert momentum == ""
+        assert int(cycle) == step // 16
+
+
+def test_no_training_takes_place_and_the_picture_can_be_opened(check):
+    _, folder = check()
+    names = sorted(path.name for path in folder.iterdir())
+    assert names == [".hydra", "schedule.csv", "schedule.png"]
+    with Image.open(folder / "schedule.png") as picture:
+        assert picture.width >= 800
+
+
+def test_shapes_counts_lengths_and_memory_are_told(check, capsys):
+    check("model.hidden=[32]", "training.epochs=20")
+    text = " ".join(capsys.readouterr().out.split())
+    assert "440 steps, 20 epochs of 22 steps" in text
+    assert "2 whole cycles" in text
+    assert "2,410 parameters" in text  # 64·32 + 32 + 32·10 + 10
+    assert "Dense_0/kernel 64×32" in text
+    assert "triangular" in text
+
+
+def test_a_plot_of_another_run_is_not_overwritten(check, capsys):
+    code, folder = check()
+    before = (folder / "schedule.csv").read_bytes()
+    code, _ = check("training.epochs=1")
+    assert code == 2
+    assert (folder / "schedule.csv").read_bytes() == before
+    assert "already holds a run" in capsys.readouterr().err
+
+
+def test_warnings_name_key_and_remedy(check, capsys):
+    check("training.steps=300", "scheduler.step_size_up=30", "scheduler.max_lr=9")
+    text = capsys.readouterr().out
+    assert "scheduler.step_size_up: 1.36 epochs" in text
+    assert "scheduler.max_lr: 9 is 900 times base_lr 0.01" in text
+    check("training.steps=290", name="other")
+    assert "training.steps=220 or training.steps=440" in capsys.readouterr().out

@@ -1,0 +1,247 @@
+"""The main job as a user meets it: what it leaves behind, and how it ends when it cannot."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from runner.cli import main
+
+SHORT = ("training.steps=60", "model.hidden=[16]", "training.eval_every=null")
+
+
+def scalars(folder):
+    """TensorBoard's own reading of a run: tag → (steps, values)."""
+    events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
+    events.Reload()
+    return {
+        tag: ([e.step for e in events.Scalars(tag)], [e.value for e in events.Scalars(tag)])
+        for tag in events.Tags()["scalars"]
+    }
+
+
+@pytest.fixture(scope="module")
+def default_run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("default") / "run"
+    assert main([f"hydra.run.dir={folder}"]) == 0
+    return folder
+
+
+def test_the_default_run_learns_the_digits(default_run, summary):
+    found = summary(default_run)
+    assert found["status"] == "finished"
+    assert found["steps"] == 880
+    assert found["epochs"] == 40
+    assert found["metrics"]["eval/accuracy"] >= 0.97
+    assert found["best"]["value"] >= found["metrics"]["eval/accuracy"]
+    assert found["best"]["metric"] == "eval/accuracy"
+    assert found["params"] == 64 * 128 + 128 + 128 * 128 + 128 + 128 * 10 + 10
+    assert re.fullmatch("[0-9a-f]{64}", found["params_sha256"])
+    assert set(found["seconds"]) == {"total", "to_first_step", "compile"}
+    assert found["device"] in ("cpu", "gpu", "tpu")
+    assert found["versions"]["python"] == sys.version.split()[0]
+
+
+def test_rate_and_cycle_of_every_step_are_the_formula_when_tensorboard_reads_them(default_run):
+    found = scalars(default_run)
+    steps, rates = found["schedule/lr"]
+    assert steps == list(range(880))
+    base, top, half = Fraction("0.01"), Fraction("0.2"), 5 * (1437 // 64)
+    for step, rate in zip(steps, rates, strict=True):
+        r = step % (2 * half)
+        exact = base + (top - base) * Fraction(min(r, 2 * half - r), half)
+        assert abs(Fraction(rate) / exact - 1) < Fraction(5, 10**7)
+    assert found["schedule/cycle"] == (steps, [step // (2 * half) for step in steps])
+
+
+def test_loss_evaluation_throughput_and_settings_are_there_as_well(default_run, summary):
+    found = scalars(default_run)
+    steps, losses = found["train/loss"]
+    assert steps == list(range(880))
+    assert 1.5 < losses[0] < 4  # ten classes, untrained: about log 10
+    assert found["eval/accuracy"][0] == list(range(44, 881, 44))
+    assert found["eval/accuracy"][1][-1] == pytest.approx(
+        summary(default_run)["metrics"]["eval/accuracy"]
+    )
+    assert all(speed > 0 for speed in found["throughput/steps_per_second"][1])
+    events = EventAccumulator(str(default_run), size_guidance={"images": 0})
+    events.Reload()
+    assert events.Tags()["images"] == ["schedule"]
+    plugins = events.PluginTagToContent("hparams")
+    assert "_hparams_/session_start_info" in plugins
+    assert list(default_run.glob("events.out.tfevents.*")) != []
+    assert [path.name for path in default_run.iterdir() if path.is_dir()] == [".hydra"]
+
+
+def test_equal_runs_have_equal_hashes_and_other_seeds_other_ones(run, summary):
+    hashes = []
+    for number, seed in enumerate((1, 1, 2)):
+        code, folder = run(*SHORT, f"seed={seed}", name=str(number))
+        assert code == 0
+        hashes.append(summary(folder)["params_sha256"])
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
+def test_examples_fed_from_the_host_change_no_bit(run, summary):
+    _, resident = run(*SHORT, "training.feed=device", name="resident")
+    _, sent = run(*SHORT, "training.feed=host", name="sent")
+    assert summary(resident)["params_sha256"] == summary(sent)["params_sha256"]
+
+
+@pytest.mark.parametrize("model", ["linear", "mlp", "cnn"])
+def test_dispatch_changes_no_result_beyond_the_rounding_of_another_program(run, model):
+    # XLA fuses the step differently inside a loop: sums round in another order.
+    found = []
+    for dispatch in ("scan", "step"):
+        code, folder = run(
+            f"model={model}", "training.steps=20", f"training.dispatch={dispatch}", name=dispatch
+        )
+        assert code == 0
+        found.append(scalars(folder))
+    scan, step = found
+    assert scan["schedule/lr"] == step["schedule/lr"]
+    np.testing.assert_allclose(scan["train/loss"][1], step["train/loss"][1], rtol=1e-3)
+    assert scan["eval/accuracy"][1] == pytest.approx(step["eval/accuracy"][1], abs=1 / 360)
+
+
+def test_fewer_steps_are_logged_where_asked_and_the_last_always(run):
+    _, folder = run(*SHORT, "training.log_every=25")
+    assert scalars(folder)["train/loss"][0] == [0, 25, 50, 59]
+
+
+def test_momentum_is_logged_and_used_where_it_cycles(run):
+    _, folder = run(
+        *SHORT,
+        "scheduler.cycle_momentum=true",
+        "scheduler.base_momentum=0.5",
+        "scheduler.max_momentum=0.75",
+        "scheduler.step_size_up=4",
+        "scheduler.step_size_down=2",
+    )
+    expected = [0.75, 0.6875, 0.625, 0.5625, 0.5, 0.625] * 10
+    assert scalars(folder)["schedule/momentum"] == (list(range(60)), expected)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("scheduler=triangular2", "model=linear", "optimizer=adam"),
+        ("scheduler=exp_range", "model=mlp", "optimizer=adamw"),
+        ("scheduler=cyclic", "model=cnn", "optimizer=sgd", "optimizer.nesterov=true"),
+        ("scheduler=constant", "model=linear", "optimizer=sgd", "optimizer.momentum=null"),
+    ],
+)
+def test_every_option_runs(run, summary, options):
+    code, folder = run(*options, "training.steps=3", "scheduler.base_lr=0.001")
+    assert code == 0
+    assert summary(folder)["steps"] == 3
+
+
+def test_a_loss_that_explodes_ends_in_5_and_keeps_what_came_before(run, summary, capsys):
+    code, folder = run(*SHORT, "scheduler.max_lr=1e30", "scheduler.step_size_up=20")
+    assert code == 5
+    found = summary(folder)
+    assert found["status"] == "diverged"
+    steps, losses = scalars(folder)["train/loss"]
+    assert found["steps"] == steps[-1]
+    assert not np.isfinite(losses[-1])
+    assert np.isfinite(losses[:-1]).all()
+    error = capsys.readouterr().err
+    assert re.fullmatch(r"error: train/loss: (nan|inf) at step \d+, where the rate was .*\n", error)
+
+
+def test_a_run_in_the_middle_of_a_cycle_is_warned_about_and_run(run, capsys):
+    code, _ = run(*SHORT)
+    assert code == 0
+    assert "training.steps=220" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("override", "error"),
+    [
+        ("training.batch_size=1438", "training.batch_size: 1438 is more than the 1437 training"),
+        ("training.epochs=0.01", "training.epochs: '0.01ep' comes to 0 steps"),
+        ("scheduler.step_size_up=0.1%", "scheduler.step_size_up: '0.1%' comes to 0 steps"),
+        ("accelerator=tpu", "accelerator: no tpu is there; JAX found"),
+    ],
+)
+def test_what_only_the_data_or_the_machine_can_tell_ends_in_2(run, capsys, override, error):
+    code, _ = run(
+        "training.steps=60", override, *(["training.steps=null"] * ("epochs" in override))
+    )
+    assert code == 2
+    assert capsys.readouterr().err.startswith(f"error: {error}")
+
+
+def test_a_scale_fn_that_leaves_the_numbers_is_refused_with_its_first_bad_step(run, capsys):
+    code, _ = run(
+        "training.steps=60",
+        "scheduler=cyclic",
+        "scheduler.scale_fn='1 / (3 - x)'",
+        "scheduler.step_size_up=10",
+    )
+    assert code == 2
+    assert re.match("error: scheduler: gives the rate .* at step 4[01]; ", capsys.readouterr().err)
+
+
+def test_a_missing_data_file_ends_in_3(run, tmp_path, capsys):
+    code, _ = run("dataset=mnist", f"dataset.root={tmp_path}/nowhere")
+    assert code == 3
+    assert "nowhere" in capsys.readouterr().err
+
+
+def test_six_jobs_of_a_multirun_share_one_compilation(tmp_path, monkeypatch, compilations):
+    monkeypatch.chdir(tmp_path)
+    first = [*SHORT, "model.hidden=[17]", "hydra.run.dir=first"]
+    before = compilations()
+    assert main(first) == 0
+    alone = compilations() - before
+    before = compilations()
+    sweep = ["-m", *SHORT, "model.hidden=[17]", "scheduler=triangular,triangular2,exp_range"]
+    sweep.append("scheduler.step_size_up=10")
+    assert main([*sweep, "seed=0,1", "optimizer.momentum=0.8"]) == 0
+    assert alone >= 3  # at least init, the chunk and the evaluation
+    assert compilations() == before
+    folders = sorted(Path("outputs/multirun").glob("*/*/*/summary.json"))
+    assert len(folders) == 6
+    assert len({json.loads(path.read_text())["params_sha256"] for path in folders}) == 6
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_a_run_with_its_records_whole(tmp_path, environment, summary, number, code):
+    command = [sys.executable, "-m", "runner", "training.steps=100000000", "hydra.run.dir=run"]
+    process = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        env=environment,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while not _has_events(tmp_path / "run") and time.monotonic() < deadline:
+            time.sleep(0.1)
+        process.send_signal(number)
+        _, error = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == code
+    assert re.fullmatch(r"error: SIG\w+: stopped after [\d,]+ of 100,000,000 steps; .*\n", error)
+    found = summary(tmp_path / "run")
+    assert found["status"] == "stopped"
+    steps = scalars(tmp_path / "run")["train/loss"][0]
+    assert steps == list(range(found["steps"]))
+
+
+def _has_events(folder):
+    return any(os.path.getsize(path) > 10_000 for path in folder.glob("events.*"))
