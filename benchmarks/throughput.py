@@ -12,9 +12,11 @@ import argparse
 import statistics
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -22,10 +24,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from runner.cli import compose
+from runner.cli.commands import configure
+from runner.config import Config
 from runner.data.dataset import Dataset, Split
 from runner.data.feed import Feed
 from runner.data.order import batch_indices
+from runner.device import describe_device
 from runner.records.events import EventWriter
 from runner.records.recorder import Recorder
 from runner.tasks.job import Job, build_job
@@ -33,6 +37,8 @@ from runner.training.loop import train
 from runner.training.program import compile_program
 
 BATCH = 64
+# What the bare loops below are written for.
+PLAIN = ("training.eval_every=null", "optimizer.weight_decay=null", "scheduler.step_size_up=88")
 
 
 class Silent:
@@ -43,23 +49,32 @@ class Silent:
     def close(self): ...
 
 
-def the_runner(job: Job, steps: int) -> Callable[[], float]:
-    """Seconds for ``steps`` updates through the loop, recorder and event writer included."""
+def the_runner(config: Config, job: Job) -> Callable[[], float]:
+    """Seconds for the job's updates through the loop, recorder and event writer included."""
     device = jax.devices()[0]
     program = compile_program(job.model, job.optimizer, job.dispatch)
-    feed = Feed(job.dataset, batch_size=BATCH, seed=0, placement=job.placement, device=device)
+    feed = Feed(
+        job.dataset,
+        batch_size=config.training.batch_size,
+        seed=config.seed,
+        placement=job.placement,
+        device=device,
+    )
     inputs = np.zeros(job.example.shape, np.float32)
 
     def measure() -> float:
-        state = program.init(np.uint32(0), job.hyper, inputs)
+        state = program.init(np.uint32(config.seed), job.hyper, inputs)
         jax.block_until_ready(state)
         with tempfile.TemporaryDirectory() as folder:
             started = perf_counter()
-            events = EventWriter(Path(folder))
-            with Recorder(
-                events=events, progress=Silent(), log_every=1, started=started
-            ) as recorder:
-                state = train(
+            recorder = Recorder(
+                events=EventWriter(Path(folder)),
+                progress=Silent(),
+                log_every=job.log_every,
+                started=started,
+            )
+            with recorder:
+                train(
                     program,
                     state,
                     job.hyper,
@@ -68,7 +83,8 @@ def the_runner(job: Job, steps: int) -> Callable[[], float]:
                     recorder=recorder,
                     stopping=lambda: False,
                 )
-                jax.block_until_ready(state)
+            recorder.raise_failure()
+            assert recorder.steps == job.plan.steps
             return perf_counter() - started
 
     return measure
@@ -163,33 +179,36 @@ def rows(n: int, steps: int) -> np.ndarray:
     return batch_indices(seed=0, first_step=0, count=steps, batch_size=BATCH, n=n)
 
 
-def images_28(n: int = 6400) -> Dataset:
-    """Random images of the size of Fashion-MNIST's: speed does not depend on what they show."""
+def with_images_28(job: Job, n: int = 6400) -> Job:
+    """The job on random images of Fashion-MNIST's size: speed does not depend on what they show."""
     random = np.random.default_rng(0)
     split = Split(
         random.integers(0, 256, (n, 28, 28, 1)).astype(np.uint8),
         random.integers(0, 10, n).astype(np.int32),
     )
     few = Split(split.inputs[:64], split.targets[:64])
-    return Dataset(split, few, num_classes=10, mean=128.0, std=64.0)
+    return replace(
+        job,
+        dataset=Dataset(split, few, num_classes=10, mean=128.0, std=64.0),
+        example=jax.ShapeDtypeStruct((1, 28, 28, 1), np.float32),
+    )
 
 
-def report(
-    name: str, ours: Callable[[], float], bare: Callable[[], float], *, steps: int, pairs: int
-) -> None:
+def report(name: str, ours: Callable[[], float], bare: Callable[[], float], args: Any) -> None:
     ours(), bare()  # compile
-    ratios, speeds = [], ([], [])
-    for pair in range(pairs):
+    ratios, speeds = [], {ours: [], bare: []}
+    for pair in range(args.pairs):
         # The order alternates, so that a drift of the machine's speed favours neither.
         order = (ours, bare) if pair % 2 == 0 else (bare, ours)
         seconds = {side: side() for side in order}
         ratios.append(seconds[bare] / seconds[ours])
-        speeds[0].append(steps / seconds[ours])
-        speeds[1].append(steps / seconds[bare])
+        for side, taken in seconds.items():
+            speeds[side].append(args.steps[name] / taken)
     print(
         f"{name}: {statistics.median(ratios):.3f} of bare "
-        f"(pairs {min(ratios):.3f} to {max(ratios):.3f}, n={pairs}); "
-        f"runner {statistics.median(speeds[0]):,.0f}, bare {statistics.median(speeds[1]):,.0f} steps/s"
+        f"(pairs {min(ratios):.3f} to {max(ratios):.3f}, n={args.pairs}); steps/s: runner "
+        f"{statistics.median(speeds[ours]):,.0f}, bare {statistics.median(speeds[bare]):,.0f}",
+        flush=True,
     )
 
 
@@ -198,13 +217,21 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=7, help="runs of each side")
     parser.add_argument("--only", choices=["mlp", "cnn"], help="one row instead of both")
     args = parser.parse_args()
-    if args.only != "cnn":
-        steps = 20_000
-        job = build(["model=mlp"], steps=steps)
-        report(
-            "mlp, digits, scan",
-            the_runner(job, steps),
-            bare_mlp(job.dataset, steps),
-            steps=steps,
-            pairs=args.pairs,
-        )
+    args.steps = {"mlp": 30_000, "cnn": 400}
+    device = jax.devices()[0]
+    print(describe_device(device))
+    for name, steps in args.steps.items():
+        if args.only in (None, name):
+            # One evaluation, at the end, as the bare loop has none.
+            config = configure(f"model={name}", f"training.steps={steps}", *PLAIN)
+            job = build_job(config, device)
+            if name == "mlp":
+                bare = bare_mlp(job.dataset, steps)
+            else:
+                job = with_images_28(job)
+                bare = bare_cnn(job, steps)
+            report(name, the_runner(config, job), bare, args)
+
+
+if __name__ == "__main__":
+    main()

@@ -20,7 +20,7 @@ class RunnerError(Exception):
         return f"{self.key}: {self.problem}; {self.remedy}"
 
     def under(self, prefix: str) -> "RunnerError":
-        """The same error with its key placed below ``prefix`` (``base_lr`` → ``scheduler.base_lr``)."""
+        """The same error with its key below ``prefix``: ``base_lr`` → ``scheduler.base_lr``."""
         return type(self)(f"{prefix}.{self.key}", self.problem, self.remedy)
 
 

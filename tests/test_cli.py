@@ -475,7 +475,7 @@ def test_a_sweep_folder_that_holds_something_is_not_written_to(
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-@pytest.mark.parametrize("module", ["hydra", "runner.launching", "jax"])
+@pytest.mark.parametrize("module", ["hydra", "runner.cli.launching", "jax"])
 def test_a_signal_before_the_run_begins_ends_it_at_once(
     module: str, number: int, code: int, environment: dict[str, str], tmp_path: Path
 ) -> None:

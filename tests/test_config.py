@@ -13,11 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from runner.composing import CONF
-from runner.config import Config, Settings, read_config
+from runner.cli.composing import CONF
+from runner.config import Config, read_config
+from runner.config.schema import CHOICES, Training
+from runner.config.settings import Settings
 from runner.errors import ConfigError
 from runner.registry import GROUPS
-from runner.schema import CHOICES, Training
 
 OPTIONS = sorted((path.parent.name, path.stem) for g in CHOICES for path in (CONF / g).iterdir())
 

@@ -9,8 +9,8 @@ from textwrap import dedent
 
 import pytest
 
+from runner.config.plugins import check_arguments, check_scale_fn_name, registered_options
 from runner.errors import ConfigError
-from runner.plugins import check_arguments, check_scale_fn_name, registered_options
 from runner.registry import Registry, register_model, register_optimizer, register_scale_fn
 
 CommandLine = Callable[..., CompletedProcess[str]]

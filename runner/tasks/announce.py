@@ -19,8 +19,8 @@ def announce(console: Console, config: Config, job: Job, *, params: int) -> None
     line(console, f"{config.dataset.option} · {train:,} training and {test:,} test examples")
     line(
         console,
-        f"{config.scheduler.option} · {config.optimizer.option} · {steps:,} steps ({epochs:.3g} epochs "
-        f"of {job.steps_per_epoch} batches of {config.training.batch_size})",
+        f"{config.scheduler.option} · {config.optimizer.option} · {steps:,} steps "
+        f"({epochs:.3g} epochs of {job.steps_per_epoch} batches of {config.training.batch_size})",
     )
     for warning in warnings(config, job):
         line(console, f"warning: {warning}", style="yellow")

@@ -98,7 +98,7 @@ def _empty_metrics(hyper: Hyper, rows: Any) -> Metrics:
 
 
 def _in_one_loop(row: Callable[..., Any]) -> Callable[..., Any]:
-    """A chunk as one dispatch. ``count`` is an argument, so chunks of any length share a program."""
+    """A chunk as one dispatch; ``count`` is an argument, so chunks of any length share it."""
 
     @partial(jax.jit, donate_argnames="state")
     def train_chunk(state: TrainState, hyper: Hyper, source: Source, rows: Any, count: jax.Array):

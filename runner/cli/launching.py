@@ -19,13 +19,13 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from runner import plugins
-from runner.composing import Composer
+from runner.cli.composing import Composer
+from runner.cli.rehearsal import read_settings, try_members, try_out
+from runner.cli.reporting import BUG, explain
+from runner.cli.translation import one_line
+from runner.config import plugins
 from runner.errors import ConfigError, InterruptedRunError, RunnerError, TerminatedRunError
 from runner.records.run_folder import claim, claim_sweep
-from runner.rehearsal import read_settings, try_members, try_out
-from runner.reporting import BUG, explain
-from runner.translation import one_line
 
 # What Hydra raises around a job: the configuration of logging (ValueError), a launcher, ...
 _HYDRAS = (HydraException, OmegaConfBaseException, ValueError)

@@ -10,7 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from runner.composing import Composer
+from runner.cli.composing import Composer
 from runner.config import Config, read_config
 from runner.errors import ConfigError
 
@@ -43,7 +43,7 @@ def read_settings(
     )
 
 
-def try_out(composer: Composer, cfg: DictConfig, folder: str) -> None:
+def try_out(composer: Composer, cfg: DictConfig, folder: str) -> Config:
     """Reads the configuration as the job in ``folder`` will, to no other effect."""
     seen = copy.deepcopy(cfg)  # set_config makes it read-only
     with open_dict(seen):
@@ -51,7 +51,7 @@ def try_out(composer: Composer, cfg: DictConfig, folder: str) -> None:
     HydraConfig.instance().set_config(seen)
     settings = OmegaConf.masked_copy(seen, [str(key) for key in seen if key != "hydra"])
     composer.attempt(lambda: OmegaConf.to_container(settings, resolve=True))
-    read_settings(settings, overrides=cfg.hydra.overrides.task, plugins=composer.plugins)
+    return read_settings(settings, overrides=cfg.hydra.overrides.task, plugins=composer.plugins)
 
 
 def try_members(composer: Composer, cfg: DictConfig, folder: str) -> bool:

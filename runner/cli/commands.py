@@ -11,10 +11,12 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from runner import __version__
-from runner.composing import Composer
+from runner.cli.composing import Composer
+from runner.cli.launching import Failure, run_many, run_once
+from runner.cli.rehearsal import try_out
+from runner.cli.reporting import complain, settle_output
+from runner.config import Config
 from runner.errors import ConfigError
-from runner.launching import Failure, run_many, run_once
-from runner.reporting import complain, settle_output
 
 HELP = "see python -m runner --help"
 
@@ -42,6 +44,16 @@ def execute(argv: list[str]) -> int:
     composer.overrides.append("hydra.mode=RUN")
     run_once(composer)
     return 0
+
+
+def configure(*overrides: str) -> Config:
+    """The typed configuration of a command line, for use from Python; nothing is run.
+
+    Raises:
+      ConfigError: the overrides or the configuration they make are wrong.
+    """
+    composer = Composer(_parse(list(overrides)))
+    return try_out(composer, composer.compose(RunMode.RUN), folder="")
 
 
 def _parse(argv: list[str]) -> Namespace:

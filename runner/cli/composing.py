@@ -27,16 +27,18 @@ from hydra.types import RunMode
 from omegaconf import Container, DictConfig, Node, OmegaConf
 from omegaconf.resolvers import oc
 
-from runner import plugins, registry
-from runner.convert import shown
+import runner
+from runner import registry
+from runner.cli.screening import screen_composed, screen_file, screen_overrides
+from runner.cli.translation import Known, one_line, translate
+from runner.config import plugins
+from runner.config.convert import shown
+from runner.config.schema import CHOICES
 from runner.errors import ConfigError, RunnerError, nearest
-from runner.schema import CHOICES
-from runner.screening import screen_composed, screen_file, screen_overrides
-from runner.translation import Known, one_line, translate
 
 Result = TypeVar("Result")
 
-PACKAGE = Path(__file__).resolve().parent
+PACKAGE = Path(runner.__file__).resolve().parent
 # In the wheel, conf/ lies inside the package; in a checkout, beside it.
 CONF = next((c for c in (PACKAGE / "conf", PACKAGE.parent / "conf") if c.is_dir()), PACKAGE)
 

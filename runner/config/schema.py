@@ -9,9 +9,9 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from runner.checks import INT32_MAX, between, check_constant, check_cyclic, finite, positive, whole
+from runner.config.plugins import check_scale_fn_name
 from runner.errors import ConfigError
 from runner.lengths import Length
-from runner.plugins import check_scale_fn_name
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from runner import registry
-from runner.convert import MISSING, check_keys
+from runner.config.convert import MISSING, check_keys
 from runner.errors import ConfigError, nearest
 from runner.registry import GROUPS, PLUGIN_ENTRY_POINTS
 

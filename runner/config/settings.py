@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from runner.checks import whole
-from runner.convert import MISSING, check_keys, convert
+from runner.config.convert import MISSING, check_keys, convert
+from runner.config.plugins import check_arguments
+from runner.config.schema import CHOICES, Training
 from runner.errors import ConfigError, nearest
-from runner.plugins import check_arguments
 from runner.registry import GROUPS
-from runner.schema import CHOICES, Training
 
 __all__ = ["Choice", "Config", "Training", "read_config"]
 

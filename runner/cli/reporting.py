@@ -5,8 +5,8 @@ import re
 import sys
 import traceback
 
+from runner.cli.screening import environment_names
 from runner.errors import InterruptedRunError, OutOfMemoryError, RunnerError, StorageError
-from runner.screening import environment_names
 
 BUG = 1
 

@@ -5,7 +5,6 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import import_module
 from typing import NoReturn
 
 # What Python does of its own, which we replace; a handler of anybody else's stays.
@@ -16,8 +15,8 @@ def main(argv: list[str] | None = None) -> int:
     """Does what ``argv`` (by default the command line's) asks for; returns the exit code."""
     with _signals_end_it():
         # Imported here, so that a signal in the quarter of a second it takes is answered, too.
-        commands = import_module("runner.commands")
-        reporting = import_module("runner.reporting")
+        from runner.cli import commands, reporting
+
         try:
             code = commands.execute(sys.argv[1:] if argv is None else argv)
             sys.stdout.flush()
