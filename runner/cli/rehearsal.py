@@ -77,6 +77,8 @@ def try_members(composer: Composer, cfg: DictConfig, folder: str) -> bool:
         )
         with open_dict(member):
             member.hydra.job.num, member.hydra.job.id = number, str(number)
+        # For ${hydra:...} in the folder's name; a copy, as set_config makes it read-only.
+        HydraConfig.instance().set_config(copy.deepcopy(member))
         subfolder = composer.attempt(lambda member=member: str(member.hydra.sweep.subdir))
         if subfolder in folders:
             problem = f"two jobs would write to {subfolder!r}"
