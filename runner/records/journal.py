@@ -10,6 +10,7 @@ import numpy as np
 from runner.errors import DivergedError
 from runner.records.events import EventWriter
 from runner.records.progress import Progress
+from runner.records.throughput import Throughput
 
 _LOSS = "train/loss"
 _RATE = "schedule/lr"
@@ -29,13 +30,10 @@ class Journal:
         self.steps = 0
         self.last_metrics: dict[str, float] = {}
         self.best: dict[str, str | float | int] | None = None
-        self.seconds_to_first_step: float | None = None
-        self.steps_per_second: float | None = None
+        self.throughput = Throughput(started=started)
         self._events, self._progress = events, progress
-        self._log_every, self._started = log_every, started
-        self._unlogged: _Rows | None = None
-        self._timed_steps, self._timed_seconds = 0, 0.0
-        self._idle_since: float | None = None  # perf_counter when the device finished its last work
+        self._log_every = log_every
+        self._last: _Rows | None = None
         self._wall_time: float | None = None
 
     def chunk(
@@ -48,7 +46,7 @@ class Journal:
             (by finish(), where ``log_every`` leaves it out).
         """
         columns = {tag: np.asarray(column)[:count] for tag, column in metrics.items()}
-        speed = self._measure(count)
+        self.throughput.chunk(count)
         bad = np.flatnonzero(~np.isfinite(columns[_LOSS]))
         finite = int(bad[0]) if len(bad) else count
         recorded = min(finite + 1, count)
@@ -57,7 +55,7 @@ class Journal:
             {tag: column[:recorded] for tag, column in columns.items()},
             self._wall_times(count, submitted)[:recorded],
         )
-        self._log(rows, speed=speed)
+        self._log(rows)
         self.steps = start + finite
         self._show(rows)
         if len(bad):
@@ -70,7 +68,7 @@ class Journal:
           DivergedError: the evaluation's loss is not finite.
         """
         values = {tag: float(np.asarray(value)) for tag, value in metrics.items()}
-        self._idle_since = time.perf_counter()
+        self.throughput.pause()
         columns = {tag: np.array([value]) for tag, value in values.items()}
         self._events.scalars(np.array([step]), columns, np.array([time.time()]))
         self.last_metrics = values
@@ -81,23 +79,13 @@ class Journal:
             raise DivergedError(_EVAL_LOSS, problem, _remedy())
 
     def finish(self) -> None:
-        """Writes the run's last step, good or bad, where ``log_every`` had left it out."""
-        if self._unlogged is not None:
-            self._events.scalars(*self._unlogged)
-            self._unlogged = None
-
-    def _measure(self, count: int) -> float | None:
-        """This chunk's steps per second; none for the first, which holds the compilation."""
-        now = time.perf_counter()
-        idle_since, self._idle_since = self._idle_since, now
-        if self.seconds_to_first_step is None or idle_since is None:
-            self.seconds_to_first_step = now - self._started
-            return None
-        seconds = max(now - idle_since, 1e-9)
-        self._timed_steps += count
-        self._timed_seconds += seconds
-        self.steps_per_second = self._timed_steps / self._timed_seconds
-        return count / seconds
+        """Writes what is owed of the run's last step, good or bad, and of its throughput."""
+        if self._last is None:
+            return
+        if self._last[0][-1] % self._log_every:
+            self._events.scalars(*self._last)
+        self._log_throughput(self.throughput.whole())
+        self._last = None
 
     def _wall_times(self, count: int, submitted: float) -> np.ndarray:
         """When each step was done [count]: spread evenly, as only the chunk's end was seen."""
@@ -106,19 +94,23 @@ class Journal:
         self._wall_time = now
         return np.linspace(min(begin, now), now, count + 1)[1:]
 
-    def _log(self, rows: _Rows, *, speed: float | None) -> None:
+    def _log(self, rows: _Rows) -> None:
         steps, columns, wall_times = rows
         due = steps % self._log_every == 0
         self._events.scalars(
             steps[due], {tag: column[due] for tag, column in columns.items()}, wall_times[due]
         )
-        self._unlogged = None if due[-1] else _last_row(rows)
-        if speed is not None:
-            self._events.scalars(steps[-1:], {_THROUGHPUT: np.array([speed])}, wall_times[-1:])
+        self._last = _last_row(rows)
+        self._log_throughput(self.throughput.window())
+
+    def _log_throughput(self, speed: float | None) -> None:
+        if speed is not None and self._last is not None:
+            steps, _, wall_times = self._last
+            self._events.scalars(steps, {_THROUGHPUT: np.array([speed])}, wall_times)
 
     def _show(self, rows: _Rows) -> None:
         values = {tag: column[-1].item() for tag, column in rows[1].items()}
-        self._progress.update(self.steps, values, self.steps_per_second)
+        self._progress.update(self.steps, values, self.throughput.steps_per_second)
 
     def _rank(self, step: int, values: Mapping[str, float]) -> None:
         """Keeps the best evaluation: the highest accuracy, or without one the lowest loss."""

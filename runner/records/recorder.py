@@ -84,12 +84,12 @@ class Recorder:
     @property
     def steps_per_second(self) -> float | None:
         """Of the training alone, after its first chunk; None before a second one is done."""
-        return self._journal.steps_per_second
+        return self._journal.throughput.steps_per_second
 
     @property
     def seconds_to_first_step(self) -> float | None:
         """From ``started`` to the end of the first chunk, the first that is seen of its steps."""
-        return self._journal.seconds_to_first_step
+        return self._journal.throughput.seconds_to_first_step
 
     @property
     def last_metrics(self) -> dict[str, float]:

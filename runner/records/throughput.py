@@ -1,0 +1,55 @@
+"""Steps per second of the training alone, from the moments at which its chunks are seen to end."""
+
+from time import perf_counter
+
+# Chunks that ended while nobody looked are seen to end together: over a shorter time than this,
+# the figure would be of the looking and not of the training.
+WINDOW_SECONDS = 0.2
+
+
+class Throughput:
+    """Counts from the end of the first chunk, which holds the compilation; pauses are left out.
+
+    Attributes:
+      seconds_to_first_step: from ``started`` (a ``perf_counter``) to the first chunk's end.
+    """
+
+    def __init__(self, *, started: float) -> None:
+        self.seconds_to_first_step: float | None = None
+        self._started = started
+        self._since = started
+        self._steps, self._seconds = 0, 0.0
+        self._told_steps, self._told_seconds = 0, 0.0
+
+    @property
+    def steps_per_second(self) -> float | None:
+        """Over all of the run so far; None before its second chunk."""
+        return self._steps / self._seconds if self._steps else None
+
+    def chunk(self, count: int) -> None:
+        """A chunk of ``count`` steps has ended."""
+        now = perf_counter()
+        if self.seconds_to_first_step is None:
+            self.seconds_to_first_step = now - self._started
+        else:
+            self._steps += count
+            self._seconds += max(now - self._since, 1e-9)
+        self._since = now
+
+    def pause(self) -> None:
+        """Something other than training has ended."""
+        self._since = perf_counter()
+
+    def window(self) -> float | None:
+        """Steps per second since the last figure told; None until it covers enough seconds."""
+        seconds = self._seconds - self._told_seconds
+        return self._tell() if seconds >= WINDOW_SECONDS else None
+
+    def whole(self) -> float | None:
+        """Steps per second of a run too short to have told a figure; None for any other."""
+        return self._tell() if self._steps and not self._told_steps else None
+
+    def _tell(self) -> float:
+        steps, seconds = self._steps - self._told_steps, self._seconds - self._told_seconds
+        self._told_steps, self._told_seconds = self._steps, self._seconds
+        return steps / seconds
