@@ -24,7 +24,7 @@ class Throughput:
     @property
     def steps_per_second(self) -> float | None:
         """Over all of the run so far; None before its second chunk."""
-        return self._steps / self._seconds if self._steps else None
+        return self._steps / self._seconds if self._seconds else None
 
     def chunk(self, count: int) -> None:
         """A chunk of ``count`` steps has ended."""
@@ -33,7 +33,7 @@ class Throughput:
             self.seconds_to_first_step = now - self._started
         else:
             self._steps += count
-            self._seconds += max(now - self._since, 1e-9)
+            self._seconds += now - self._since
         self._since = now
 
     def pause(self) -> None:
@@ -47,7 +47,7 @@ class Throughput:
 
     def whole(self) -> float | None:
         """Steps per second of a run too short to have told a figure; None for any other."""
-        return self._tell() if self._steps and not self._told_steps else None
+        return self._tell() if self._seconds and not self._told_steps else None
 
     def _tell(self) -> float:
         steps, seconds = self._steps - self._told_steps, self._seconds - self._told_seconds
