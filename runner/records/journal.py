@@ -11,12 +11,7 @@ from runner.errors import DivergedError
 from runner.records.events import EventWriter
 from runner.records.progress import Progress
 from runner.records.throughput import Throughput
-
-_LOSS = "train/loss"
-_RATE = "schedule/lr"
-_THROUGHPUT = "throughput/steps_per_second"
-_EVAL_LOSS = "eval/loss"
-_EVAL_ACCURACY = "eval/accuracy"
+from runner.tags import EVAL_ACCURACY, EVAL_LOSS, LOSS, RATE, THROUGHPUT
 
 _Rows = tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]
 
@@ -47,7 +42,7 @@ class Journal:
         """
         columns = {tag: np.asarray(column)[:count] for tag, column in metrics.items()}
         self.throughput.chunk(count)
-        bad = np.flatnonzero(~np.isfinite(columns[_LOSS]))
+        bad = np.flatnonzero(~np.isfinite(columns[LOSS]))
         finite = int(bad[0]) if len(bad) else count
         recorded = min(finite + 1, count)
         rows = (
@@ -74,9 +69,9 @@ class Journal:
         self.last_metrics = values
         self._rank(step, values)
         self._progress.evaluation(step, values)
-        if not math.isfinite(values.get(_EVAL_LOSS, 0.0)):
-            problem = f"{values[_EVAL_LOSS]} after {step} updates"
-            raise DivergedError(_EVAL_LOSS, problem, _remedy())
+        if not math.isfinite(values.get(EVAL_LOSS, 0.0)):
+            problem = f"{values[EVAL_LOSS]} after {step} updates"
+            raise DivergedError(EVAL_LOSS, problem, _remedy())
 
     def finish(self) -> None:
         """Writes what is owed of the run's last step, good or bad, and of its throughput."""
@@ -106,7 +101,7 @@ class Journal:
     def _log_throughput(self, speed: float | None) -> None:
         if speed is not None and self._last is not None:
             steps, _, wall_times = self._last
-            self._events.scalars(steps, {_THROUGHPUT: np.array([speed])}, wall_times)
+            self._events.scalars(steps, {THROUGHPUT: np.array([speed])}, wall_times)
 
     def _show(self, rows: _Rows) -> None:
         values = {tag: column[-1].item() for tag, column in rows[1].items()}
@@ -114,7 +109,7 @@ class Journal:
 
     def _rank(self, step: int, values: Mapping[str, float]) -> None:
         """Keeps the best evaluation: the highest accuracy, or without one the lowest loss."""
-        metric, sign = (_EVAL_ACCURACY, 1) if _EVAL_ACCURACY in values else (_EVAL_LOSS, -1)
+        metric, sign = (EVAL_ACCURACY, 1) if EVAL_ACCURACY in values else (EVAL_LOSS, -1)
         value = values.get(metric, math.nan)
         if math.isnan(value):
             return
@@ -130,10 +125,10 @@ def _last_row(rows: _Rows) -> _Rows:
 
 def _diverged_in_training(rows: _Rows) -> DivergedError:
     steps, columns, _ = rows
-    problem = f"{columns[_LOSS][-1].item()} at step {steps[-1]}"
-    if _RATE in columns:
-        problem += f", where the rate was {columns[_RATE][-1].item():.4g}"
-    return DivergedError(_LOSS, problem, _remedy())
+    problem = f"{columns[LOSS][-1].item()} at step {steps[-1]}"
+    if RATE in columns:
+        problem += f", where the rate was {columns[RATE][-1].item():.4g}"
+    return DivergedError(LOSS, problem, _remedy())
 
 
 def _remedy() -> str:

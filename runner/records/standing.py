@@ -3,7 +3,9 @@
 import time
 from collections.abc import Mapping
 
-_LABELS = {"train/loss": "loss", "schedule/lr": "rate", "schedule/cycle": "cycle"}
+from runner.tags import CYCLE, LOSS, RATE
+
+_LABELS = {LOSS: "loss", RATE: "rate", CYCLE: "cycle"}
 
 
 class Standing:

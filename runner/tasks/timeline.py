@@ -6,8 +6,9 @@ import jax
 import numpy as np
 
 from runner.errors import ConfigError
+from runner.tags import CYCLE, MOMENTUM, RATE
 from runner.tasks.job import Job
-from runner.training.step import CYCLE, MOMENTUM, RATE, schedule_values
+from runner.training.step import schedule_values
 
 # More steps than this are drawn and checked at places spread over the run.
 MOST_STEPS = 2**20

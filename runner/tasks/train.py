@@ -18,6 +18,7 @@ from runner.records.events import EventWriter
 from runner.records.progress import progress
 from runner.records.recorder import Recorder
 from runner.records.stopping import Stop, stop_on_signals
+from runner.tags import EVAL_ACCURACY, EVAL_LOSS
 from runner.tasks.announce import announce, conclude, line
 from runner.tasks.ending import Ending
 from runner.tasks.job import Job, build_job
@@ -25,7 +26,6 @@ from runner.tasks.picture import schedule_picture
 from runner.tasks.timeline import MOST_STEPS, timeline
 from runner.training.loop import train
 from runner.training.program import compile_program
-from runner.training.step import EVAL_ACCURACY, EVAL_LOSS
 
 DRAWING_AFTER_SECONDS = 2.0
 

@@ -17,15 +17,9 @@ from jax.extend.core import subjaxprs
 
 from runner.data.feed import Source
 from runner.optimizers import Optimizer
+from runner.tags import EVAL_ACCURACY, EVAL_LOSS
 from runner.training.state import Hyper, TrainState
-from runner.training.step import (
-    EVAL_ACCURACY,
-    EVAL_LOSS,
-    init_state,
-    metric_shapes,
-    score,
-    train_step,
-)
+from runner.training.step import init_state, metric_shapes, score, train_step
 
 Dispatch = Literal["scan", "step"]
 

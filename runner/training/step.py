@@ -9,11 +9,8 @@ import jax.numpy as jnp
 import optax
 
 from runner.optimizers import Optimizer
+from runner.tags import CYCLE, LOSS, MOMENTUM, RATE
 from runner.training.state import Hyper, TrainState
-
-# Metrics bear their TensorBoard tags from the start.
-LOSS, RATE, CYCLE, MOMENTUM = "train/loss", "schedule/lr", "schedule/cycle", "schedule/momentum"
-EVAL_LOSS, EVAL_ACCURACY = "eval/loss", "eval/accuracy"
 
 
 def init_state(
