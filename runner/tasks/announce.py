@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.text import Text
 
 from runner.config import Config
+from runner.tags import EVAL_ACCURACY, EVAL_LOSS
 from runner.tasks.advice import warnings
 from runner.tasks.job import Job
 
@@ -20,7 +21,7 @@ def announce(console: Console, config: Config, job: Job, *, params: int) -> None
     line(
         console,
         f"{config.scheduler.option} · {config.optimizer.option} · {steps:,} steps "
-        f"({epochs:.3g} epochs of {job.steps_per_epoch} batches of {config.training.batch_size})",
+        f"({_plain(epochs)} epochs of {job.steps_per_epoch} batches of {config.training.batch_size})",
     )
     for warning in warnings(config, job):
         line(console, f"warning: {warning}", style="yellow")
@@ -29,7 +30,7 @@ def announce(console: Console, config: Config, job: Job, *, params: int) -> None
 def conclude(console: Console, summary: dict, folder: Path) -> None:
     """The result and where it lies."""
     metrics, best = summary["metrics"], summary["best"]
-    accuracy, loss = metrics.get("eval/accuracy"), metrics.get("eval/loss")
+    accuracy, loss = metrics[EVAL_ACCURACY], metrics[EVAL_LOSS]
     line(
         console,
         f"test accuracy {accuracy:.2%} · test loss {loss:.4f} · best {best['value']:.2%} "
@@ -49,3 +50,8 @@ def line(console: Console, text: str, style: str = "") -> None:
 def short_path(folder: Path) -> str:
     relative = os.path.relpath(folder)
     return str(folder) if relative.startswith("..") else relative
+
+
+def _plain(number: float) -> str:
+    """``2.7``, ``40``, ``4,000``."""
+    return f"{number:,.1f}".removesuffix(".0")
