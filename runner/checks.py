@@ -7,16 +7,16 @@ allowed and what to write. Nothing here imports jax, so bad settings are answere
 import math
 from collections.abc import Sequence
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, Literal, get_args
 
 from runner.errors import ConfigError, nearest
 
-INT32_MAX = 2**31 - 1
+INT32_MAX = 2**31 - 1  # steps, seeds and sizes are int32 on the device
 FLOAT32_MAX = (2 - 2**-23) * 2.0**127
 FLOAT32_TINY = 2.0**-126  # the smallest normal number; XLA may take anything smaller for zero
 
-MODES = ("triangular", "triangular2", "exp_range")
-SCALE_MODES = ("cycle", "iterations")
+Mode = Literal["triangular", "triangular2", "exp_range"]
+ScaleMode = Literal["cycle", "iterations"]
 
 
 def check_cyclic(
@@ -44,9 +44,9 @@ def check_cyclic(
     positive("max_lr", max_lr)
     _ordered("base_lr", base_lr, top_key="max_lr", top=max_lr)
     _check_step_sizes(step_size_up, step_size_down)
-    one_of("mode", mode, MODES)
+    one_of("mode", mode, get_args(Mode))
     positive("gamma", gamma)
-    one_of("scale_mode", scale_mode, SCALE_MODES)
+    one_of("scale_mode", scale_mode, get_args(ScaleMode))
     _check_last_epoch(last_epoch)
     flag("cycle_momentum", cycle_momentum)
     between("base_momentum", base_momentum, at_least=0, below=1)
@@ -114,6 +114,19 @@ def whole(key: str, value: Any, *, at_least: int, at_most: int = INT32_MAX) -> N
     if not at_least <= value <= at_most:
         allowed = f"an integer from {at_least} to {at_most}"
         raise ConfigError(key, f"{shown(value)} is not {allowed}", f"write {allowed}")
+
+
+def widths(key: str, value: Sequence[Any]) -> tuple[int, ...]:
+    """The widths of layers as a tuple, which keeps a module hashable.
+
+    Raises:
+      ConfigError: there are none, or one is not an int of at least 1.
+    """
+    if not value:
+        raise ConfigError(key, "the list is empty", "write a width for each layer, such as [64,64]")
+    for width in value:
+        whole(key, width, at_least=1)
+    return tuple(value)
 
 
 def flag(key: str, value: Any) -> None:

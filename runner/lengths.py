@@ -2,11 +2,11 @@
 
 import re
 
+from runner.checks import INT32_MAX
 from runner.errors import ConfigError
 
 Length = int | str
 
-MAX_STEPS = 2**31 - 1
 _LENGTH = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(ep|%)|([0-9]+)")
 _REMEDY = "write steps (500), epochs (4ep) or a share of the run (25%)"
 
@@ -31,9 +31,9 @@ def check_length(value: object, *, key: str) -> None:
         shown = "null" if value is None else repr(str(value)[:40])
         raise ConfigError(key, f"{shown} is not a length", _REMEDY)
     number, unit, _ = _parts(str(value))
-    limit = MAX_STEPS * 100 if unit == "%" else MAX_STEPS
+    limit = INT32_MAX * 100 if unit == "%" else INT32_MAX
     if not 0 < number <= limit:
-        allowed = f"a length of 1 to {MAX_STEPS} steps"
+        allowed = f"a length of 1 to {INT32_MAX} steps"
         raise ConfigError(key, f"{value!r} is not {allowed}", _REMEDY)
 
 
@@ -60,9 +60,9 @@ def resolve_length(
         )
     else:
         steps = round(number / 100 * total_steps)
-    if not 1 <= steps <= MAX_STEPS:
+    if not 1 <= steps <= INT32_MAX:
         raise ConfigError(
-            key, f"{value!r} comes to {steps} steps", f"write a length of 1 to {MAX_STEPS} steps"
+            key, f"{value!r} comes to {steps} steps", f"write a length of 1 to {INT32_MAX} steps"
         )
     return steps
 

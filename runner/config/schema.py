@@ -8,7 +8,18 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal
 
-from runner.checks import INT32_MAX, between, check_constant, check_cyclic, finite, positive, whole
+from runner.checks import (
+    INT32_MAX,
+    Mode,
+    ScaleMode,
+    between,
+    check_constant,
+    check_cyclic,
+    finite,
+    positive,
+    whole,
+    widths,
+)
 from runner.config.plugins import check_scale_fn_name
 from runner.errors import ConfigError
 from runner.lengths import Length
@@ -48,10 +59,10 @@ class Cyclic:
     max_lr: float
     step_size_up: Length
     step_size_down: Length | None
-    mode: Literal["triangular", "triangular2", "exp_range"]
+    mode: Mode
     gamma: float
     scale_fn: str | None
-    scale_mode: Literal["cycle", "iterations"]
+    scale_mode: ScaleMode
     last_epoch: int
     cycle_momentum: bool
     base_momentum: float
@@ -136,7 +147,7 @@ class Mlp:
     hidden: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        _widths("hidden", self.hidden)
+        widths("hidden", self.hidden)
 
 
 @dataclass(frozen=True)
@@ -147,7 +158,7 @@ class Cnn:
     dense: int
 
     def __post_init__(self) -> None:
-        _widths("features", self.features)
+        widths("features", self.features)
         whole("dense", self.dense, at_least=1)
 
 
@@ -187,10 +198,3 @@ CHOICES: Mapping[str, Mapping[str, type[Any]]] = MappingProxyType(
         "task": {"train": Nothing, "check": Nothing},
     }
 )
-
-
-def _widths(key: str, widths: tuple[int, ...]) -> None:
-    if not widths:
-        raise ConfigError(key, "the list is empty", "write a width for each layer, such as [64,64]")
-    for width in widths:
-        whole(key, width, at_least=1)

@@ -1,11 +1,11 @@
 """What a data source returns: two splits of images and labels, checked once, in host memory."""
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from runner.errors import ConfigError, DataError
+from runner.checks import finite, positive, whole
+from runner.errors import DataError
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,9 +42,9 @@ class Dataset:
     std: float
 
     def __post_init__(self) -> None:
-        check_numbers(mean=self.mean, std=self.std)
-        if self.num_classes < 2:
-            raise ConfigError("num_classes", f"{self.num_classes}", "write a number from 2 on")
+        finite("mean", self.mean)
+        positive("std", self.std)
+        whole("num_classes", self.num_classes, at_least=2)
         for name, split in (("train", self.train), ("test", self.test)):
             _check_split(name, split, self.num_classes)
         train, test = self.train.inputs.shape[1:], self.test.inputs.shape[1:]
@@ -52,18 +52,6 @@ class Dataset:
             raise DataError(
                 "test inputs", f"have shape {test}, those of train {train}", "give both one shape"
             )
-
-
-def check_numbers(*, mean: float, std: float) -> None:
-    """Refuses a normalisation that would not give finite inputs.
-
-    Raises:
-      ConfigError: ``mean`` is not finite, or ``std`` is not finite and positive.
-    """
-    if not math.isfinite(mean):
-        raise ConfigError("mean", f"{mean}", "write a finite number")
-    if not (math.isfinite(std) and std > 0):
-        raise ConfigError("std", f"{std}", "write a finite number above 0")
 
 
 def _check_split(name: str, split: Split, num_classes: int) -> None:

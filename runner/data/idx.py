@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from runner.data.dataset import Dataset, Split, check_labels, check_numbers
+from runner.checks import finite, positive
+from runner.data.dataset import Dataset, Split, check_labels
 from runner.errors import ConfigError, DataError
 from runner.registry import register_dataset
 
@@ -45,7 +46,8 @@ def idx(*, root: str | None, mean: float, std: float) -> Dataset:
         raise ConfigError(
             "root", "no folder is named", f"set it to one that holds {every_name} (plain or .gz)"
         )
-    check_numbers(mean=mean, std=std)
+    finite("mean", mean)
+    positive("std", std)
     folder = Path(os.path.expanduser(root))
     if not os.path.isdir(folder):
         raise DataError(

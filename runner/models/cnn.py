@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax
 
-from runner.models.widths import check_widths
+from runner.checks import whole, widths
 from runner.registry import register_model
 
 
@@ -41,10 +41,8 @@ def cnn(*, features: Sequence[int], dense: int, num_classes: int) -> nn.Module:
     Raises:
       ConfigError: ``features`` is empty, or a width is below 1.
     """
-    (checked_dense,) = check_widths("dense", [dense])
-    return CNN(
-        features=check_widths("features", features), dense=checked_dense, num_classes=num_classes
-    )
+    whole("dense", dense, at_least=1)
+    return CNN(features=widths("features", features), dense=dense, num_classes=num_classes)
 
 
 def _halve(x_bhwc: jax.Array) -> jax.Array:

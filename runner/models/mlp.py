@@ -5,8 +5,7 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax
 
-from runner.errors import ConfigError
-from runner.models.widths import check_widths
+from runner.checks import widths
 from runner.registry import register_model
 
 
@@ -43,6 +42,4 @@ def mlp(*, hidden: Sequence[int], num_classes: int) -> nn.Module:
     Raises:
       ConfigError: ``hidden`` is empty or a width is below 1.
     """
-    if not hidden:
-        raise ConfigError("hidden", "there is no layer", "write widths ([128,128]) or model=linear")
-    return MLP(hidden=check_widths("hidden", hidden), num_classes=num_classes)
+    return MLP(hidden=widths("hidden", hidden), num_classes=num_classes)

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-Node = TypeVar("Node")
+from runner.checks import INT32_MAX
 
-MAX_STEP = 2**31 - 1
+Node = TypeVar("Node")
 
 # The metadata of a dataclass field that is part of what is compiled, not a number in it; jax's
 # own ``register_dataclass`` marks such fields the same way.
@@ -100,6 +100,6 @@ def as_steps(step: ArrayLike) -> Any:
         raise TypeError(f"a step is a count of updates, an integer; got {steps.dtype}")
     if isinstance(steps, np.ndarray) and steps.size:
         low, high = int(steps.min()), int(steps.max())
-        if low < 0 or high > MAX_STEP:
-            raise ValueError(f"steps go from 0 to {MAX_STEP}; got {low if low < 0 else high}")
+        if low < 0 or high > INT32_MAX:
+            raise ValueError(f"steps go from 0 to {INT32_MAX}; got {low if low < 0 else high}")
     return steps.astype(np.uint32)

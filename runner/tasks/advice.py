@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from runner.checks import INT32_MAX
 from runner.config import Config
-from runner.lengths import MAX_STEPS
 from runner.schedules import CyclicLR, Schedule
 from runner.tasks.job import Job
 
@@ -28,8 +28,8 @@ def nearest_cycle_ends(schedule: Schedule, steps: int) -> list[int]:
     horizon = steps
     ends = schedule.cycle_ends(horizon)
     below = list(ends[-1:])
-    while horizon < MAX_STEPS and not (ends and ends[-1] > steps):
-        horizon = min(2 * horizon, MAX_STEPS)
+    while horizon < INT32_MAX and not (ends and ends[-1] > steps):
+        horizon = min(2 * horizon, INT32_MAX)
         ends = schedule.cycle_ends(horizon)
     return below + list(ends[len(schedule.cycle_ends(steps)) :][:1])
 
