@@ -90,7 +90,7 @@ def browser(tmp_path):
     driver.quit()
 
 
-def test_the_page_shows_rate_cycle_loss_and_accuracy_of_every_policy(page, browser):
+def test_the_page_shows_rate_cycle_loss_and_accuracy_of_every_policy(browser, page):
     pins = quote(json.dumps([{"plugin": "scalars", "tag": tag} for tag in PINNED]))
     browser.get(f"{page}?pinnedCards={pins}&smoothing=0#timeseries")
     browser.set_page_load_timeout(60)

@@ -1,0 +1,76 @@
+"""Whole processes, as a person starts them: the default run with an empty and a filled compilation
+cache, its test accuracy, and how soon help and a configuration error answer, without jax.
+
+    python benchmarks/startup.py [--runs 5]
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from time import perf_counter
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Times whole runs of the runner.")
+    parser.add_argument("--runs", type=int, default=5, help="runs of each kind")
+    runs = parser.parse_args().runs
+    with tempfile.TemporaryDirectory() as scratch:
+        root = Path(scratch)
+        cold, warm, accuracies = [], [], []
+        for number in range(runs):
+            cache = str(root / f"cache{number}")
+            for times in (cold, warm):
+                folder = root / f"run{number}{len(times)}{times is warm}"
+                times.append(timed(root, cache, f"hydra.run.dir={folder}", f"seed={number}"))
+                accuracies.append(accuracy(folder))
+        show("default run, empty compilation cache", cold)
+        show("default run, filled compilation cache", warm)
+        print(
+            f"test accuracy, seeds 0 to {runs - 1}: {min(accuracies):.2%} to {max(accuracies):.2%}"
+        )
+        cache = str(root / "cache")
+        for name, argument in (("--help", "--help"), ("a configuration error", "seed=x")):
+            show(name, [timed(root, cache, argument) for _ in range(runs)])
+            print(f"  jax imported: {imports_jax(argument)}")
+
+
+def timed(cwd: Path, cache: str, *arguments: str) -> float:
+    """Seconds of ``python -m runner ARGUMENTS``."""
+    started = perf_counter()
+    subprocess.run(
+        [sys.executable, "-m", "runner", *arguments],
+        cwd=cwd,
+        env=os.environ | {"JAX_COMPILATION_CACHE_DIR": cache},
+        capture_output=True,
+        check=False,
+    )
+    return perf_counter() - started
+
+
+def accuracy(folder: Path) -> float:
+    return json.loads((folder / "summary.json").read_text())["metrics"]["eval/accuracy"]
+
+
+def imports_jax(argument: str) -> bool:
+    """Whether answering to ``argument`` imports jax."""
+    code = "import sys; from runner.cli import main; main(sys.argv[1:]);print('jax' in sys.modules)"
+    command = [sys.executable, "-c", code, argument]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()[-1] == "True"
+
+
+def show(name: str, seconds: list[float]) -> None:
+    print(
+        f"{name}: median {statistics.median(seconds):.2f} s "
+        f"({min(seconds):.2f} to {max(seconds):.2f}, n={len(seconds)})",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    main()
