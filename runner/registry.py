@@ -101,16 +101,6 @@ register_scale_fn = scale_fns.register
 PLUGIN_ENTRY_POINTS = "runner.plugins"
 
 
-def load_plugins(modules: list[str]) -> None:
-    """Imports the packages named on the command line and every installed entry point.
-
-    Raises:
-      ConfigError: a module does not exist or fails while it is imported.
-    """
-    import_plugins(modules)
-    load_entry_points()
-
-
 def import_plugins(modules: list[str]) -> None:
     """Imports packages by name.
 

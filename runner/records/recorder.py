@@ -6,8 +6,7 @@ from contextlib import suppress
 from functools import partial
 from queue import Empty, Full, Queue
 from threading import Thread
-from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from runner.errors import StorageError
 from runner.records.events import EventWriter
@@ -116,15 +115,10 @@ class Recorder:
         finally:
             self._progress.close()
 
-    def __enter__(self) -> "Recorder":
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         hurry = isinstance(error, KeyboardInterrupt)  # a second signal: end at once
         self.close(succeeded=error is None, patience=_HURRY_SECONDS if hurry else _PATIENCE_SECONDS)
 

@@ -14,14 +14,14 @@ from runner.tasks.job import Job
 
 def announce(console: Console, config: Config, job: Job, *, params: int) -> None:
     """Names what is about to run, then what to think over about it."""
-    steps, epochs = job.plan.steps, job.plan.steps / job.steps_per_epoch
+    steps, epochs = job.plan.steps, _plain(job.plan.steps / job.steps_per_epoch)
     train, test = len(job.dataset.train), len(job.dataset.test)
     line(console, f"{config.model.option} · {params:,} parameters")
     line(console, f"{config.dataset.option} · {train:,} training and {test:,} test examples")
     line(
         console,
         f"{config.scheduler.option} · {config.optimizer.option} · {steps:,} steps "
-        f"({_plain(epochs)} epochs of {job.steps_per_epoch} batches of {config.training.batch_size})",
+        f"({epochs} epochs of {job.steps_per_epoch} batches of {config.training.batch_size})",
     )
     for warning in warnings(config, job):
         line(console, f"warning: {warning}", style="yellow")

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -16,7 +15,7 @@ from runner.tasks.announce import line, short_path
 from runner.tasks.job import Job, build_job
 from runner.tasks.picture import schedule_picture
 from runner.tasks.timeline import timeline
-from runner.training.program import compile_program
+from runner.training.state import count
 
 
 def run(config: Config, folder: Path) -> None:
@@ -48,7 +47,7 @@ def run(config: Config, folder: Path) -> None:
 
 
 def _table(config: Config, job: Job) -> Table:
-    state = abstract_state(job)
+    state = jax.eval_shape(job.initial_state)  # computes nothing
     train, test = job.dataset.train, job.dataset.test
     steps, per_epoch = job.plan.steps, job.steps_per_epoch
     ends = job.schedule.cycle_ends(steps)
@@ -74,25 +73,14 @@ def _table(config: Config, job: Job) -> Table:
         table.add_row("", f"{name} {'×'.join(map(str, leaf.shape))}")
     table.add_row(
         "memory",
-        f"{megabytes(state)} for the state ({megabytes(state.params)} parameters, "
-        f"{megabytes(state.opt_state)} optimizer), {megabytes(arrays)} for the data, "
+        f"{_megabytes(state)} for the state ({_megabytes(state.params)} parameters, "
+        f"{_megabytes(state.opt_state)} optimizer), {_megabytes(arrays)} for the data, "
         f"on the {job.placement}",
     )
     table.add_row("dispatch", {"scan": "a chunk at a time", "step": "step by step"}[job.dispatch])
     return table
 
 
-def abstract_state(job: Job) -> Any:
-    """Shapes and types of the state that training would carry, without computing it."""
-    program = compile_program(job.model, job.optimizer, job.dispatch)
-    return jax.eval_shape(program.init, np.uint32(0), job.hyper, job.example)
-
-
-def count(tree: Any) -> int:
-    """How many numbers a pytree holds."""
-    return sum(leaf.size for leaf in jax.tree.leaves(tree))
-
-
-def megabytes(tree: Any) -> str:
+def _megabytes(tree: Any) -> str:
     leaves = jax.tree.leaves(tree)
     return f"{sum(leaf.size * leaf.dtype.itemsize for leaf in leaves) / 2**20:.2f} MiB"

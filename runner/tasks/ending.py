@@ -5,10 +5,7 @@ from importlib.metadata import version
 from pathlib import Path
 from platform import python_version
 from time import perf_counter
-from types import TracebackType
 from typing import Any, Self
-
-import jax
 
 from runner import __version__
 from runner.device import compile_clock
@@ -41,18 +38,9 @@ class Ending:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         self.status = _status(error)
         write_summary(self.folder, self.summary())
-
-    def model_is(self, params: Any, *, steps_per_epoch: int) -> None:
-        self.params_count = sum(leaf.size for leaf in jax.tree.leaves(params))
-        self.steps_per_epoch = steps_per_epoch
 
     def summary(self) -> dict[str, Any]:
         recorder = self.recorder

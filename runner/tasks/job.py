@@ -12,23 +12,25 @@ import numpy as np
 from runner import data, models, registry  # noqa: F401 - the first two register themselves
 from runner.config import Choice, Config, Training
 from runner.data.dataset import Dataset
-from runner.data.feed import Placement, choose_placement
+from runner.data.feed import Feed, Placement, choose_placement
 from runner.errors import ConfigError, RunnerError
 from runner.lengths import is_length, resolve_length
 from runner.optimizers import Optimizer, split
 from runner.schedules import Schedule
 from runner.training.loop import Plan
-from runner.training.program import Dispatch, choose_dispatch
-from runner.training.state import Hyper
+from runner.training.program import Dispatch, Program, choose_dispatch, compile_program
+from runner.training.state import Hyper, TrainState
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Job:
     """What a task works with; lengths are in steps.
 
     example: shape and type of one normalised example, as a batch of one.
     """
 
+    device: jax.Device
+    seed: int
     dataset: Dataset
     model: nn.Module
     schedule: Schedule
@@ -37,9 +39,29 @@ class Job:
     plan: Plan
     dispatch: Dispatch
     placement: Placement
+    batch_size: int
     example: jax.ShapeDtypeStruct
     steps_per_epoch: int
     log_every: int
+
+    def program(self) -> Program:
+        """The compiled programs, the same for every job of this structure."""
+        return compile_program(self.model, self.optimizer, self.dispatch)
+
+    def initial_state(self) -> TrainState:
+        """The state before the first update."""
+        inputs = np.zeros(self.example.shape, self.example.dtype)
+        return self.program().init(np.uint32(self.seed), self.hyper, inputs)
+
+    def feed(self) -> Feed:
+        """The examples, sent to the device where they are to live there."""
+        return Feed(
+            self.dataset,
+            batch_size=self.batch_size,
+            seed=self.seed,
+            placement=self.placement,
+            device=self.device,
+        )
 
 
 def build_job(config: Config, device: jax.Device) -> Job:
@@ -49,7 +71,6 @@ def build_job(config: Config, device: jax.Device) -> Job:
       ConfigError: parts that do not fit each other or the data.
       DataError: a data file is missing or damaged.
     """
-    registry.load_plugins(list(config.plugins))
     training = config.training
     dataset = registry.datasets.build(config.dataset.name, config.dataset.arguments)
     steps_per_epoch = _steps_per_epoch(dataset, training.batch_size)
@@ -58,33 +79,28 @@ def build_job(config: Config, device: jax.Device) -> Job:
     def in_steps(key: str, value: Any) -> int:
         return resolve_length(value, key=key, steps_per_epoch=steps_per_epoch, total_steps=steps)
 
+    every = training.eval_every
+    eval_every = None if every is None else in_steps("training.eval_every", every)
     schedule = _schedule(config.scheduler, in_steps)
-    model = registry.models.build(
-        config.model.name, {**config.model.arguments, "num_classes": dataset.num_classes}
-    )
     optimizer, numbers = split(config.optimizer.name, config.optimizer.arguments)
     _check_momentum(schedule, optimizer)
-    every = training.eval_every
-    plan = Plan(
-        steps=steps,
-        eval_every=None if every is None else in_steps("training.eval_every", every),
-        chunk=training.chunk,
-    )
     example = jax.ShapeDtypeStruct((1, *dataset.train.inputs.shape[1:]), np.float32)
-    _check_shapes(model, example, config.model.name)
+    model = _model(config.model, example, num_classes=dataset.num_classes)
+    dispatch = training.dispatch
+    if dispatch == "auto":
+        dispatch = choose_dispatch(model, example, device.platform)
     return Job(
+        device=device,
+        seed=config.seed,
         dataset=dataset,
         model=model,
         schedule=schedule,
         optimizer=optimizer,
         hyper=jax.device_put(Hyper(schedule, numbers), device),
-        plan=plan,
-        dispatch=(
-            choose_dispatch(model, example, device.platform)
-            if training.dispatch == "auto"
-            else training.dispatch
-        ),
-        placement=(choose_placement(dataset, device) if training.feed == "auto" else training.feed),
+        plan=Plan(steps=steps, eval_every=eval_every, chunk=training.chunk),
+        dispatch=dispatch,
+        placement=choose_placement(dataset, device) if training.feed == "auto" else training.feed,
+        batch_size=training.batch_size,
         example=example,
         steps_per_epoch=steps_per_epoch,
         log_every=in_steps("training.log_every", training.log_every),
@@ -130,8 +146,9 @@ def _check_momentum(schedule: Schedule, optimizer: Optimizer) -> None:
         )
 
 
-def _check_shapes(model: nn.Module, example: jax.ShapeDtypeStruct, name: str) -> None:
-    """Lets the model meet the data's shape without computing anything."""
+def _model(choice: Choice, example: jax.ShapeDtypeStruct, *, num_classes: int) -> nn.Module:
+    """Builds the model and lets it meet the data's shape, without computing anything."""
+    model = registry.models.build(choice.name, {**choice.arguments, "num_classes": num_classes})
     try:
         jax.eval_shape(partial(model.init, train=False), jax.random.key(0), example)
     except RunnerError as error:
@@ -139,7 +156,8 @@ def _check_shapes(model: nn.Module, example: jax.ShapeDtypeStruct, name: str) ->
     except (TypeError, ValueError, ZeroDivisionError) as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(
-            f"model {name}",
+            f"model {choice.name}",
             f"cannot take inputs of shape {example.shape[1:]} ({reason})",
             "change its arguments, or the dataset",
         ) from error
+    return model

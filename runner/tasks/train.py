@@ -7,11 +7,9 @@ from pathlib import Path
 from threading import Event, Thread
 
 import jax
-import numpy as np
 from rich.console import Console
 
 from runner.config import Config
-from runner.data.feed import Feed
 from runner.device import describe_device, select_device, use_compilation_cache
 from runner.errors import InterruptedRunError, TerminatedRunError
 from runner.records.events import EventWriter
@@ -25,7 +23,7 @@ from runner.tasks.job import Job, build_job
 from runner.tasks.picture import schedule_picture
 from runner.tasks.timeline import MOST_STEPS, timeline
 from runner.training.loop import train
-from runner.training.program import compile_program
+from runner.training.state import count
 
 DRAWING_AFTER_SECONDS = 2.0
 
@@ -44,23 +42,15 @@ def run(config: Config, folder: Path) -> None:
         line(console, describe_device(device))
         with jax.default_device(device):
             job = build_job(config, device)
-            _train(config, job, device, console, ending, stop)
+            _train(config, job, console=console, ending=ending, stop=stop)
     conclude(console, ending.summary(), folder)
 
 
-def _train(
-    config: Config,
-    job: Job,
-    device: jax.Device,
-    console: Console,
-    ending: Ending,
-    stop: Stop,
-) -> None:
-    program = compile_program(job.model, job.optimizer, job.dispatch)
-    inputs = np.zeros(job.example.shape, job.example.dtype)
-    state = program.init(np.uint32(config.seed), job.hyper, inputs)
-    ending.model_is(state.params, steps_per_epoch=job.steps_per_epoch)
-    announce(console, config, job, params=ending.params_count)
+def _train(config: Config, job: Job, *, console: Console, ending: Ending, stop: Stop) -> None:
+    state = job.initial_state()
+    ending.steps_per_epoch = job.steps_per_epoch
+    ending.params_count = params_count = count(state.params)
+    announce(console, config, job, params=params_count)
     events = EventWriter(ending.folder)
     events.hparams(config.hparams, metrics=[EVAL_ACCURACY, EVAL_LOSS])
     ending.recorder = recorder = Recorder(
@@ -69,19 +59,12 @@ def _train(
         log_every=job.log_every,
         started=ending.started,
     )
-    feed = Feed(
-        job.dataset,
-        batch_size=config.training.batch_size,
-        seed=config.seed,
-        placement=job.placement,
-        device=device,
-    )
     with recorder, _schedule_drawn(config, job, recorder):
         state = train(
-            program,
+            job.program(),
             state,
             job.hyper,
-            feed,
+            job.feed(),
             plan=job.plan,
             recorder=recorder,
             stopping=lambda: stop.signal is not None,

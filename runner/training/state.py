@@ -38,3 +38,8 @@ class Hyper:
 
     schedule: Schedule
     optimizer: Mapping[str, Any]
+
+
+def count(tree: Any) -> int:
+    """How many numbers a pytree of arrays, or of their shapes alone, holds."""
+    return sum(leaf.size for leaf in jax.tree.leaves(tree))
