@@ -13,6 +13,8 @@ from runner.registry import GROUPS
 
 __all__ = ["Choice", "Config", "Training", "read_config"]
 
+Accelerator = Literal["auto", "cpu", "gpu", "tpu"]
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -40,7 +42,7 @@ class Config:
     """
 
     seed: int
-    accelerator: Literal["auto", "cpu", "gpu", "tpu"]
+    accelerator: Accelerator
     compilation_cache: bool | str
     plugins: tuple[str, ...]
     training: Training
@@ -58,7 +60,7 @@ class Settings:
     """The keys that belong to no section."""
 
     seed: int
-    accelerator: Literal["auto", "cpu", "gpu", "tpu"]
+    accelerator: Accelerator
     compilation_cache: bool | str
     plugins: tuple[str, ...]
 

@@ -71,15 +71,11 @@ class EventWriter:
         self._event(summary=session_start)
         self._has_hparams = True
 
-    def figure(self, tag: str, png: bytes, step: int = 0) -> None:
-        """Writes a PNG image."""
+    def figure(self, tag: str, png: bytes) -> None:
+        """Writes a PNG image, to be shown at step 0."""
         width, height = struct.unpack(">II", png[16:24])  # the IHDR chunk, always the first
         image = _Summary.Image(width=width, height=height, colorspace=4, encoded_image_string=png)
-        self._event(step=step, summary=_Summary(value=[_Summary.Value(tag=tag, image=image)]))
-
-    def text(self, tag: str, markdown: str, step: int = 0) -> None:
-        """Writes a text that TensorBoard renders as Markdown."""
-        self._event(step=step, summary=summary.text(tag, markdown))
+        self._event(summary=_Summary(value=[_Summary.Value(tag=tag, image=image)]))
 
     def flush(self) -> None:
         """Returns when all that was written is on the disk itself."""

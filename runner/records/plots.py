@@ -16,7 +16,7 @@ _COLOURS = ("#2563eb", "#ea580c", "#059669", "#9333ea", "#db2777", "#0891b2")
 _MOMENTUM_COLOUR = "#64748b"
 # Twice the picture's width in pixels: more points cannot be seen, only waited for.
 _POINTS = 2000
-_MOST_BOUNDARIES = 60
+_MOST_ENDS = 60
 _ROWS = 100_000
 
 
@@ -128,7 +128,7 @@ def _outline(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndar
 def _style(axes: Any, cycle_ends: Sequence[int]) -> None:
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-    if len(cycle_ends) <= _MOST_BOUNDARIES:
+    if len(cycle_ends) <= _MOST_ENDS:
         for end in cycle_ends:
             axes.axvline(end, color="#b6bcc6", linewidth=0.8, linestyle=(0, (2, 3)), zorder=0)
     axes.spines[["top", "right"]].set_visible(False)

@@ -7,41 +7,33 @@ from pathlib import Path
 from runner.errors import ConfigError, StorageError
 
 
-def claim(folder: Path, *, explicit: bool, key: str = "hydra.run.dir") -> Path:
+def claim(folder: Path, *, explicit: bool) -> Path:
     """Makes ``folder`` this run's own; where it was not asked for by name, the next free one.
 
     The claim is the creation of ``<folder>/.hydra``: of two runs started in the same instant one
     gets it, and the other goes on to ``<folder>-1``, ``<folder>-2``, ...
 
     Raises:
-      ConfigError: ``explicit``, and ``folder`` already holds a run; names ``key``.
+      ConfigError: ``explicit``, and ``folder`` already holds a run.
       StorageError: the folder cannot be created or written.
     """
-    return _first_free(folder, _claim_run, explicit=explicit, key=key)
+    for candidate in [folder] if explicit else _candidates(folder):
+        if _attempt(candidate, _claim_run):
+            return candidate
+    raise ConfigError("hydra.run.dir", f"{folder} already holds a run", "name a folder of its own")
 
 
 def claim_sweep(folder: Path, *, explicit: bool) -> Path:
-    """Makes ``folder`` this sweep's own, or takes the next free one.
+    """Makes ``folder`` this sweep's; where it was not asked for by name, the next free one.
 
-    The claim is the creation of ``<folder>/multirun.yaml``, which Hydra then fills. A sweep folder
-    asked for by name may exist already: each of its jobs claims its own folder.
+    The claim is the creation of ``<folder>/multirun.yaml``, which Hydra then fills. A folder asked
+    for by name may hold one already.
 
     Raises:
       StorageError: the folder cannot be created or written.
     """
-    if explicit:
-        _attempt(folder, _claim_sweep)
-        return folder
-    return _first_free(folder, _claim_sweep, explicit=False, key="hydra.sweep.dir")
-
-
-def _first_free(folder: Path, take: Callable[[Path], bool], *, explicit: bool, key: str) -> Path:
-    for candidate in _candidates(folder):
-        if _attempt(candidate, take):
-            return candidate
-        if explicit:
-            raise ConfigError(key, f"{folder} already holds a run", "name a folder of its own")
-    raise AssertionError("the candidates never end")
+    found = (path for path in _candidates(folder) if _attempt(path, _claim_sweep) or explicit)
+    return next(found)
 
 
 def _candidates(folder: Path) -> Iterator[Path]:

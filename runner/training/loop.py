@@ -10,10 +10,10 @@ from runner.data.feed import HOST_CHUNK_BYTES, Feed
 from runner.training.program import Metrics, Program
 from runner.training.state import Hyper, TrainState
 
-# A chunk is long enough that a dispatch costs nothing and short enough to answer to a signal.
-MOST_STEPS = 1024
-FIRST_STEPS = 32
-SECONDS = 0.2
+# In steps: long enough that a dispatch costs nothing, short enough to answer to a signal.
+FIRST_CHUNK = 32
+LONGEST_CHUNK = 1024
+CHUNK_SECONDS = 0.2
 
 
 class Recorder(Protocol):
@@ -43,7 +43,8 @@ class Plan:
         """Length of the chunk that starts at ``step``: it ends where an evaluation is due."""
         count = self.chunk
         if count == "auto":
-            count = FIRST_STEPS if steps_per_second is None else int(SECONDS * steps_per_second)
+            pace = steps_per_second
+            count = FIRST_CHUNK if pace is None else int(CHUNK_SECONDS * pace)
         due = self.steps - step
         if self.eval_every is not None:
             due = min(due, self.eval_every - step % self.eval_every)
@@ -88,4 +89,4 @@ def train(
 
 def rows_per_chunk(feed: Feed) -> int:
     """Rows the program is compiled for: a matter of shapes alone, so that any chunk shares it."""
-    return max(1, min(MOST_STEPS, HOST_CHUNK_BYTES // feed.row_bytes()))
+    return max(1, min(LONGEST_CHUNK, HOST_CHUNK_BYTES // feed.row_bytes()))

@@ -32,12 +32,6 @@ def test_a_taken_folder_asked_for_by_name_is_refused(tmp_path):
     assert str(caught.value).startswith(f"hydra.run.dir: {tmp_path / 'mine'} already holds a run;")
 
 
-def test_the_refusal_names_the_key_of_a_sweeps_job(tmp_path):
-    claim(tmp_path / "0", explicit=True)
-    with pytest.raises(ConfigError, match=r"^hydra\.sweep\.dir: "):
-        claim(tmp_path / "0", explicit=True, key="hydra.sweep.dir")
-
-
 def test_an_existing_folder_without_a_run_is_taken_as_it_is(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     assert claim(tmp_path, explicit=True) == tmp_path
