@@ -14,9 +14,9 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from time import perf_counter
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -25,16 +25,13 @@ import numpy as np
 import optax
 
 from runner.cli.commands import configure
-from runner.config import Config
 from runner.data.dataset import Dataset, Split
-from runner.data.feed import Feed
 from runner.data.order import batch_indices
 from runner.device import describe_device
 from runner.records.events import EventWriter
 from runner.records.recorder import Recorder
 from runner.tasks.job import Job, build_job
 from runner.training.loop import train
-from runner.training.program import compile_program
 
 BATCH = 64
 # What the bare loops below are written for.
@@ -49,22 +46,12 @@ class Silent:
     def close(self): ...
 
 
-def the_runner(config: Config, job: Job) -> Callable[[], float]:
+def the_runner(job: Job) -> Callable[[], float]:
     """Seconds for the job's updates through the loop, recorder and event writer included."""
-    device = jax.devices()[0]
-    program = compile_program(job.model, job.optimizer, job.dispatch)
-    feed = Feed(
-        job.dataset,
-        batch_size=config.training.batch_size,
-        seed=config.seed,
-        placement=job.placement,
-        device=device,
-    )
-    inputs = np.zeros(job.example.shape, np.float32)
+    feed = job.feed()
 
     def measure() -> float:
-        state = program.init(np.uint32(config.seed), job.hyper, inputs)
-        jax.block_until_ready(state)
+        state = jax.block_until_ready(job.initial_state())
         with tempfile.TemporaryDirectory() as folder:
             started = perf_counter()
             recorder = Recorder(
@@ -75,7 +62,7 @@ def the_runner(config: Config, job: Job) -> Callable[[], float]:
             )
             with recorder:
                 train(
-                    program,
+                    job.program(),
                     state,
                     job.hyper,
                     feed,
@@ -93,15 +80,6 @@ def the_runner(config: Config, job: Job) -> Callable[[], float]:
 def bare_mlp(dataset: Dataset, steps: int) -> Callable[[], float]:
     """One scan over all updates, as one would write it by hand."""
     tx = partial(optax.sgd, momentum=0.9)
-
-    def init(key: jax.Array) -> list:
-        sizes = [64, 128, 128, 10]
-        keys = jax.random.split(key, 3)
-        glorot = nn.initializers.lecun_normal()
-        return [
-            (glorot(k, (a, b)), jnp.zeros(b))
-            for k, a, b in zip(keys, sizes, sizes[1:], strict=False)
-        ]
 
     def loss_fn(params, x, y):
         for w, b in params[:-1]:
@@ -125,7 +103,7 @@ def bare_mlp(dataset: Dataset, steps: int) -> Callable[[], float]:
     y = jnp.asarray(dataset.train.targets)
 
     def measure() -> float:
-        params = init(jax.random.key(0))
+        params = mlp_params(jax.random.key(0))
         opt_state = tx(0.1).init(params)
         jax.block_until_ready((params, opt_state))
         started = perf_counter()
@@ -134,6 +112,14 @@ def bare_mlp(dataset: Dataset, steps: int) -> Callable[[], float]:
         return perf_counter() - started
 
     return measure
+
+
+def mlp_params(key: jax.Array) -> list[tuple[jax.Array, jax.Array]]:
+    """Weights and biases of the default mlp on 8×8 images."""
+    shapes = list(pairwise([64, 128, 128, 10]))
+    he_normal = nn.initializers.he_normal()
+    keys = jax.random.split(key, len(shapes))
+    return [(he_normal(k, s), jnp.zeros(s[1])) for k, s in zip(keys, shapes, strict=True)]
 
 
 def bare_cnn(job: Job, steps: int) -> Callable[[], float]:
@@ -194,43 +180,57 @@ def with_images_28(job: Job, n: int = 6400) -> Job:
     )
 
 
-def report(name: str, ours: Callable[[], float], bare: Callable[[], float], args: Any) -> None:
+def compare(
+    name: str, ours: Callable[[], float], bare: Callable[[], float], *, steps: int, pairs: int
+) -> None:
+    """Prints how fast the one is beside the other, each measured ``pairs`` times."""
     ours(), bare()  # compile
     ratios, speeds = [], {ours: [], bare: []}
-    for pair in range(args.pairs):
+    for pair in range(pairs):
         # The order alternates, so that a drift of the machine's speed favours neither.
         order = (ours, bare) if pair % 2 == 0 else (bare, ours)
         seconds = {side: side() for side in order}
         ratios.append(seconds[bare] / seconds[ours])
         for side, taken in seconds.items():
-            speeds[side].append(args.steps[name] / taken)
+            speeds[side].append(steps / taken)
     print(
         f"{name}: {statistics.median(ratios):.3f} of bare "
-        f"(pairs {min(ratios):.3f} to {max(ratios):.3f}, n={args.pairs}); steps/s: runner "
+        f"(pairs {min(ratios):.3f} to {max(ratios):.3f}, n={pairs}); steps/s: runner "
         f"{statistics.median(speeds[ours]):,.0f}, bare {statistics.median(speeds[bare]):,.0f}",
         flush=True,
     )
 
 
+def compare_mlp(pairs: int) -> None:
+    steps = 30_000
+    job = a_job("mlp", steps)
+    compare("mlp", the_runner(job), bare_mlp(job.dataset, steps), steps=steps, pairs=pairs)
+
+
+def compare_cnn(pairs: int) -> None:
+    steps = 400
+    job = with_images_28(a_job("cnn", steps))
+    compare("cnn", the_runner(job), bare_cnn(job, steps), steps=steps, pairs=pairs)
+
+
+def a_job(model: str, steps: int) -> Job:
+    """The default job at that length; one evaluation, at the end, as the bare loop has none."""
+    config = configure(f"model={model}", f"training.steps={steps}", *PLAIN)
+    return build_job(config, jax.devices()[0])
+
+
+ROWS = {"mlp": compare_mlp, "cnn": compare_cnn}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pairs", type=int, default=7, help="runs of each side")
-    parser.add_argument("--only", choices=["mlp", "cnn"], help="one row instead of both")
+    parser.add_argument("--only", choices=ROWS, help="one row instead of both")
     args = parser.parse_args()
-    args.steps = {"mlp": 30_000, "cnn": 400}
-    device = jax.devices()[0]
-    print(describe_device(device))
-    for name, steps in args.steps.items():
+    print(describe_device(jax.devices()[0]))
+    for name, compare_row in ROWS.items():
         if args.only in (None, name):
-            # One evaluation, at the end, as the bare loop has none.
-            config = configure(f"model={name}", f"training.steps={steps}", *PLAIN)
-            job = build_job(config, device)
-            if name == "mlp":
-                bare = bare_mlp(job.dataset, steps)
-            else:
-                job = with_images_28(job)
-                bare = bare_cnn(job, steps)
-            report(name, the_runner(config, job), bare, args)
+            compare_row(args.pairs)
 
 
 if __name__ == "__main__":

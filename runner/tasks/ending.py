@@ -21,7 +21,8 @@ class Ending:
     """The context of a run: however it is left, the summary is written.
 
     Its fields are filled in as they become known; what was not when the run ended stays null in
-    the summary. ``params`` are the trained parameters, set once training is over.
+    the summary. ``params`` are the trained parameters, set once training is over; ``summary`` is
+    what was written as the run ended.
     """
 
     folder: Path
@@ -33,20 +34,20 @@ class Ending:
     recorder: Recorder | None = None
     started: float = field(default_factory=perf_counter)
     compiled: float = field(default_factory=lambda: compile_clock.seconds)
-    status: str = "finished"
+    summary: dict[str, Any] = field(default_factory=dict)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        self.status = _status(error)
-        write_summary(self.folder, self.summary())
+        self.summary = self._summary(_status(error))
+        write_summary(self.folder, self.summary)
 
-    def summary(self) -> dict[str, Any]:
+    def _summary(self, status: str) -> dict[str, Any]:
         recorder = self.recorder
         steps = recorder.steps if recorder else 0
         return {
-            "status": self.status,
+            "status": status,
             "steps": steps,
             "epochs": steps / self.steps_per_epoch if self.steps_per_epoch else None,
             "seed": self.seed,

@@ -43,7 +43,7 @@ def run(config: Config, folder: Path) -> None:
         with jax.default_device(device):
             job = build_job(config, device)
             _train(config, job, console=console, ending=ending, stop=stop)
-    conclude(console, ending.summary(), folder)
+    conclude(console, ending.summary, folder)
 
 
 def _train(config: Config, job: Job, *, console: Console, ending: Ending, stop: Stop) -> None:
