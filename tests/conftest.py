@@ -1,8 +1,10 @@
 """Shared by all tests: the command line, as a process of its own and within this one."""
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,17 +16,23 @@ Completed = subprocess.CompletedProcess[str]
 CommandLine = Callable[..., Completed]
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """All processes of a test session share compiled programs, and leave the user's cache alone."""
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        folder = tempfile.mkdtemp(prefix="runner-tests-")
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+
+
 @pytest.fixture(scope="session")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Of a process that finds this ``runner`` from any folder, on the CPU, with a shared cache."""
+def environment() -> dict[str, str]:
+    """Of a process that finds this ``runner`` from any folder and computes on the CPU."""
     found = str(Path(runner.__file__).parents[1])
     path = os.pathsep.join(filter(None, [found, os.environ.get("PYTHONPATH")]))
-    cache = os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(tmp_path_factory.mktemp("cache"))
     return {
         **{key: value for key, value in os.environ.items() if key != "HYDRA_FULL_ERROR"},
         "PYTHONPATH": path,
         "JAX_PLATFORMS": "cpu",
-        "JAX_COMPILATION_CACHE_DIR": cache,
     }
 
 

@@ -222,11 +222,12 @@ def test_help_is_written_for_a_person(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_the_examples_of_the_help_are_good_command_lines(
-    capsys: pytest.CaptureFixture[str], fake_task: Callable[..., Called]
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(["--help"]) == 0
     examples = re.findall(r"^  +python -m runner(.*)$", capsys.readouterr().out, re.MULTILINE)
 
+    assert len(examples) == 5
     for example in examples:
         shown = [word for word in example.split() if word != "-m"]
         assert main(["--cfg", "job", *[w for w in shown if "," not in w]]) == 0

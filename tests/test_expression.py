@@ -116,10 +116,10 @@ def test_equal_texts_are_one_structure() -> None:
     ],
 )
 def test_everything_else_is_refused_by_name_at_once(text: str, named: str) -> None:
-    started = time.perf_counter()
+    started = time.thread_time()  # not the wall's: the machine may be busy
     with pytest.raises(ConfigError) as caught:
         parse(text)
-    assert time.perf_counter() - started < 0.1
+    assert time.thread_time() - started < 0.1
     assert caught.value.key == "scale_fn"
     assert named in caught.value.problem
     assert "\n" not in str(caught.value)

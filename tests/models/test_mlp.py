@@ -1,5 +1,7 @@
 """The fully connected networks compute what their names say."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +15,7 @@ IMAGES_BHWC = np.random.default_rng(0).normal(size=(5, 4, 3, 2)).astype(np.float
 
 
 def parameters(model):
-    variables = model.init(jax.random.key(0), IMAGES_BHWC, train=False)
+    variables = jax.jit(partial(model.init, train=False))(jax.random.key(0), IMAGES_BHWC)
     assert set(variables) == {"params"}
     return variables["params"]
 

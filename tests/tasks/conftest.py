@@ -1,3 +1,5 @@
+"""Shared by the tests of tasks: runs of the command line in this process, and what they left."""
+
 import json
 
 import pytest

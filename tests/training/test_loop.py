@@ -95,6 +95,12 @@ def by_hand(dataset, *, steps, params, max_lr):
         logits = x @ params["Dense_1"]["kernel"] + params["Dense_1"]["bias"]
         return -jnp.take_along_axis(jax.nn.log_softmax(logits), y[:, None], 1).mean()
 
+    @jax.jit
+    def update(params, velocity, rate, x, y):
+        loss, grads = jax.value_and_grad(loss_fn)(params, x, y)
+        velocity = jax.tree.map(lambda v, g: 0.9 * v + g, velocity, grads)
+        return jax.tree.map(lambda p, v: p - rate * v, params, velocity), velocity, loss
+
     velocity = jax.tree.map(jnp.zeros_like, params)
     rates, losses = [], []
     for step in range(steps):
@@ -102,9 +108,7 @@ def by_hand(dataset, *, steps, params, max_lr):
         rate = 0.01 + (max_lr - 0.01) * (r / 7 if r <= 7 else (11 - r) / 4)
         row = order.epoch_order(3, step // 10, 203)[step % 10 * 20 :][:20]
         x = (dataset.train.inputs[row].astype(np.float32) - 8) / 4
-        loss, grads = jax.value_and_grad(loss_fn)(params, x, dataset.train.targets[row])
-        velocity = jax.tree.map(lambda v, g: 0.9 * v + g, velocity, grads)
-        params = jax.tree.map(lambda p, v, rate=rate: p - rate * v, params, velocity)
+        params, velocity, loss = update(params, velocity, rate, x, dataset.train.targets[row])
         rates.append(rate)
         losses.append(float(loss))
     return params, rates, losses
