@@ -42,14 +42,18 @@ def main() -> None:
 def timed(cwd: Path, cache: str, *arguments: str) -> float:
     """Seconds of ``python -m runner ARGUMENTS``."""
     started = perf_counter()
-    subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-m", "runner", *arguments],
         cwd=cwd,
         env=os.environ | {"JAX_COMPILATION_CACHE_DIR": cache},
         capture_output=True,
         check=False,
+        text=True,
     )
-    return perf_counter() - started
+    seconds = perf_counter() - started
+    if done.returncode not in (0, 2):
+        sys.exit(done.stderr)
+    return seconds
 
 
 def accuracy(folder: Path) -> float:
