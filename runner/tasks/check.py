@@ -9,12 +9,11 @@ from rich.table import Table
 
 from runner.config import Config
 from runner.device import describe_device, select_device, use_compilation_cache
-from runner.records.plots import write_schedule_csv
+from runner.records.plots import schedule_figure, write_schedule_csv
 from runner.tasks.advice import warnings
 from runner.tasks.announce import line, short_path
 from runner.tasks.job import Job, build_job
-from runner.tasks.picture import schedule_picture
-from runner.tasks.timeline import timeline
+from runner.tasks.timeline import blocks, outline
 from runner.training.state import count
 
 
@@ -30,16 +29,13 @@ def run(config: Config, folder: Path) -> None:
     line(console, describe_device(device))
     with jax.default_device(device):
         job = build_job(config, device)
-        values = timeline(job)
-        write_schedule_csv(
-            folder / "schedule.csv",
-            steps=values.steps,
-            rates={"lr": values.rates},
-            momentum=values.momentum,
-            cycles=values.cycles,
+        picture = schedule_figure(
+            outline(job),
+            cycle_ends=job.schedule.cycle_ends(job.plan.steps),
+            title=config.scheduler.option,
         )
-        picture = schedule_picture(job, values, title=config.scheduler.option)
         (folder / "schedule.png").write_bytes(picture)
+        write_schedule_csv(folder / "schedule.csv", blocks(job))
         console.print(_table(config, job))
     for warning in warnings(config, job):
         line(console, f"warning: {warning}", style="yellow")

@@ -1,45 +1,49 @@
 """What a schedule does over a whole run, known before the run: its values at all steps at once."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import jax
 import numpy as np
 
 from runner.errors import ConfigError
+from runner.records.plots import ScheduleValues
 from runner.tags import CYCLE, MOMENTUM, RATE
 from runner.tasks.job import Job
 from runner.training.step import schedule_values
 
-# More steps than this are drawn and checked at places spread over the run.
+# As many steps are held in memory at a time; a picture of more could not show them.
 MOST_STEPS = 2**20
 
 _values_at = jax.jit(jax.vmap(schedule_values, in_axes=(None, 0)))
 
 
-@dataclass(frozen=True)
-class Timeline:
-    """Values at the updates numbered ``steps`` [n]; ``momentum`` is None where it is not cycled."""
-
-    steps: np.ndarray
-    rates: np.ndarray
-    momentum: np.ndarray | None
-    cycles: np.ndarray
-
-
-def timeline(job: Job, *, most: int | None = None) -> Timeline:
-    """The schedule at every step of the run, or at ``most`` of them spread over it.
+def outline(job: Job) -> ScheduleValues:
+    """The schedule at every step of the run, or of a long one at a million spread over it.
 
     Raises:
       ConfigError: a rate is not finite, or below zero; the first such step is named.
     """
     total = job.plan.steps
-    if most is None or total <= most:
-        steps = np.arange(total, dtype=np.int32)
-    else:
-        steps = np.linspace(0, total - 1, most).round().astype(np.int32)
+    if total <= MOST_STEPS:
+        return _values(job, np.arange(total))
+    return _values(job, np.linspace(0, total - 1, MOST_STEPS).round())
+
+
+def blocks(job: Job) -> Iterator[ScheduleValues]:
+    """The schedule at every step of the run, a million at a time.
+
+    Raises:
+      ConfigError: as ``outline``.
+    """
+    for start in range(0, job.plan.steps, MOST_STEPS):
+        yield _values(job, np.arange(start, min(start + MOST_STEPS, job.plan.steps)))
+
+
+def _values(job: Job, steps: np.ndarray) -> ScheduleValues:
+    steps = steps.astype(np.int32)
     values = {tag: np.asarray(value) for tag, value in _values_at(job.hyper, steps).items()}
     _check_rates(steps, values[RATE])
-    return Timeline(steps, values[RATE], values.get(MOMENTUM), values[CYCLE])
+    return ScheduleValues(steps, {"lr": values[RATE]}, values.get(MOMENTUM), values[CYCLE])
 
 
 def _check_rates(steps: np.ndarray, rates: np.ndarray) -> None:

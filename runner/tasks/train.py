@@ -1,5 +1,6 @@
 """The main job: train a model under a schedule, and leave a record of it."""
 
+import logging
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from runner.config import Config
 from runner.device import describe_device, select_device, use_compilation_cache
 from runner.errors import InterruptedRunError, TerminatedRunError
 from runner.records.events import EventWriter
+from runner.records.plots import schedule_figure
 from runner.records.progress import progress
 from runner.records.recorder import Recorder
 from runner.records.stopping import Stop, stop_on_signals
@@ -20,12 +22,13 @@ from runner.tags import EVAL_ACCURACY, EVAL_LOSS
 from runner.tasks.announce import announce, conclude, line
 from runner.tasks.ending import Ending
 from runner.tasks.job import Job, build_job
-from runner.tasks.picture import schedule_picture
-from runner.tasks.timeline import MOST_STEPS, timeline
+from runner.tasks.timeline import outline
 from runner.training.loop import train
 from runner.training.state import count
 
 DRAWING_AFTER_SECONDS = 2.0
+
+_log = logging.getLogger("runner")
 
 
 def run(config: Config, folder: Path) -> None:
@@ -81,13 +84,18 @@ def _schedule_drawn(config: Config, job: Job, recorder: Recorder) -> Iterator[No
     Or after it, if it is over soon: importing the plotting library would hold up the first chunks
     more than the whole of a short run takes.
     """
-    values = timeline(job, most=MOST_STEPS)
+    values = outline(job)
+    ends = job.schedule.cycle_ends(job.plan.steps)
     over = Event()
 
     def draw() -> None:
         over.wait(timeout=DRAWING_AFTER_SECONDS)
-        title = config.scheduler.option
-        recorder.figure("schedule", schedule_picture(job, values, title=title))
+        try:
+            png = schedule_figure(values, cycle_ends=ends, title=config.scheduler.option)
+        except Exception as error:  # a broken plotting library is no reason to lose a run
+            _log.warning("the schedule was not drawn: %s: %s", type(error).__name__, error)
+        else:
+            recorder.figure("schedule", png)
 
     thread = Thread(target=draw, name="schedule figure", daemon=True)
     thread.start()

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from runner.errors import StorageError
-from runner.records.plots import schedule_figure, write_schedule_csv
+from runner.records.plots import ScheduleValues, schedule_figure, write_schedule_csv
 
 BLUE, ORANGE = (37, 99, 235), (234, 88, 12)
 
@@ -18,6 +18,18 @@ BLUE, ORANGE = (37, 99, 235), (234, 88, 12)
 def triangle(steps, half):
     position = steps % (2 * half)
     return np.minimum(position, 2 * half - position).astype(np.float32) / np.float32(half)
+
+
+def values(rates, *, momentum=None, steps=None, cycles=None):
+    steps = np.arange(len(next(iter(rates.values())))) if steps is None else steps
+    cycles = np.zeros(len(steps), int) if cycles is None else cycles
+    return ScheduleValues(steps, rates, momentum, cycles)
+
+
+def part(whole, first, last):
+    rows = slice(first, last)
+    rates = {name: column[rows] for name, column in whole.rates.items()}
+    return ScheduleValues(whole.steps[rows], rates, whole.momentum[rows], whole.cycles[rows])
 
 
 def pixels(png, colour):
@@ -29,7 +41,7 @@ def pixels(png, colour):
 
 def test_the_curve_is_drawn_from_its_lowest_to_its_highest_point():
     steps = np.arange(401)
-    png = schedule_figure(steps=steps, rates={"lr": triangle(steps, 100)}, title="two cycles")
+    png = schedule_figure(values({"lr": triangle(steps, 100)}), title="two cycles")
     columns, rows = pixels(png, BLUE)
     peaks = columns[rows == rows.min()]
     width = columns.max() - columns.min()
@@ -43,10 +55,9 @@ def test_the_curve_is_drawn_from_its_lowest_to_its_highest_point():
 def test_momentum_gets_a_panel_of_its_own_and_groups_a_colour_each():
     steps = np.arange(401)
     rates = {"body": triangle(steps, 100), "head": 2 * triangle(steps, 100)}
-    plain = schedule_figure(steps=steps, rates={"lr": rates["body"]})
-    both = schedule_figure(
-        steps=steps, rates=rates, momentum=0.9 - 0.1 * triangle(steps, 100), cycle_ends=[200, 400]
-    )
+    plain = schedule_figure(values({"lr": rates["body"]}))
+    momentum = 0.9 - 0.1 * triangle(steps, 100)
+    both = schedule_figure(values(rates, momentum=momentum), cycle_ends=[200, 400])
     assert Image.open(io.BytesIO(both)).height > Image.open(io.BytesIO(plain)).height
     assert len(pixels(plain, ORANGE)[0]) == 0
     assert len(pixels(both, ORANGE)[0]) > 100
@@ -56,15 +67,14 @@ def test_momentum_gets_a_panel_of_its_own_and_groups_a_colour_each():
 def test_a_single_spike_among_a_million_steps_is_still_seen():
     rate = np.full(1_000_000, 0.01, np.float32)
     rate[617_284] = 1.0
-    png = schedule_figure(steps=np.arange(1_000_000), rates={"lr": rate})
+    png = schedule_figure(values({"lr": rate}))
     _, rows = pixels(png, BLUE)
     assert rows.max() - rows.min() > 200
 
 
 @pytest.mark.parametrize("rate", [[0.1], [0.0, 0.0], [-1.0, 1.0], [np.nan, 1.0], [1e-30, 1e30]])
 def test_unusual_schedules_are_drawn_without_a_warning(rate):
-    values = np.array(rate, np.float32)
-    png = schedule_figure(steps=np.arange(len(rate)), rates={"lr": values}, cycle_ends=[1])
+    png = schedule_figure(values({"lr": np.array(rate, np.float32)}), cycle_ends=[1])
     assert png.startswith(b"\x89PNG")
 
 
@@ -74,9 +84,8 @@ def test_the_table_reads_back_to_the_same_float32(tmp_path):
     momentum = rng.random(1000, dtype=np.float32)
     path = tmp_path / "schedule.csv"
     cycles = np.arange(1000) // 400
-    write_schedule_csv(
-        path, steps=np.arange(1000), rates={"lr": rates}, momentum=momentum, cycles=cycles
-    )
+    whole = values({"lr": rates}, momentum=momentum, cycles=cycles)
+    write_schedule_csv(path, [part(whole, 0, 600), part(whole, 600, 1000)])
     with path.open(newline="") as file:
         header, *rows = csv.reader(file)
     assert header == ["step", "lr", "momentum", "cycle"]
@@ -90,18 +99,15 @@ def test_the_table_reads_back_to_the_same_float32(tmp_path):
 def test_groups_get_a_column_each_and_a_constant_momentum_none(tmp_path):
     path = tmp_path / "schedule.csv"
     rates = {"lr/body": np.float32([0.1, 0.2]), "lr/head": np.float32([1, 2])}
-    write_schedule_csv(
-        path, steps=np.arange(2), rates=rates, momentum=None, cycles=np.array([0, 1])
-    )
+    write_schedule_csv(path, [values(rates, cycles=np.array([0, 1]))])
     assert path.read_text() == ("step,lr/body,lr/head,momentum,cycle\n0,0.1,1.0,,0\n1,0.2,2.0,,1\n")
 
 
 def test_a_table_that_exists_is_not_overwritten(tmp_path):
     path = tmp_path / "schedule.csv"
     path.write_text("mine")
-    empty = np.arange(0)
     with pytest.raises(StorageError, match=r"schedule\.csv: cannot be written \(File exists\)"):
-        write_schedule_csv(path, steps=empty, rates={"lr": empty}, momentum=None, cycles=empty)
+        write_schedule_csv(path, [])
     assert path.read_text() == "mine"
 
 
@@ -109,7 +115,7 @@ def test_pyplot_and_its_figures_stay_out():
     code = (
         "import sys, numpy as np; from runner.records import plots;"
         "print('matplotlib' in sys.modules);"
-        "plots.schedule_figure(steps=np.arange(2), rates={'lr': np.ones(2)});"
+        "plots.schedule_figure(plots.ScheduleValues(np.arange(2), {'lr': np.ones(2)}, None, None));"
         "print('matplotlib.pyplot' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -6,6 +6,8 @@ from fractions import Fraction
 import pytest
 from PIL import Image
 
+from runner.tasks import timeline
+
 
 @pytest.fixture
 def check(run):
@@ -34,6 +36,13 @@ def test_the_table_is_the_formula_at_every_step(check):
         assert abs(Fraction(rate) / exact - 1) < Fraction(5, 10**7)
         assert momentum == ""
         assert int(cycle) == step // 16
+
+
+def test_a_run_of_many_steps_is_tabled_piece_by_piece(check, monkeypatch):
+    _, whole = check("training.steps=50", name="whole")
+    monkeypatch.setattr(timeline, "MOST_STEPS", 7)
+    _, pieces = check("training.steps=50", name="pieces")
+    assert (whole / "schedule.csv").read_bytes() == (pieces / "schedule.csv").read_bytes()
 
 
 def test_no_training_takes_place_and_the_picture_can_be_opened(check):
