@@ -49,9 +49,9 @@ REFUSED = {
 
 
 def refuse(capsys: pytest.CaptureFixture[str], *args: str) -> str:
-    started = time.perf_counter()
+    started = time.process_time()  # of this process alone, however busy the machine
     assert main(["--config-dir", "conf", *args]) == 2
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
     line = capsys.readouterr().err
     assert re.fullmatch(r"error: [^\n]+: [^\n]+; [^\n]+\n", line)
     return line.removeprefix("error: ")
