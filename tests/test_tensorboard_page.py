@@ -27,7 +27,6 @@ PINNED = [
     "train/loss",
     "eval/accuracy",
     "eval/loss",
-    "throughput/steps_per_second",
 ]
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chrome"))), None)
 DRIVER = shutil.which("chromedriver")
@@ -81,7 +80,7 @@ def browser(tmp_path):
         "disable-sync",
         "enable-unsafe-swiftshader",
         "hide-scrollbars",
-        "window-size=1400,1160",
+        "window-size=1400,1180",
         f"user-data-dir={tmp_path / 'profile'}",
     ):
         options.add_argument(f"--{flag}")

@@ -83,25 +83,29 @@ class _Lines:
         self._standing = Standing(total)
         self._console = console
         self._tenth = -1
-        self._printed_at = -math.inf
-        self._unprinted = False
-        self._new_metrics = False
+        self._due_at = -math.inf
+        self._due = self._unprinted = self._new_metrics = False
 
     def update(
         self, step: int, values: Mapping[str, float], steps_per_second: float | None
     ) -> None:
+        # A line waits for the next news, as that may be the evaluation after its very step.
+        if self._due:
+            self._print()
         self._standing.update(step, values, steps_per_second)
         self._unprinted = True
         tenth = step * _LINES // self._standing.total
-        late = time.perf_counter() - self._printed_at >= _LINE_SECONDS
-        # The last line waits for close(), when the evaluation at the end is known as well.
-        if (tenth > self._tenth or late) and step < self._standing.total:
+        late = time.perf_counter() - self._due_at >= _LINE_SECONDS
+        if tenth > self._tenth or late:
             self._tenth = tenth
-            self._print()
+            self._due_at = time.perf_counter()
+            self._due = True
 
     def evaluation(self, step: int, metrics: Mapping[str, float]) -> None:
         self._standing.evaluation(metrics)
         self._unprinted = self._new_metrics = True
+        if self._due:
+            self._print()
 
     def close(self) -> None:
         if self._unprinted:
@@ -115,6 +119,5 @@ class _Lines:
         if self._new_metrics:
             parts += [f"{label} {value}" for label, value in standing.metrics]
         line = "  ".join(parts).rstrip()
-        self._printed_at = time.perf_counter()
-        self._unprinted = self._new_metrics = False
+        self._due = self._unprinted = self._new_metrics = False
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)

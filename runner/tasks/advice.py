@@ -12,14 +12,17 @@ from runner.tasks.job import Job
 FEWEST_EPOCHS, MOST_EPOCHS = 2, 10
 # Wider bounds than this are more often a slip of a digit than a finding of a range test.
 WIDEST = 100
+# Adam's usual rate is 0.001.
+HIGHEST_ADAPTIVE = 0.02
 
 
 def warnings(config: Config, job: Job) -> list[str]:
     """Sentences that each name the key and what would be better; empty when all is well."""
     found = _unfinished_cycle(job.schedule, job.plan.steps)
     if isinstance(job.schedule, CyclicLR):
-        found += _half_cycles(job.schedule, job.steps_per_epoch)
+        found += _half_cycles(job, config.scheduler.arguments)
         found += _bounds(job.schedule, config.scheduler.arguments)
+        found += _adaptive(job, config.optimizer.option)
     return found
 
 
@@ -45,10 +48,14 @@ def _unfinished_cycle(schedule: Schedule, steps: int) -> list[str]:
     ]
 
 
-def _half_cycles(schedule: CyclicLR, steps_per_epoch: int) -> list[str]:
+def _half_cycles(job: Job, arguments: Mapping[str, Any]) -> list[str]:
     found = []
+    steps_per_epoch = job.steps_per_epoch
+    # A schedule of the user's own may be made of other arguments, which only they can judge.
     for name in ("step_size_up", "step_size_down"):
-        epochs = int(getattr(schedule, name)) / steps_per_epoch
+        if arguments.get(name) is None:
+            continue
+        epochs = int(getattr(job.schedule, name)) / steps_per_epoch
         if not FEWEST_EPOCHS <= epochs <= MOST_EPOCHS:
             found.append(
                 f"scheduler.{name}: {epochs:.3g} epochs; {FEWEST_EPOCHS} to {MOST_EPOCHS} epochs "
@@ -64,7 +71,7 @@ def _bounds(schedule: CyclicLR, arguments: Mapping[str, Any]) -> list[str]:
     found = []
     if base_lr > 0 and max_lr > WIDEST * base_lr:
         found.append(
-            f"scheduler.max_lr: {max_lr:g} is {max_lr / base_lr:.0f} times base_lr {base_lr:g}; "
+            f"scheduler.max_lr: {max_lr:g} is {max_lr / base_lr:,.4g} times base_lr {base_lr:g}; "
             "usual bounds lie within a factor of 3 to 20"
         )
     if max_lr == base_lr:
@@ -72,3 +79,14 @@ def _bounds(schedule: CyclicLR, arguments: Mapping[str, Any]) -> list[str]:
     if arguments.get("mode") == "exp_range" and gamma > 1:
         found.append(f"scheduler.gamma: {gamma:g} is above 1, so the cycles grow without end")
     return found
+
+
+def _adaptive(job: Job, optimizer: str) -> list[str]:
+    """Optimizers that scale each step by its own gradient's size bear far lower rates than sgd."""
+    max_lr = float(job.schedule.lr.high)
+    if job.optimizer.momentum_key != "b1" or max_lr <= HIGHEST_ADAPTIVE:
+        return []
+    return [
+        f"scheduler.max_lr: {max_lr:g} is high for {optimizer}, which may not learn at it; "
+        "try scheduler.base_lr=0.0001 scheduler.max_lr=0.002"
+    ]

@@ -11,6 +11,9 @@ from runner.tags import EVAL_ACCURACY, EVAL_LOSS
 from runner.tasks.advice import warnings
 from runner.tasks.job import Job
 
+# A final accuracy so far below the best is no noise of the last updates.
+LOST_ACCURACY = 0.05
+
 
 def announce(console: Console, config: Config, job: Job, *, params: int) -> None:
     """Names what is about to run, then what to think over about it."""
@@ -37,6 +40,9 @@ def conclude(console: Console, summary: dict, folder: Path) -> None:
         f"at step {best['step']:,}",
         style="bold",
     )
+    if accuracy < best["value"] - LOST_ACCURACY:
+        lost = "warning: it ended far below its best; lower scheduler.max_lr, or train longer"
+        line(console, lost, style="yellow")
     speed, seconds = summary["steps_per_second"], summary["seconds"]["total"]
     pace = f"{speed:,.0f} steps/s · " if speed else ""
     line(console, f"{pace}{seconds:.1f} s · {short_path(folder)}")

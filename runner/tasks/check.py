@@ -47,7 +47,7 @@ def _table(config: Config, job: Job) -> Table:
     train, test = job.dataset.train, job.dataset.test
     steps, per_epoch = job.plan.steps, job.steps_per_epoch
     ends = job.schedule.cycle_ends(steps)
-    cycles = f"{len(ends)} whole cycles" + (
+    cycles = f"{len(ends)} whole cycle{'' if len(ends) == 1 else 's'}" + (
         "" if not ends or ends[-1] == steps else f" and {steps - ends[-1]:,} steps"
     )
     arrays = train.inputs, train.targets, test.inputs, test.targets

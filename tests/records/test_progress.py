@@ -53,6 +53,20 @@ def test_a_run_elsewhere_gives_about_ten_lines_with_the_first_and_the_last():
     assert all(re.search(r"steps/s  +\d:\d\d left$", line) for line in lines[1:-1])
 
 
+def test_a_line_shows_the_evaluation_after_its_own_step():
+    out, console = plain()
+    display = progress(100, console=console)
+    for step in range(1, 41):
+        display.update(step, VALUES, 10.0)
+        if step % 10 == 0:
+            display.evaluation(step, {"eval/accuracy": step / 100})
+    display.close()
+    lines = out.getvalue().splitlines()
+    assert [re.search(r"step +(\d+)/", line)[1] for line in lines] == ["1", "10", "20", "30", "40"]
+    told = [re.findall(r"accuracy (\S+)", line) for line in lines]
+    assert told == [[], ["0.1000"], ["0.2000"], ["0.3000"], ["0.4000"]]
+
+
 def test_a_slow_run_gives_a_line_a_minute(monkeypatch):
     now = [0.0]
     monkeypatch.setattr(progress_module.time, "perf_counter", lambda: now[0])

@@ -8,10 +8,16 @@ from runner.schedules import Constant, CyclicLR
 from runner.tasks.advice import nearest_cycle_ends, warnings
 
 
-def advice(schedule, *, steps, steps_per_epoch=20, **arguments):
-    config = SimpleNamespace(scheduler=SimpleNamespace(arguments=arguments))
-    plan = SimpleNamespace(steps=steps)
-    job = SimpleNamespace(schedule=schedule, plan=plan, steps_per_epoch=steps_per_epoch)
+def advice(schedule, *, steps, steps_per_epoch=20, momentum_key="momentum", **arguments):
+    config = SimpleNamespace(
+        scheduler=SimpleNamespace(arguments=arguments), optimizer=SimpleNamespace(option="adam")
+    )
+    job = SimpleNamespace(
+        schedule=schedule,
+        plan=SimpleNamespace(steps=steps),
+        steps_per_epoch=steps_per_epoch,
+        optimizer=SimpleNamespace(momentum_key=momentum_key),
+    )
     return warnings(config, job)
 
 
@@ -48,11 +54,11 @@ def test_a_constant_rate_is_no_cause_for_warnings():
 
 
 def test_half_cycles_outside_2_to_10_epochs_are_named_with_their_length():
-    (short,) = advice(cyclic(30, 100), steps=260)
+    (short,) = advice(cyclic(30, 100), steps=260, step_size_up=30, step_size_down=100)
     assert short.startswith("scheduler.step_size_up: 1.5 epochs")
-    (long,) = advice(cyclic(100, 300), steps=400)
+    (long,) = advice(cyclic(100, 300), steps=400, step_size_up=100, step_size_down=300)
     assert long.startswith("scheduler.step_size_down: 15 epochs")
-    assert advice(cyclic(40, 200), steps=240) == []
+    assert advice(cyclic(40, 200), steps=240, step_size_up=40, step_size_down=200) == []
 
 
 def test_bounds_more_than_a_hundredfold_apart_are_doubted():
@@ -66,3 +72,13 @@ def test_bounds_that_meet_and_amplitudes_that_grow_are_named():
     assert "equals base_lr" in equal
     (growing,) = advice(cyclic(100), steps=400, mode="exp_range", gamma=1.001)
     assert growing.startswith("scheduler.gamma: 1.001 is above 1")
+
+
+def test_rates_for_sgd_are_doubted_with_adam():
+    (warning,) = advice(cyclic(100), steps=400, momentum_key="b1")
+    assert warning.startswith("scheduler.max_lr: 0.1 is high for adam")
+    assert advice(cyclic(100, base_lr=1e-4, max_lr=0.006), steps=400, momentum_key="b1") == []
+
+
+def test_arguments_of_another_schedule_are_not_judged():
+    assert advice(cyclic(100, 1), steps=404, length="5ep") == []

@@ -199,6 +199,18 @@ def test_a_missing_data_file_ends_in_3(run, tmp_path, capsys):
     assert "nowhere" in capsys.readouterr().err
 
 
+def test_many_chunks_compile_no_more_than_one(run, compilations):
+    counts = []
+    for width, chunk in ((20, 1000), (18, 1000), (19, 10)):
+        before = compilations()
+        assert (
+            run(*SHORT, f"model.hidden=[{width}]", f"training.chunk={chunk}", name=str(width))[0]
+            == 0
+        )
+        counts.append(compilations() - before)
+    assert counts[1] == counts[2]  # the first also compiled what any model shares
+
+
 def test_six_jobs_of_a_multirun_share_one_compilation(tmp_path, monkeypatch, compilations):
     monkeypatch.chdir(tmp_path)
     first = [*SHORT, "model.hidden=[17]", "hydra.run.dir=first"]
