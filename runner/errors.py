@@ -72,6 +72,13 @@ class TerminatedRunError(RunnerError):
     exit_code = 143
 
 
+def reason(error: BaseException) -> str:
+    """What another's code raised, in a few words: ``TypeError: no such layer``."""
+    first, *_ = str(error).strip().splitlines() or [""]
+    text = first if len(first) <= 160 else f"{first[:157]}..."
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """A remedy for a mistyped name: the near ones if there are any, else all that are known."""
     names = sorted(known)

@@ -10,7 +10,10 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, TypeVar
 
-from runner.errors import ConfigError, nearest
+from runner.errors import ConfigError, DataError, RunnerError, nearest, reason
+
+# The remedy for what somebody else's code has done wrong.
+MEND = "mend it; HYDRA_FULL_ERROR=1 shows where it failed"
 
 Factory = TypeVar("Factory", bound=Callable[..., Any])
 
@@ -63,7 +66,8 @@ class Registry:
 
         Raises:
           ConfigError: an argument the factory does not take, or one that is missing; the keys of
-            errors raised inside the factory are placed below the group's name.
+            errors raised inside the factory are placed below the group's name. Also, whatever
+            else a factory of somebody else's raises; DataError in a data set's.
         """
         factory = self.get(name)
         try:
@@ -78,6 +82,24 @@ class Registry:
             return factory(**arguments)
         except ConfigError as error:
             raise error.under(self.group) from error
+        except (RunnerError, MemoryError):
+            raise
+        except Exception as error:
+            if _is_ours(factory):
+                raise
+            kind = DataError if self.group == "dataset" else ConfigError
+            raise kind(self.group, f"{name!r} failed ({reason(error)})", MEND) from error
+
+
+def all_ours(scheduler: str, optimizer: str, model: str) -> bool:
+    """Whether all these parts are the runner's own."""
+    factories = schedulers.get(scheduler), optimizers.get(optimizer), models.get(model)
+    return all(map(_is_ours, factories))
+
+
+def _is_ours(factory: Callable[..., Any]) -> bool:
+    module = getattr(factory, "__module__", None) or ""
+    return module.partition(".")[0] == __name__.partition(".")[0]
 
 
 def _place(factory: Callable[..., Any]) -> str:

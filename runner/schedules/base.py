@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,7 @@ Node = TypeVar("Node")
 STRUCTURE = {"static": True}
 
 
+@runtime_checkable
 class Schedule(Protocol):
     """A function of the step alone; also an optax schedule.
 

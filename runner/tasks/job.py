@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -13,10 +12,18 @@ from runner import data, models, registry  # noqa: F401 - the first two register
 from runner.config import Choice, Config, Training
 from runner.data.dataset import Dataset
 from runner.data.feed import Feed, Placement, choose_placement
-from runner.errors import ConfigError, RunnerError
+from runner.errors import ConfigError
 from runner.lengths import is_length, resolve_length
 from runner.optimizers import Optimizer, split
 from runner.schedules import Schedule
+from runner.tasks.fitting import (
+    check_dataset,
+    check_memory,
+    check_model,
+    check_optimizer,
+    check_schedule,
+    check_update,
+)
 from runner.training.loop import Plan
 from runner.training.program import Dispatch, Program, choose_dispatch, compile_program
 from runner.training.state import Hyper, TrainState
@@ -70,9 +77,11 @@ def build_job(config: Config, device: jax.Device) -> Job:
     Raises:
       ConfigError: parts that do not fit each other or the data.
       DataError: a data file is missing or damaged.
+      OutOfMemoryError: the model cannot fit.
     """
     training = config.training
-    dataset = registry.datasets.build(config.dataset.name, config.dataset.arguments)
+    name = config.dataset.name
+    dataset = check_dataset(registry.datasets.build(name, config.dataset.arguments), name)
     steps_per_epoch = _steps_per_epoch(dataset, training.batch_size)
     steps = _run_length(training, steps_per_epoch)
 
@@ -83,20 +92,31 @@ def build_job(config: Config, device: jax.Device) -> Job:
     eval_every = None if every is None else in_steps("training.eval_every", every)
     schedule = _schedule(config.scheduler, in_steps)
     optimizer, numbers = split(config.optimizer.name, config.optimizer.arguments)
+    check_optimizer(optimizer, numbers)
     _check_momentum(schedule, optimizer)
     example = jax.ShapeDtypeStruct((1, *dataset.train.inputs.shape[1:]), np.float32)
-    model = _model(config.model, example, num_classes=dataset.num_classes)
+    model = check_model(
+        registry.models.build(
+            config.model.name, {**config.model.arguments, "num_classes": dataset.num_classes}
+        ),
+        config.model.name,
+        example,
+        num_classes=dataset.num_classes,
+    )
+    hyper = jax.device_put(Hyper(schedule, numbers), device)
+    if not registry.all_ours(config.scheduler.name, config.optimizer.name, config.model.name):
+        check_update(model, optimizer, hyper, example)
     dispatch = training.dispatch
     if dispatch == "auto":
         dispatch = choose_dispatch(model, example, device.platform)
-    return Job(
+    job = Job(
         device=device,
         seed=config.seed,
         dataset=dataset,
         model=model,
         schedule=schedule,
         optimizer=optimizer,
-        hyper=jax.device_put(Hyper(schedule, numbers), device),
+        hyper=hyper,
         plan=Plan(steps=steps, eval_every=eval_every, chunk=training.chunk),
         dispatch=dispatch,
         placement=choose_placement(dataset, device) if training.feed == "auto" else training.feed,
@@ -105,6 +125,8 @@ def build_job(config: Config, device: jax.Device) -> Job:
         steps_per_epoch=steps_per_epoch,
         log_every=in_steps("training.log_every", training.log_every),
     )
+    check_memory(jax.eval_shape(job.initial_state), device)
+    return job
 
 
 def _steps_per_epoch(dataset: Dataset, batch_size: int) -> int:
@@ -134,7 +156,7 @@ def _schedule(scheduler: Choice, in_steps: Callable[[str, Any], int]) -> Schedul
         else value
         for name, value in scheduler.arguments.items()
     }
-    return registry.schedulers.build(scheduler.name, arguments)
+    return check_schedule(registry.schedulers.build(scheduler.name, arguments), scheduler.name)
 
 
 def _check_momentum(schedule: Schedule, optimizer: Optimizer) -> None:
@@ -144,20 +166,3 @@ def _check_momentum(schedule: Schedule, optimizer: Optimizer) -> None:
             f"true, but the optimizer {optimizer.name!r} has no momentum here",
             "give it one (optimizer.momentum=0.9), choose adam, or set cycle_momentum=false",
         )
-
-
-def _model(choice: Choice, example: jax.ShapeDtypeStruct, *, num_classes: int) -> nn.Module:
-    """Builds the model and lets it meet the data's shape, without computing anything."""
-    model = registry.models.build(choice.name, {**choice.arguments, "num_classes": num_classes})
-    try:
-        jax.eval_shape(partial(model.init, train=False), jax.random.key(0), example)
-    except RunnerError as error:
-        raise error.under("model") from error
-    except (TypeError, ValueError, ZeroDivisionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(
-            f"model {choice.name}",
-            f"cannot take inputs of shape {example.shape[1:]} ({reason})",
-            "change its arguments, or the dataset",
-        ) from error
-    return model
