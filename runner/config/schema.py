@@ -10,16 +10,13 @@ from typing import Any, Literal
 
 from runner.checks import (
     INT32_MAX,
-    Mode,
-    ScaleMode,
     between,
-    check_constant,
-    check_cyclic,
     finite,
     positive,
     whole,
     widths,
 )
+from runner.checks.schedules import Mode, ScaleMode, check_constant, check_cyclic
 from runner.config.plugins import check_scale_fn_name
 from runner.errors import ConfigError
 from runner.lengths import Length
