@@ -15,6 +15,7 @@ from runner.expression import scale_function
 from runner.registry import register_scheduler
 from runner.schedules.base import STRUCTURE, Rates, as_steps, compiled, fill, pytree
 from runner.schedules.power import WHOLE_LIMIT, Power, times_two_to
+from runner.schedules.share import ratio
 from runner.schedules.span import Span
 
 ScaleFn = Callable[[jax.Array], Any]
@@ -176,7 +177,7 @@ class CyclicLR:
 def _rate(schedule: CyclicLR, steps: jax.Array) -> jax.Array:
     place = _place(schedule, steps)
     scale = _scale(schedule, place)
-    return schedule.lr.at(_ratio(place.covered, place.length) * scale.mantissa, scale.whole)
+    return schedule.lr.at(ratio(place.covered, place.length) * scale.mantissa, scale.whole)
 
 
 @compiled
@@ -184,8 +185,8 @@ def _momentum(schedule: CyclicLR, steps: jax.Array) -> jax.Array:
     place = _place(schedule, steps)
     scale = _scale(schedule, place)
     # 1 - triangle * scale, taken apart so that nothing cancels near the peak.
-    rest = _ratio(place.length - place.covered, place.length)
-    rest = rest + _ratio(place.covered, place.length) * scale.shortfall
+    rest = ratio(place.length - place.covered, place.length)
+    rest = rest + ratio(place.covered, place.length) * scale.shortfall
     # Two roundings may carry it past one, which only a negative scale really does.
     rest = jnp.where(scale.shortfall <= 1, jnp.minimum(rest, 1), rest)
     return schedule.momenta.at(rest)
@@ -238,7 +239,3 @@ def _scale(schedule: CyclicLR, place: _Place) -> _Scale:
     whole = doublings - cycles * jnp.asarray(schedule.halvings)
     shortfall = jnp.where(whole == 0, -excess, 1 - times_two_to(1 + excess, whole))
     return _Scale(mantissa=1 + excess, whole=whole, shortfall=shortfall)
-
-
-def _ratio(covered: jax.Array, length: jax.Array) -> jax.Array:
-    return covered.astype(jnp.float32) / length.astype(jnp.float32)
