@@ -40,13 +40,13 @@ shares = st.one_of(st.just(0.0), st.floats(1e-9, 1))
 momenta = st.tuples(shares, shares).map(lambda pair: sorted(0.99 * share for share in pair))
 
 
-def compare(schedule: Schedule, expected: np.ndarray) -> None:
-    """At 1e-6 relative, whatever the rate's size, down to the smallest that float32 can hold."""
+def compare(schedule: Schedule, expected: np.ndarray, noise: float = TINY) -> None:
+    """At 1e-6 relative, whatever the rate's size, down to the ``noise`` of PyTorch's own zeros."""
     got = np.asarray(rate(schedule, np.arange(len(expected))), np.float64)
     assert got.shape == expected.shape
-    normal = np.abs(expected) >= TINY
+    normal = np.abs(expected) > noise
     np.testing.assert_allclose(got[normal], expected[normal], rtol=1e-6)
-    assert (np.abs(got[~normal]) <= TINY).all()
+    assert (np.abs(got[~normal]) <= noise).all()
 
 
 def closed_form(torch: Any, make: Callable[[Any, Any], Any], base_lrs: Any, n: int) -> np.ndarray:
@@ -141,7 +141,8 @@ def test_linear(torch: Any, tops: Any, factors: tuple[float, float], total: int)
     expected = closed_form(
         torch, lambda s, optimizer: s.LinearLR(optimizer, **chosen), tops, total + 10
     )
-    compare(Linear(base_lr=tops, **chosen), expected)
+    # Near zero PyTorch adds start_factor and a difference that float64 has rounded.
+    compare(Linear(base_lr=tops, **chosen), expected, noise=1e-9 * max(tops) / total)
 
 
 @settings(max_examples=60, deadline=None)
@@ -224,9 +225,8 @@ def test_sequence(
         "cosine": Cosine(base_lr=base, T_max=T_max),
     }
     lengths = {"warmup": warmup, "steps": middle, "cosine": None}
-    got = np.asarray(rate(Sequence(parts, lengths), np.arange(n)))
     # PyTorch's steps along a cosine are a recursion, imprecise near the end of it.
-    np.testing.assert_allclose(got, expected[:, 0], rtol=1e-6, atol=1e-9 * base)
+    compare(Sequence(parts, lengths), expected[:, 0], noise=1e-9 * base)
 
 
 @settings(max_examples=40, deadline=None)
@@ -246,8 +246,4 @@ def test_a_warm_up_before_cycles(live: Live, bounds: Any, warmup: int, up: int) 
         "cycles": CyclicLR(base_lr=base, max_lr=top, step_size_up=up),
     }
     schedule = Sequence(parts, {"warmup": warmup, "cycles": None})
-    # PyTorch makes LinearLR start from a tenth of what is a tenth already, and so is off until
-    # the milestone, where both are exact again.
-    compare_from = warmup
-    got = np.asarray(rate(schedule, np.arange(100)))
-    np.testing.assert_allclose(got[compare_from:], expected[compare_from:, 0], rtol=1e-6)
+    compare(schedule, expected[:, 0])
