@@ -1,11 +1,13 @@
 """What a person should know about a policy before a run is spent on it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
+
 from runner.checks import INT32_MAX
-from runner.config import Config
-from runner.schedules import CyclicLR, Schedule
+from runner.config import Choice, Config
+from runner.schedules import CyclicLR, Schedule, Sequence
 from runner.tasks.job import Job
 
 # Smith (2017), section 3.2: a half cycle of 2 to 10 epochs works well.
@@ -17,9 +19,9 @@ WIDEST = 100
 def warnings(config: Config, job: Job) -> list[str]:
     """Sentences that each name the key and what would be better; empty when all is well."""
     found = _unfinished_cycle(job.schedule, job.plan.steps)
-    if isinstance(job.schedule, CyclicLR):
-        found += _half_cycles(job.schedule, job.steps_per_epoch)
-        found += _bounds(job.schedule, config.scheduler.arguments)
+    for key, arguments, schedule in _cyclic_parts(config.scheduler, job.schedule):
+        found += _half_cycles(key, arguments, schedule, job.steps_per_epoch)
+        found += _bounds(key, arguments, schedule)
     return found
 
 
@@ -36,7 +38,8 @@ def nearest_cycle_ends(schedule: Schedule, steps: int) -> list[int]:
 
 def _unfinished_cycle(schedule: Schedule, steps: int) -> list[str]:
     nearest = nearest_cycle_ends(schedule, steps)
-    if not nearest or nearest[0] == steps:
+    # After its last cycle a schedule is in the middle of none.
+    if not nearest or nearest[0] == steps or nearest[-1] < steps:
         return []
     lengths = " or ".join(f"training.steps={end}" for end in nearest)
     return [
@@ -45,30 +48,48 @@ def _unfinished_cycle(schedule: Schedule, steps: int) -> list[str]:
     ]
 
 
-def _half_cycles(schedule: CyclicLR, steps_per_epoch: int) -> list[str]:
+def _cyclic_parts(
+    scheduler: Choice, schedule: Schedule, key: str = "scheduler"
+) -> Iterator[tuple[str, Mapping[str, Any], CyclicLR]]:
+    """The cyclic policy that a schedule is, or those that it is made of, and where they stand."""
+    if isinstance(schedule, CyclicLR):
+        yield key, scheduler.arguments, schedule
+    elif isinstance(schedule, Sequence):
+        choices = scheduler.arguments["parts"].items()
+        for (name, choice), part in zip(choices, schedule.parts, strict=True):
+            yield from _cyclic_parts(choice, part, f"{key}.parts.{name}")
+
+
+def _half_cycles(
+    key: str, arguments: Mapping[str, Any], schedule: CyclicLR, steps_per_epoch: int
+) -> list[str]:
+    halves = {"step_size_up": schedule.step_size_up, "step_size_down": schedule.step_size_down}
+    if "step_size" in arguments:  # of triangular_lr
+        halves = {"step_size": schedule.step_size_up}
     found = []
-    for name in ("step_size_up", "step_size_down"):
-        epochs = int(getattr(schedule, name)) / steps_per_epoch
+    for name, size in halves.items():
+        epochs = int(size) / steps_per_epoch
         if not FEWEST_EPOCHS <= epochs <= MOST_EPOCHS:
             found.append(
-                f"scheduler.{name}: {epochs:.3g} epochs; {FEWEST_EPOCHS} to {MOST_EPOCHS} epochs "
+                f"{key}.{name}: {epochs:.3g} epochs; {FEWEST_EPOCHS} to {MOST_EPOCHS} epochs "
                 f"({FEWEST_EPOCHS * steps_per_epoch} to {MOST_EPOCHS * steps_per_epoch} steps) "
                 "work best in Smith's experiments"
             )
     return found
 
 
-def _bounds(schedule: CyclicLR, arguments: Mapping[str, Any]) -> list[str]:
-    base_lr, max_lr = float(schedule.lr.low), float(schedule.lr.high)
+def _bounds(key: str, arguments: Mapping[str, Any], schedule: CyclicLR) -> list[str]:
+    lows, highs = np.ravel(schedule.lr.low).tolist(), np.ravel(schedule.lr.high).tolist()
     gamma = arguments.get("gamma", 1.0)
     found = []
-    if base_lr > 0 and max_lr > WIDEST * base_lr:
-        found.append(
-            f"scheduler.max_lr: {max_lr:g} is {max_lr / base_lr:.0f} times base_lr {base_lr:g}; "
-            "usual bounds lie within a factor of 3 to 20"
-        )
-    if max_lr == base_lr:
-        found.append(f"scheduler.max_lr: {max_lr:g} equals base_lr, so the rate never moves")
+    for base_lr, max_lr in sorted(set(zip(lows, highs, strict=True))):
+        if base_lr > 0 and max_lr > WIDEST * base_lr:
+            found.append(
+                f"{key}.max_lr: {max_lr:g} is {max_lr / base_lr:.0f} times base_lr {base_lr:g}; "
+                "usual bounds lie within a factor of 3 to 20"
+            )
+        if max_lr == base_lr:
+            found.append(f"{key}.max_lr: {max_lr:g} equals base_lr, so the rate never moves")
     if arguments.get("mode") == "exp_range" and gamma > 1:
-        found.append(f"scheduler.gamma: {gamma:g} is above 1, so the cycles grow without end")
+        found.append(f"{key}.gamma: {gamma:g} is above 1, so the cycles grow without end")
     return found
