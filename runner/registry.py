@@ -61,34 +61,35 @@ class Registry:
             )
         return self._factories[name]
 
-    def build(self, name: str, arguments: Mapping[str, Any]) -> Any:
+    def build(self, name: str, arguments: Mapping[str, Any], *, key: str = "") -> Any:
         """Calls the factory ``name`` with ``arguments``.
 
         Raises:
           ConfigError: an argument the factory does not take, or one that is missing; the keys of
-            errors raised inside the factory are placed below the group's name. Also, whatever
-            else a factory of somebody else's raises; DataError in a data set's.
+            errors raised inside the factory are placed below ``key``, or the group's name. Also,
+            whatever else a factory of somebody else's raises; DataError in a data set's.
         """
+        key = key or self.group
         factory = self.get(name)
         try:
             inspect.signature(factory).bind(**arguments)
         except TypeError as error:
             raise ConfigError(
-                self.group,
+                key,
                 f"{name!r} cannot be built: {error}",
                 f"its signature is {inspect.signature(factory)}",
             ) from error
         try:
             return factory(**arguments)
         except ConfigError as error:
-            raise error.under(self.group) from error
+            raise error.under(key) from error
         except (RunnerError, MemoryError):
             raise
         except Exception as error:
             if _is_ours(factory):
                 raise
             kind = DataError if self.group == "dataset" else ConfigError
-            raise kind(self.group, f"{name!r} failed ({reason(error)})", MEND) from error
+            raise kind(key, f"{name!r} failed ({reason(error)})", MEND) from error
 
 
 def all_ours(scheduler: str, optimizer: str, model: str) -> bool:

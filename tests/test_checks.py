@@ -8,8 +8,6 @@ import pytest
 
 from runner.checks import (
     between,
-    check_constant,
-    check_cyclic,
     finite,
     flag,
     one_of,
@@ -17,6 +15,7 @@ from runner.checks import (
     shown,
     whole,
 )
+from runner.checks.schedules import check_constant, check_cyclic
 from runner.errors import ConfigError
 
 GOOD: dict[str, Any] = {

@@ -7,9 +7,10 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from runner.checks import shown as shown_in_python
 from runner.errors import ConfigError, nearest
-from runner.lengths import check_length
+from runner.lengths import Length, check_length
 
 Schema = TypeVar("Schema")
+Lengths = tuple[Length, ...]
 
 # What OmegaConf leaves in the place of a mandatory value that nobody gave.
 MISSING = "???"
@@ -60,9 +61,13 @@ def _value(kind: Any, value: Any, key: str) -> Any:
     if options == (int, str):  # lengths.Length
         check_length(value, key=key)
         return value
+    if len(options) == 1 and get_origin(options[0]) is Mapping:
+        return _mapping(options[0], value, key)
+    if options == (Lengths,) and isinstance(value, list):
+        return tuple(_value(Length, item, f"{key}[{i}]") for i, item in enumerate(value))
     for option in options:
         if _fits(option, value):
-            return _number(value, key) if option is float else _frozen(value)
+            return _plain(option, value, key)
     if len(options) == 1 and get_origin(options[0]) is Literal:
         names = get_args(options[0])
         problem = f"{shown(value)} is none of {', '.join(names)}"
@@ -71,6 +76,22 @@ def _value(kind: Any, value: Any, key: str) -> Any:
     raise ConfigError(
         key, f"{shown(value)} is not {' or '.join(nouns)}", f"write {' or '.join(examples)}"
     )
+
+
+def _mapping(kind: Any, value: Any, key: str) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ConfigError(key, f"{shown(value)} is not a mapping", f"set its keys: {key}.name=...")
+    _, kind_of_item = get_args(kind)
+    return {str(name): _value(kind_of_item, item, f"{key}.{name}") for name, item in value.items()}
+
+
+def _plain(option: Any, value: Any, key: str) -> Any:
+    """A value that fits ``option``: whole numbers become the floats they are meant as."""
+    if option is float:
+        return _number(value, key)
+    if option == tuple[float, ...]:
+        return tuple(_number(item, key) for item in value)
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _words(option: Any) -> tuple[str, str]:
@@ -106,15 +127,13 @@ def _number(value: Any, key: str) -> float:
         raise ConfigError(key, "is beyond what float32 holds", "write a smaller number") from error
 
 
-def _frozen(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
 _WORDS: Mapping[Any, tuple[str, str]] = {
     int: ("a whole number", "one such as 64"),
     float: ("a number", "one such as 0.1"),
     bool: ("true or false", "true or false"),
     str: ("a text", "a text"),
+    tuple[float, ...]: ("a list of numbers", "one such as [0.1,0.2]"),
+    Lengths: ("a list of lengths", "one such as [500,800] or [50%,75%]"),
     tuple[int, ...]: ("a list of whole numbers", "one such as [128,128]"),
     tuple[str, ...]: ("a list of names", "one such as [my_models]"),
 }

@@ -49,12 +49,12 @@ def registered_options() -> dict[tuple[str, str], dict[str, Any]]:
 
 
 def check_arguments(
-    group: str, name: str, arguments: Mapping[str, Any], *, built_in: Iterable[str]
+    group: str, name: str, arguments: Mapping[str, Any], *, built_in: Iterable[str], key: str
 ) -> dict[str, Any]:
     """Checks the settings of an option that a plugin brings against its factory's signature.
 
     They are returned with whole numbers made floats where the factory's default is a float: the
-    type of a number decides whether it is compiled in.
+    type of a number decides whether it is compiled in. ``key`` is where the option stands.
 
     Raises:
       ConfigError: there is no such factory, or it does not take these arguments.
@@ -64,13 +64,13 @@ def check_arguments(
     names = GROUPS[group].names()
     if name not in names:
         remedy = nearest(name, {*names, *built_in})
-        raise ConfigError(f"{group}.name", f"there is no {group} {name!r}", remedy)
+        raise ConfigError(f"{key}.name", f"there is no {group} {name!r}", remedy)
     parameters = _settings(group, GROUPS[group].get(name))
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     named = [key for key, p in parameters.items() if p.kind is not p.VAR_KEYWORD]
     required = [key for key in named if parameters[key].default is inspect.Parameter.empty]
     known = named + [key for key in arguments if open_ended and key not in SUPPLIED.get(group, ())]
-    check_keys(arguments, known=known, required=required, key=group)
+    check_keys(arguments, known=known, required=required, key=key)
     floats = {key for key, p in parameters.items() if type(p.default) is float}
     return {
         key: float(value) if key in floats and type(value) is int else value

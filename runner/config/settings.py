@@ -5,30 +5,16 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from runner.checks import whole
+from runner.config.choice import Choice, momentum_key
 from runner.config.convert import MISSING, check_keys, convert
 from runner.config.plugins import check_arguments
-from runner.config.schema import CHOICES, Training
+from runner.config.schema import CHOICES, Sequence, Training
 from runner.errors import ConfigError, nearest
 from runner.registry import GROUPS
 
 __all__ = ["Choice", "Config", "Training", "read_config"]
 
 Accelerator = Literal["auto", "cpu", "gpu", "tpu"]
-
-
-@dataclass(frozen=True)
-class Choice:
-    """What was chosen of a group.
-
-    Attributes:
-      option: as a person chose it (``triangular2``): the name of its YAML file.
-      name: the registered factory that the option configures (``cyclic``).
-      arguments: keyword arguments for the factory.
-    """
-
-    option: str
-    name: str
-    arguments: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -122,32 +108,45 @@ def read_config(
     )
 
 
-def _choice(group: str, section: Any, option: Any) -> Choice:
+def _choice(group: str, section: Any, option: Any, key: str = "") -> Choice:
+    """The choice that ``section`` at ``key`` (if empty: at the group's own) makes of ``group``."""
+    key = key or group
     if section is None or isinstance(section, str):
-        raise ConfigError(group, f"{section!r} is no option", f"pick one: {group}=...")
+        raise ConfigError(key, f"{section!r} is no option", f"pick one: {group}=...")
     if not isinstance(section, Mapping) or section.get("name", MISSING) == MISSING:
-        raise ConfigError(f"{group}.name", "has no value", f"pick an option: {group}=...")
+        raise ConfigError(f"{key}.name", "has no value", f"pick an option: {group}=...")
     arguments = {key: value for key, value in section.items() if key != "name"}
     name = section["name"]
     if not isinstance(name, str):
-        raise ConfigError(f"{group}.name", f"{name!r} is not a text", "write a registered name")
+        raise ConfigError(f"{key}.name", f"{name!r} is not a text", "write a registered name")
     known = CHOICES[group]
     if name in known:
-        return Choice(option or name, name, vars(convert(known[name], arguments, key=group)))
+        if known[name] is Sequence:
+            arguments = _with_parts(arguments, f"{key}.parts")
+        return Choice(option or name, name, vars(convert(known[name], arguments, key=key)))
     if group not in GROUPS:
-        raise ConfigError(f"{group}.name", f"there is no {group} {name!r}", nearest(name, known))
-    arguments = check_arguments(group, name, arguments, built_in=known)
+        raise ConfigError(f"{key}.name", f"there is no {group} {name!r}", nearest(name, known))
+    arguments = check_arguments(group, name, arguments, built_in=known, key=key)
     return Choice(option or name, name, arguments)
+
+
+def _with_parts(arguments: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """The arguments of a sequence, its parts read as the schedulers that they are."""
+    parts = arguments.get("parts")
+    if not isinstance(parts, Mapping):
+        return dict(arguments)
+    read = {name: _choice("scheduler", part, None, f"{key}.{name}") for name, part in parts.items()}
+    return {**arguments, "parts": read}
 
 
 def _check_momentum(scheduler: Choice, optimizer: Choice) -> None:
     """A momentum that cycles needs one to replace; a plugin's optimizer is asked when built."""
-    cycles = scheduler.arguments.get("cycle_momentum", False)
-    if cycles and optimizer.name == "sgd" and optimizer.arguments["momentum"] is None:
+    key = momentum_key(scheduler)
+    if key and optimizer.name == "sgd" and optimizer.arguments["momentum"] is None:
         raise ConfigError(
-            "scheduler.cycle_momentum",
+            key,
             "true, but optimizer.momentum is null",
-            "set optimizer.momentum (0.9), or scheduler.cycle_momentum=false",
+            f"set optimizer.momentum (0.9), or {key}=false",
         )
 
 

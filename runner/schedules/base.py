@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
+from functools import partial
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import jax
@@ -13,9 +14,15 @@ from runner.checks import INT32_MAX
 
 Node = TypeVar("Node")
 
+# A rate for all groups of parameters, or one for each.
+Rates = float | Sequence[float]
+
 # The metadata of a dataclass field that is part of what is compiled, not a number in it; jax's
 # own ``register_dataclass`` marks such fields the same way.
 STRUCTURE = {"static": True}
+
+# Compiled for those who call a schedule by itself; within a compiled function it is inlined.
+compiled = partial(jax.jit, inline=True)
 
 
 @runtime_checkable
@@ -25,6 +32,9 @@ class Schedule(Protocol):
     A schedule is a pytree: pass it to a compiled function as an argument and no number in it is
     compiled in, stack several leaf by leaf and ``vmap`` over them. A step is an integer (of
     Python, numpy or jax, a scalar or an array) from 0 to 2³¹ - 1.
+
+    Where rates are given as lists, a scalar step gives an array [groups]; for many steps at once,
+    ``vmap`` over them.
     """
 
     @property
@@ -47,8 +57,8 @@ class Schedule(Protocol):
     def cycle_ends(self, steps: int) -> Sequence[int]:
         """The counts of completed updates, from 1 to ``steps``, at which a cycle ends.
 
-        After that many updates the rate is at its low point. Plain ints in rising order; empty
-        for a schedule without cycles.
+        After that many updates the rate has come to its low point. Plain ints in rising order;
+        empty for a schedule without cycles.
         """
         ...
 
@@ -104,3 +114,18 @@ def as_steps(step: ArrayLike) -> Any:
         if low < 0 or high > INT32_MAX:
             raise ValueError(f"steps go from 0 to {INT32_MAX}; got {low if low < 0 else high}")
     return steps.astype(np.uint32)
+
+
+class Acyclic:
+    """The part of a schedule's protocol that speaks of cycles, for those that have none."""
+
+    cycles_momentum = False
+
+    def momentum(self, step: ArrayLike) -> jax.Array:
+        raise ValueError(f"{type(self).__name__} sets no momentum")
+
+    def cycle(self, step: ArrayLike) -> jax.Array:
+        return jnp.zeros(as_steps(step).shape, jnp.int32)
+
+    def cycle_ends(self, steps: int) -> Sequence[int]:
+        return range(0)

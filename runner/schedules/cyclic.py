@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -10,11 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from runner.checks import check_cyclic, whole
+from runner.checks.schedules import check_cyclic
+from runner.checks.values import resolved
 from runner.expression import scale_function
 from runner.registry import register_scheduler
-from runner.schedules.base import STRUCTURE, as_steps, fill, pytree
+from runner.schedules.base import STRUCTURE, Rates, as_steps, compiled, fill, pytree
 from runner.schedules.power import WHOLE_LIMIT, Power, times_two_to
+from runner.schedules.share import ratio
 from runner.schedules.span import Span
 
 ScaleFn = Callable[[jax.Array], Any]
@@ -86,8 +87,8 @@ class CyclicLR:
     def __init__(
         self,
         *,
-        base_lr: float = 1e-3,
-        max_lr: float = 1e-2,
+        base_lr: Rates = 1e-3,
+        max_lr: Rates = 1e-2,
         step_size_up: int = 2000,
         step_size_down: int | None = None,
         mode: str = "triangular",
@@ -102,7 +103,8 @@ class CyclicLR:
         """Checks the arguments and keeps their numbers as numpy arrays; starts no jax backend.
 
         Args:
-          base_lr, max_lr: the rate at the joints of cycles and at their peaks.
+          base_lr, max_lr: the rate at the joints of cycles and at their peaks; a list gives each
+            group of parameters its own.
           step_size_up, step_size_down: updates from low to high and back; None: as long as up.
           mode: ``triangular``, ``triangular2`` or ``exp_range``; ignored if there is a scale_fn.
           gamma: the factor per update of ``exp_range``.
@@ -131,8 +133,7 @@ class CyclicLR:
             max_momentum=max_momentum,
         )
         step_size_down = step_size_up if step_size_down is None else step_size_down
-        whole("step_size_up", step_size_up, at_least=1)
-        whole("step_size_down", step_size_down, at_least=1)
+        resolved(step_size_up=step_size_up, step_size_down=step_size_down)
         decays = mode == "exp_range" and scale_fn is None
         halves = mode == "triangular2" and scale_fn is None
         fill(
@@ -150,7 +151,7 @@ class CyclicLR:
         )
 
     def __call__(self, step: ArrayLike) -> jax.Array:
-        """The rate of update ``step``, float32 of ``step``'s shape."""
+        """The rate of update ``step``, float32 of ``step``'s shape (of a list's, see Schedule)."""
         return _rate(self, as_steps(step))
 
     def momentum(self, step: ArrayLike) -> jax.Array:
@@ -172,30 +173,26 @@ class CyclicLR:
         return range(total - int(self.last_epoch) % total, steps + 1, total)
 
 
-# Compiled for those who call a schedule by itself; within a compiled function it is inlined.
-_compiled = partial(jax.jit, inline=True)
-
-
-@_compiled
+@compiled
 def _rate(schedule: CyclicLR, steps: jax.Array) -> jax.Array:
     place = _place(schedule, steps)
     scale = _scale(schedule, place)
-    return schedule.lr.at(_ratio(place.covered, place.length) * scale.mantissa, scale.whole)
+    return schedule.lr.at(ratio(place.covered, place.length) * scale.mantissa, scale.whole)
 
 
-@_compiled
+@compiled
 def _momentum(schedule: CyclicLR, steps: jax.Array) -> jax.Array:
     place = _place(schedule, steps)
     scale = _scale(schedule, place)
     # 1 - triangle * scale, taken apart so that nothing cancels near the peak.
-    rest = _ratio(place.length - place.covered, place.length)
-    rest = rest + _ratio(place.covered, place.length) * scale.shortfall
+    rest = ratio(place.length - place.covered, place.length)
+    rest = rest + ratio(place.covered, place.length) * scale.shortfall
     # Two roundings may carry it past one, which only a negative scale really does.
     rest = jnp.where(scale.shortfall <= 1, jnp.minimum(rest, 1), rest)
     return schedule.momenta.at(rest)
 
 
-@_compiled
+@compiled
 def _cycle(schedule: CyclicLR, steps: jax.Array) -> jax.Array:
     return _place(schedule, steps).cycle.astype(jnp.int32)
 
@@ -242,7 +239,3 @@ def _scale(schedule: CyclicLR, place: _Place) -> _Scale:
     whole = doublings - cycles * jnp.asarray(schedule.halvings)
     shortfall = jnp.where(whole == 0, -excess, 1 - times_two_to(1 + excess, whole))
     return _Scale(mantissa=1 + excess, whole=whole, shortfall=shortfall)
-
-
-def _ratio(covered: jax.Array, length: jax.Array) -> jax.Array:
-    return covered.astype(jnp.float32) / length.astype(jnp.float32)

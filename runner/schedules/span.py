@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import ArrayLike
 
 from runner.schedules.base import fill, pytree
 from runner.schedules.power import times_two_to
@@ -23,13 +24,14 @@ class Span:
     high: np.ndarray | jax.Array
     width: np.ndarray | jax.Array
 
-    def __init__(self, low: float, high: float) -> None:
-        width = float(high) - float(low)
+    def __init__(self, low: ArrayLike, high: ArrayLike) -> None:
+        """``low`` and ``high``: numbers, or lists [groups] of them; a number goes with each."""
+        lows, highs = np.broadcast_arrays(np.asarray(low, np.float64), np.asarray(high, np.float64))
         fill(
             self,
-            low=np.asarray(low, np.float32),
-            high=np.asarray(high, np.float32),
-            width=np.asarray(width, np.float32),
+            low=np.asarray(lows, np.float32),
+            high=np.asarray(highs, np.float32),
+            width=np.asarray(highs - lows, np.float32),
         )
 
     def at(self, share: jax.Array, whole: jax.Array | None = None) -> jax.Array:

@@ -1,11 +1,14 @@
 """What a person should know about a policy before a run is spent on it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
+
 from runner.checks import INT32_MAX
-from runner.config import Config
-from runner.schedules import CyclicLR, Schedule
+from runner.config import Choice, Config
+from runner.optimizers import Optimizer
+from runner.schedules import CyclicLR, Schedule, Sequence
 from runner.tasks.job import Job
 
 # Smith (2017), section 3.2: a half cycle of 2 to 10 epochs works well.
@@ -19,10 +22,10 @@ HIGHEST_ADAPTIVE = 0.02
 def warnings(config: Config, job: Job) -> list[str]:
     """Sentences that each name the key and what would be better; empty when all is well."""
     found = _unfinished_cycle(job.schedule, job.plan.steps)
-    if isinstance(job.schedule, CyclicLR):
-        found += _half_cycles(job, config.scheduler.arguments)
-        found += _bounds(job.schedule, config.scheduler.arguments)
-        found += _adaptive(job, config.optimizer.option)
+    for key, arguments, schedule in _cyclic_parts(config.scheduler, job.schedule):
+        found += _half_cycles(key, arguments, schedule, job.steps_per_epoch)
+        found += _bounds(key, arguments, schedule)
+        found += _adaptive(key, schedule, job.optimizer, config.optimizer.option)
     return found
 
 
@@ -39,7 +42,8 @@ def nearest_cycle_ends(schedule: Schedule, steps: int) -> list[int]:
 
 def _unfinished_cycle(schedule: Schedule, steps: int) -> list[str]:
     nearest = nearest_cycle_ends(schedule, steps)
-    if not nearest or nearest[0] == steps:
+    # After its last cycle a schedule is in the middle of none.
+    if not nearest or nearest[0] == steps or nearest[-1] < steps:
         return []
     lengths = " or ".join(f"training.steps={end}" for end in nearest)
     return [
@@ -48,45 +52,64 @@ def _unfinished_cycle(schedule: Schedule, steps: int) -> list[str]:
     ]
 
 
-def _half_cycles(job: Job, arguments: Mapping[str, Any]) -> list[str]:
+def _cyclic_parts(
+    scheduler: Choice, schedule: Schedule, key: str = "scheduler"
+) -> Iterator[tuple[str, Mapping[str, Any], CyclicLR]]:
+    """The cyclic policy that a schedule is, or those that it is made of, and where they stand."""
+    if isinstance(schedule, CyclicLR):
+        yield key, scheduler.arguments, schedule
+    elif isinstance(schedule, Sequence):
+        choices = scheduler.arguments["parts"].items()
+        for (name, choice), part in zip(choices, schedule.parts, strict=True):
+            yield from _cyclic_parts(choice, part, f"{key}.parts.{name}")
+
+
+def _half_cycles(
+    key: str, arguments: Mapping[str, Any], schedule: CyclicLR, steps_per_epoch: int
+) -> list[str]:
+    halves = {
+        "step_size": schedule.step_size_up,  # of triangular_lr
+        "step_size_up": schedule.step_size_up,
+        "step_size_down": schedule.step_size_down,
+    }
     found = []
-    steps_per_epoch = job.steps_per_epoch
-    # A schedule of the user's own may be made of other arguments, which only they can judge.
-    for name in ("step_size_up", "step_size_down"):
+    for name, size in halves.items():
+        # A schedule of the user's own may be made of other arguments, which only they can judge.
         if arguments.get(name) is None:
             continue
-        epochs = int(getattr(job.schedule, name)) / steps_per_epoch
+        epochs = int(size) / steps_per_epoch
         if not FEWEST_EPOCHS <= epochs <= MOST_EPOCHS:
             found.append(
-                f"scheduler.{name}: {epochs:.3g} epochs; {FEWEST_EPOCHS} to {MOST_EPOCHS} epochs "
+                f"{key}.{name}: {epochs:.3g} epochs; {FEWEST_EPOCHS} to {MOST_EPOCHS} epochs "
                 f"({FEWEST_EPOCHS * steps_per_epoch} to {MOST_EPOCHS * steps_per_epoch} steps) "
                 "work best in Smith's experiments"
             )
     return found
 
 
-def _bounds(schedule: CyclicLR, arguments: Mapping[str, Any]) -> list[str]:
-    base_lr, max_lr = float(schedule.lr.low), float(schedule.lr.high)
+def _bounds(key: str, arguments: Mapping[str, Any], schedule: CyclicLR) -> list[str]:
+    lows, highs = np.ravel(schedule.lr.low).tolist(), np.ravel(schedule.lr.high).tolist()
     gamma = arguments.get("gamma", 1.0)
     found = []
-    if base_lr > 0 and max_lr > WIDEST * base_lr:
-        found.append(
-            f"scheduler.max_lr: {max_lr:g} is {max_lr / base_lr:,.4g} times base_lr {base_lr:g}; "
-            "usual bounds lie within a factor of 3 to 20"
-        )
-    if max_lr == base_lr:
-        found.append(f"scheduler.max_lr: {max_lr:g} equals base_lr, so the rate never moves")
+    for base_lr, max_lr in sorted(set(zip(lows, highs, strict=True))):
+        if base_lr > 0 and max_lr > WIDEST * base_lr:
+            found.append(
+                f"{key}.max_lr: {max_lr:g} is {max_lr / base_lr:,.4g} times base_lr {base_lr:g}; "
+                "usual bounds lie within a factor of 3 to 20"
+            )
+        if max_lr == base_lr:
+            found.append(f"{key}.max_lr: {max_lr:g} equals base_lr, so the rate never moves")
     if arguments.get("mode") == "exp_range" and gamma > 1:
-        found.append(f"scheduler.gamma: {gamma:g} is above 1, so the cycles grow without end")
+        found.append(f"{key}.gamma: {gamma:g} is above 1, so the cycles grow without end")
     return found
 
 
-def _adaptive(job: Job, optimizer: str) -> list[str]:
+def _adaptive(key: str, schedule: CyclicLR, optimizer: Optimizer, option: str) -> list[str]:
     """Optimizers that scale each step by its own gradient's size bear far lower rates than sgd."""
-    max_lr = float(job.schedule.lr.high)
-    if job.optimizer.momentum_key != "b1" or max_lr <= HIGHEST_ADAPTIVE:
+    max_lr = float(np.max(schedule.lr.high))
+    if optimizer.momentum_key != "b1" or max_lr <= HIGHEST_ADAPTIVE:
         return []
     return [
-        f"scheduler.max_lr: {max_lr:g} is high for {optimizer}, which may not learn at it; "
-        "try scheduler.base_lr=0.0001 scheduler.max_lr=0.002"
+        f"{key}.max_lr: {max_lr:g} is high for {option}, which may not learn at it; "
+        f"try {key}.base_lr=0.0001 {key}.max_lr=0.002"
     ]

@@ -1,6 +1,5 @@
 """A job: everything a config names, built and checked against the data, ready to run."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +9,11 @@ import numpy as np
 
 from runner import data, models, registry  # noqa: F401 - the first two register themselves
 from runner.config import Choice, Config, Training
+from runner.config.choice import momentum_key
 from runner.data.dataset import Dataset
 from runner.data.feed import Feed, Placement, choose_placement
 from runner.errors import ConfigError
-from runner.lengths import is_length, resolve_length
+from runner.lengths import resolve_length
 from runner.optimizers import Optimizer, split
 from runner.schedules import Schedule
 from runner.tasks.fitting import (
@@ -21,9 +21,9 @@ from runner.tasks.fitting import (
     check_memory,
     check_model,
     check_optimizer,
-    check_schedule,
     check_update,
 )
+from runner.tasks.scheduling import build_schedule
 from runner.training.loop import Plan
 from runner.training.program import Dispatch, Program, choose_dispatch, compile_program
 from runner.training.state import Hyper, TrainState
@@ -90,10 +90,11 @@ def build_job(config: Config, device: jax.Device) -> Job:
 
     every = training.eval_every
     eval_every = None if every is None else in_steps("training.eval_every", every)
-    schedule = _schedule(config.scheduler, in_steps)
+    schedule = build_schedule(config.scheduler, steps_per_epoch=steps_per_epoch, total_steps=steps)
+    _check_groups(schedule)
     optimizer, numbers = split(config.optimizer.name, config.optimizer.arguments)
     check_optimizer(optimizer, numbers)
-    _check_momentum(schedule, optimizer)
+    _check_momentum(config.scheduler, schedule, optimizer)
     example = jax.ShapeDtypeStruct((1, *dataset.train.inputs.shape[1:]), np.float32)
     model = check_model(
         registry.models.build(
@@ -148,21 +149,17 @@ def _run_length(training: Training, steps_per_epoch: int) -> int:
     )
 
 
-def _schedule(scheduler: Choice, in_steps: Callable[[str, Any], int]) -> Schedule:
-    """Builds the schedule; an argument written with a unit of length becomes steps first."""
-    arguments = {
-        name: in_steps(f"scheduler.{name}", value)
-        if isinstance(value, str) and is_length(value)
-        else value
-        for name, value in scheduler.arguments.items()
-    }
-    return check_schedule(registry.schedulers.build(scheduler.name, arguments), scheduler.name)
+def _check_groups(schedule: Schedule) -> None:
+    shape = jax.eval_shape(schedule, np.int32(0)).shape
+    if shape:
+        problem = f"gives {shape[0]} rates, but there is one group of parameters"
+        raise ConfigError("scheduler", problem, "write numbers instead of lists")
 
 
-def _check_momentum(schedule: Schedule, optimizer: Optimizer) -> None:
+def _check_momentum(scheduler: Choice, schedule: Schedule, optimizer: Optimizer) -> None:
     if schedule.cycles_momentum and optimizer.momentum_key is None:
         raise ConfigError(
-            "scheduler.cycle_momentum",
-            f"true, but the optimizer {optimizer.name!r} has no momentum here",
+            momentum_key(scheduler) or "scheduler",
+            f"cycles the momentum, but the optimizer {optimizer.name!r} has none here",
             "give it one (optimizer.momentum=0.9), choose adam, or set cycle_momentum=false",
         )

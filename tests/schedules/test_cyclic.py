@@ -1,7 +1,5 @@
 """CyclicLR by hand: joints, halves, modes, scale_fn, momentum, and its life as a pytree."""
 
-import doctest
-import importlib
 import subprocess
 import sys
 from typing import Any
@@ -266,10 +264,3 @@ def test_making_one_starts_no_backend() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-
-
-@pytest.mark.parametrize("module", ["cyclic", "constant"])
-def test_the_examples_in_the_documentation_are_true(module: str) -> None:
-    results = doctest.testmod(importlib.import_module(f"runner.schedules.{module}"))
-    assert results.attempted > 0
-    assert results.failed == 0

@@ -22,13 +22,6 @@ values = jax.jit(lambda schedule, steps: (schedule(steps), schedule.momentum(ste
 Case = tuple[dict[str, Any], list[int]]
 
 
-@pytest.fixture(scope="module")
-def torch() -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return pytest.importorskip("torch")
-
-
 @st.composite
 def cases(draw: st.DrawFn) -> Case:
     """Settings that PyTorch takes too, and 24 positions of which every other is early."""

@@ -4,7 +4,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from runner.schedules import Constant, CyclicLR
+from runner.schedules import (
+    Constant,
+    Cosine,
+    CosineRestarts,
+    CyclicLR,
+    OneCycle,
+    Sequence,
+    triangular_lr,
+)
 from runner.tasks.advice import nearest_cycle_ends, warnings
 
 
@@ -82,3 +90,41 @@ def test_rates_for_sgd_are_doubted_with_adam():
 
 def test_arguments_of_another_schedule_are_not_judged():
     assert advice(cyclic(100, 1), steps=404, length="5ep") == []
+
+
+def test_the_one_step_size_of_triangular_lr_is_named_once():
+    schedule = triangular_lr(base_lr=0.01, max_lr=0.1, step_size=30)
+    (warning,) = advice(schedule, steps=60, step_size=30)
+    assert warning.startswith("scheduler.step_size: 1.5 epochs")
+
+
+def test_each_groups_bounds_are_looked_at():
+    warnings = advice(cyclic(100, base_lr=[0.001, 0.1], max_lr=[0.2, 0.1]), steps=400)
+    assert [warning.split(" is ")[0].split(" equals")[0] for warning in warnings] == [
+        "scheduler.max_lr: 0.2",
+        "scheduler.max_lr: 0.1",
+    ]
+
+
+def test_a_run_shorter_than_its_one_cycle_is_told_so_and_a_longer_one_is_not():
+    (warning,) = advice(OneCycle(max_lr=1, total_steps=500), steps=400)
+    assert "training.steps=500 ends with a cycle" in warning
+    for steps in (500, 600):
+        assert advice(OneCycle(max_lr=1, total_steps=500), steps=steps) == []
+
+
+def test_restarts_end_with_a_cycle_and_one_descent_ends_anywhere():
+    (warning,) = advice(CosineRestarts(base_lr=1, T_0=100, T_mult=2), steps=400)
+    assert "training.steps=300 or training.steps=700" in warning
+    assert advice(CosineRestarts(base_lr=1, T_0=100), steps=400) == []
+    assert advice(Cosine(base_lr=1, T_max=900), steps=400) == []
+
+
+def test_cyclic_parts_of_a_sequence_are_looked_at_under_their_own_keys():
+    parts = {"rest": Constant(0.1), "cycles": cyclic(30, 100)}
+    schedule = Sequence(parts, {"rest": 40, "cycles": None})
+    choices = {name: SimpleNamespace(arguments={}) for name in parts}
+    choices["cycles"].arguments["step_size_up"] = 30
+    unfinished, short = advice(schedule, steps=400, parts=choices)
+    assert "training.steps=300 or training.steps=430" in unfinished
+    assert short.startswith("scheduler.parts.cycles.step_size_up: 1.5 epochs")

@@ -1,66 +1,15 @@
-"""Range and cross-field checks shared by the configuration and the library's constructors.
-
-Each check returns None or raises a ``ConfigError`` that names the argument, its value, what is
-allowed and what to write. Nothing here imports jax, so bad settings are answered at once.
-"""
+"""Checks of values: each returns None or raises a ``ConfigError`` under the key it is given."""
 
 import math
 from collections.abc import Sequence
 from numbers import Integral, Real
-from typing import Any, Literal, get_args
+from typing import Any
 
 from runner.errors import ConfigError, nearest
 
 INT32_MAX = 2**31 - 1  # steps, seeds and sizes are int32 on the device
 FLOAT32_MAX = (2 - 2**-23) * 2.0**127
 FLOAT32_TINY = 2.0**-126  # the smallest normal number; XLA may take anything smaller for zero
-
-Mode = Literal["triangular", "triangular2", "exp_range"]
-ScaleMode = Literal["cycle", "iterations"]
-
-
-def check_cyclic(
-    *,
-    base_lr: Any,
-    max_lr: Any,
-    step_size_up: Any,
-    step_size_down: Any,
-    mode: Any,
-    gamma: Any,
-    scale_mode: Any,
-    last_epoch: Any,
-    cycle_momentum: Any,
-    base_momentum: Any,
-    max_momentum: Any,
-) -> None:
-    """Checks the arguments of ``CyclicLR``, one by one and against each other.
-
-    A step size that is still written as a length (``"4ep"``) is left to whoever resolves it.
-
-    Raises:
-      ConfigError: its key is the name of the argument.
-    """
-    between("base_lr", base_lr, at_least=0)
-    positive("max_lr", max_lr)
-    _ordered("base_lr", base_lr, top_key="max_lr", top=max_lr)
-    _check_step_sizes(step_size_up, step_size_down)
-    one_of("mode", mode, get_args(Mode))
-    positive("gamma", gamma)
-    one_of("scale_mode", scale_mode, get_args(ScaleMode))
-    _check_last_epoch(last_epoch)
-    flag("cycle_momentum", cycle_momentum)
-    between("base_momentum", base_momentum, at_least=0, below=1)
-    between("max_momentum", max_momentum, at_least=0, below=1)
-    _ordered("base_momentum", base_momentum, top_key="max_momentum", top=max_momentum)
-
-
-def check_constant(*, base_lr: Any) -> None:
-    """Checks the argument of ``Constant``.
-
-    Raises:
-      ConfigError: ``base_lr`` is not a number of at least zero.
-    """
-    between("base_lr", base_lr, at_least=0)
 
 
 def finite(key: str, value: Any) -> None:
@@ -116,6 +65,63 @@ def whole(key: str, value: Any, *, at_least: int, at_most: int = INT32_MAX) -> N
         raise ConfigError(key, f"{shown(value)} is not {allowed}", f"write {allowed}")
 
 
+def length(key: str, value: Any) -> None:
+    """``value`` is a number of steps, at least one.
+
+    One that is still written as a length (``"4ep"``) is left to whoever resolves it.
+    """
+    if not isinstance(value, str):
+        whole(key, value, at_least=1)
+
+
+def resolved(**lengths: Any) -> None:
+    """Every one of the ``lengths`` is a number of steps by now."""
+    for key, value in lengths.items():
+        whole(key, value, at_least=1)
+
+
+def rates(
+    key: str, value: Any, *, at_least: float | None = None, above: float | None = None
+) -> None:
+    """``value`` is a finite number within the bounds, or a list of them: one for each group."""
+    if not is_list(value):
+        between(key, value, at_least=at_least, above=above)
+        return
+    if not value:
+        raise ConfigError(key, "the list is empty", "write a rate for each group, or a number")
+    for place, item in enumerate(value):
+        between(f"{key}[{place}]", item, at_least=at_least, above=above)
+
+
+def as_many(**values: Any) -> None:
+    """Those of the ``values`` that are lists have the same length."""
+    counts = {key: len(value) for key, value in values.items() if is_list(value)}
+    for key, count in counts.items():
+        first = next(iter(counts))
+        if count != counts[first]:
+            raise ConfigError(
+                key,
+                f"{count} rates, but {first} has {counts[first]}",
+                "write one for each group in both, or a number for all groups",
+            )
+
+
+def ordered(key: str, value: Any, *, top_key: str, top: Any) -> None:
+    """``value`` is at most ``top``; where they are lists, item by item."""
+    count = len(value) if is_list(value) else len(top) if is_list(top) else 1
+    lows = value if is_list(value) else [value] * count
+    highs = top if is_list(top) else [top] * count
+    for low, high in zip(lows, highs, strict=True):
+        if low > high:
+            problem = f"{shown(low)} is above {top_key} ({shown(high)})"
+            raise ConfigError(key, problem, f"write {key} at most {top_key}")
+
+
+def is_list(value: Any) -> bool:
+    """Whether ``value`` is a sequence other than a text."""
+    return isinstance(value, Sequence) and not isinstance(value, str)
+
+
 def widths(key: str, value: Sequence[Any]) -> tuple[int, ...]:
     """The widths of layers as a tuple, which keeps a module hashable.
 
@@ -154,35 +160,3 @@ def shown(value: Any) -> str:
 
 def _is_a(kind: type, value: Any) -> bool:
     return isinstance(value, kind) and not isinstance(value, bool)
-
-
-def _ordered(key: str, value: Any, *, top_key: str, top: Any) -> None:
-    if value > top:
-        problem = f"{shown(value)} is above {top_key} ({shown(top)})"
-        raise ConfigError(key, problem, f"write {key} at most {top_key}")
-
-
-def _check_step_sizes(up: Any, down: Any) -> None:
-    for key, size in (("step_size_up", up), ("step_size_down", down)):
-        still_a_length = isinstance(size, str)
-        same_as_up = key == "step_size_down" and size is None
-        if not still_a_length and not same_as_up:
-            whole(key, size, at_least=1)
-    if isinstance(up, str) or isinstance(down, str):
-        return
-    total = int(up) + int(up if down is None else down)
-    if total > INT32_MAX:
-        problem = f"a cycle of step_size_up + step_size_down = {total} steps is too long"
-        raise ConfigError(
-            "step_size_up", problem, f"write step sizes that add up to at most {INT32_MAX}"
-        )
-
-
-def _check_last_epoch(last_epoch: Any) -> None:
-    if _is_a(Integral, last_epoch) and last_epoch == -1:
-        raise ConfigError(
-            "last_epoch",
-            "-1 is PyTorch's way to start at the beginning",
-            "write 0, the position of the first update",
-        )
-    whole("last_epoch", last_epoch, at_least=0)

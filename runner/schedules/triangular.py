@@ -1,0 +1,51 @@
+"""The symmetric CyclicLR with one step size."""
+
+from runner.checks.schedules import check_triangular_lr
+from runner.checks.values import resolved
+from runner.registry import register_scheduler
+from runner.schedules.base import Rates
+from runner.schedules.cyclic import CyclicLR
+
+
+@register_scheduler("triangular_lr")
+def triangular_lr(
+    *,
+    base_lr: Rates = 1e-3,
+    max_lr: Rates = 1e-2,
+    step_size: int = 2000,
+    last_epoch: int = 0,
+    cycle_momentum: bool = False,
+    base_momentum: float = 0.8,
+    max_momentum: float = 0.9,
+) -> CyclicLR:
+    """The ``CyclicLR`` of equal cycles whose halves are ``step_size`` updates long each.
+
+    Source: L. N. Smith (WACV 2017, arXiv:1506.01186), section 3.1, whose stepsize this is.
+
+    >>> from runner.schedules import triangular_lr
+    >>> schedule = triangular_lr(base_lr=0.25, max_lr=1.25, step_size=2)
+    >>> [float(schedule(step)) for step in range(5)]
+    [0.25, 0.75, 1.25, 0.75, 0.25]
+
+    Raises:
+      ConfigError: its key is the name of the argument at fault.
+    """
+    check_triangular_lr(
+        base_lr=base_lr,
+        max_lr=max_lr,
+        step_size=step_size,
+        last_epoch=last_epoch,
+        cycle_momentum=cycle_momentum,
+        base_momentum=base_momentum,
+        max_momentum=max_momentum,
+    )
+    resolved(step_size=step_size)
+    return CyclicLR(
+        base_lr=base_lr,
+        max_lr=max_lr,
+        step_size_up=step_size,
+        last_epoch=last_epoch,
+        cycle_momentum=cycle_momentum,
+        base_momentum=base_momentum,
+        max_momentum=max_momentum,
+    )

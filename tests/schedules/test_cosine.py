@@ -1,0 +1,175 @@
+"""Cosine, CosineRestarts and WarmupCosine by hand, and where they depart from PyTorch's."""
+
+import math
+from itertools import accumulate
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from runner.errors import ConfigError
+from runner.schedules import Cosine, CosineRestarts, WarmupCosine
+
+LAST = 2**31 - 1
+
+values = jax.jit(lambda schedule, steps: (schedule(steps), schedule.cycle(steps)))
+tops = st.floats(1e-6, 10)
+shares = st.one_of(st.just(0.0), st.floats(1e-9, 1))
+anywhere = st.one_of(st.integers(0, LAST), st.floats(0, 31).map(lambda bits: int(2**bits) - 1))
+
+
+def half_cosine(low: float, high: float, left: int, length: int) -> float:
+    """As a sine squared, which float64 has all digits of; ``left`` of ``length`` are to go."""
+    return low + (high - low) * math.sin(math.pi / 2 * (left / length)) ** 2
+
+
+def test_it_falls_once_and_stays() -> None:
+    """PyTorch's CosineAnnealingLR rises again after T_max."""
+    schedule = Cosine(base_lr=1, T_max=4, eta_min=0.5)
+    middle = [0.5 + 0.25 * (1 + math.cos(math.pi * step / 4)) for step in (1, 2, 3)]
+    np.testing.assert_allclose(schedule(np.arange(9)), [1, *middle, *[0.5] * 5], rtol=1e-6)
+    assert float(schedule(LAST)) == 0.5
+
+
+@pytest.mark.oracle
+def test_pytorch_rises_again(live: Any) -> None:
+    expected, _ = live(lambda s, optimizer: s.CosineAnnealingLR(optimizer, 4), [1.0], 9)
+    assert expected[8, 0] == pytest.approx(1)
+    periodic = Cosine(base_lr=1, T_max=4, periodic=True)
+    np.testing.assert_allclose(periodic(np.arange(9)), expected[:, 0], rtol=1e-6, atol=1e-9)
+
+
+def test_a_periodic_one_ends_a_cycle_at_every_low_point() -> None:
+    schedule = Cosine(base_lr=1, T_max=3, periodic=True)
+    np.testing.assert_array_equal(schedule.cycle(np.arange(10)), [0, 0, 0, 1, 1, 1, 1, 1, 1, 2])
+    assert list(schedule.cycle_ends(15)) == [3, 9, 15]
+    np.testing.assert_array_equal(schedule(np.array([3, 9, 15])), [0, 0, 0])
+    np.testing.assert_array_equal(schedule(np.array([0, 6, 12])), [1, 1, 1])
+    assert list(Cosine(base_lr=1, T_max=3).cycle_ends(15)) == []
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    top=tops,
+    share=shares,
+    T_max=st.one_of(st.integers(1, 100), st.integers(1, LAST)),
+    steps=st.lists(anywhere, min_size=20, max_size=20),
+    periodic=st.booleans(),
+)
+def test_a_cosine_is_precise_near_its_low_points_too(
+    top: float, share: float, T_max: int, steps: list[int], periodic: bool
+) -> None:
+    low = share * top
+    near = [T_max - 2, T_max - 1, T_max, T_max + 1, 3 * T_max - 1, 3 * T_max + 1]
+    steps = np.clip([*steps, *near], 0, LAST).tolist()
+    schedule = Cosine(base_lr=top, T_max=T_max, eta_min=low, periodic=periodic)
+    rates, cycles = map(np.asarray, values(schedule, np.array(steps)))
+    for step, rate, cycle in zip(steps, rates, cycles, strict=True):
+        r = step % (2 * T_max) if periodic else min(step, T_max)
+        assert rate == pytest.approx(half_cosine(low, top, abs(T_max - r), T_max), rel=5e-7)
+        assert cycle == ((step + T_max) // (2 * T_max) if periodic else 0)
+
+
+def test_restarts_by_hand() -> None:
+    schedule = CosineRestarts(base_lr=1, T_0=2, T_mult=2, eta_min=0)
+    eighth = [(1 + math.cos(math.pi * r / 4)) / 2 for r in range(4)]
+    np.testing.assert_allclose(schedule(np.arange(7)), [1, 0.5, *eighth, 1], rtol=1e-6)
+    np.testing.assert_array_equal(schedule.cycle(np.arange(7)), [0, 0, 1, 1, 1, 1, 2])
+    assert list(schedule.cycle_ends(100)) == [2, 6, 14, 30, 62]
+    assert list(CosineRestarts(base_lr=1, T_0=3).cycle_ends(10)) == [3, 6, 9]
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    top=tops,
+    share=shares,
+    T_0=st.one_of(st.integers(1, 10), st.integers(1, 10**5), st.integers(1, LAST)),
+    T_mult=st.one_of(st.integers(1, 3), st.integers(1, LAST)),
+    steps=st.lists(anywhere, min_size=20, max_size=20),
+)
+def test_restarts_are_counted_exactly_to_the_last_step(
+    top: float, share: float, T_0: int, T_mult: int, steps: list[int]
+) -> None:
+    low = share * top
+    sizes = [T_0 * T_mult**i for i in range(40 if T_mult > 1 else 1)]
+    ends = [end for end in accumulate(sizes) if end <= LAST]
+    near = [end + offset for end in ends for offset in (-1, 0, 1)]
+    steps = np.clip([*steps, 0, LAST, *near], 0, LAST).tolist()
+    schedule = CosineRestarts(base_lr=top, T_0=T_0, T_mult=T_mult, eta_min=low)
+    rates, cycles = map(np.asarray, values(schedule, np.array(steps)))
+    for step, rate, cycle in zip(steps, rates, cycles, strict=True):
+        if T_mult == 1:
+            expected, done, size = step // T_0, step % T_0, T_0
+        else:
+            expected = sum(end <= step for end in ends)
+            done, size = step - sum(sizes[:expected]), sizes[expected]
+        assert cycle == expected, step
+        assert rate == pytest.approx(half_cosine(low, top, size - done, size), rel=1e-6), step
+    if T_mult > 1:
+        assert list(schedule.cycle_ends(LAST)) == ends
+
+
+def test_a_warm_up_and_a_cosine_by_hand_and_as_in_optax() -> None:
+    chosen = {"base_lr": 0.1, "max_lr": 0.9, "warmup_steps": 4, "total_steps": 12, "eta_min": 0.3}
+    got = WarmupCosine(**chosen)(np.arange(15))
+    climb = [0.1, 0.3, 0.5, 0.7, 0.9]
+    descent = [0.3 + 0.3 * (1 + math.cos(math.pi * step / 8)) for step in range(1, 9)]
+    np.testing.assert_allclose(got, [*climb, *descent, 0.3, 0.3], rtol=1e-6)
+    theirs = optax.warmup_cosine_decay_schedule(0.1, 0.9, 4, 12, 0.3)
+    np.testing.assert_allclose(got, [float(theirs(step)) for step in range(15)], rtol=1e-5)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    top=tops,
+    bottom=st.tuples(shares, shares),
+    sizes=st.tuples(st.integers(1, 10**6), st.integers(1, 10**9)),
+    places=st.lists(st.floats(0, 1.1), min_size=20, max_size=20),
+)
+def test_a_warm_up_and_a_cosine_are_precise_everywhere(
+    top: float, bottom: tuple[float, float], sizes: tuple[int, int], places: list[float]
+) -> None:
+    base, low, (warmup, rest) = bottom[0] * top, bottom[1] * top, sizes
+    total = warmup + rest
+    steps = [int(place * total) for place in places] + [0, warmup, warmup + 1, total - 1, total]
+    schedule = WarmupCosine(
+        base_lr=base, max_lr=top, warmup_steps=warmup, total_steps=total, eta_min=low
+    )
+    for step, rate in zip(steps, np.asarray(schedule(np.array(steps))), strict=True):
+        if step <= warmup:
+            expected = base + (top - base) * (step / warmup)
+        else:
+            expected = half_cosine(low, top, total - min(step, total), rest)
+        assert rate == pytest.approx(expected, rel=5e-7, abs=0)
+
+
+@pytest.mark.parametrize(
+    ("factory", "change", "key"),
+    [
+        (Cosine, {"T_max": 0}, "T_max"),
+        (Cosine, {"T_max": "100%"}, "T_max"),
+        (Cosine, {"T_max": 5, "eta_min": 2}, "eta_min"),
+        (Cosine, {"T_max": 5, "eta_min": -1}, "eta_min"),
+        (Cosine, {"T_max": 5, "periodic": 1}, "periodic"),
+        (Cosine, {"T_max": 5, "base_lr": [1, 2], "eta_min": [0, 0, 0]}, "eta_min"),
+        (CosineRestarts, {"T_0": 0}, "T_0"),
+        (CosineRestarts, {"T_0": 5, "T_mult": 0}, "T_mult"),
+        (CosineRestarts, {"T_0": 5, "T_mult": 1.5}, "T_mult"),
+        (WarmupCosine, {"max_lr": 0.5, "warmup_steps": 1, "total_steps": 9}, "base_lr"),
+        (WarmupCosine, {"max_lr": 2, "warmup_steps": 9, "total_steps": 9}, "warmup_steps"),
+        (WarmupCosine, {"max_lr": 2, "warmup_steps": 0, "total_steps": 9}, "warmup_steps"),
+        (
+            WarmupCosine,
+            {"max_lr": 2, "warmup_steps": 1, "total_steps": 9, "eta_min": 3},
+            "eta_min",
+        ),
+    ],
+)
+def test_bad_arguments_are_refused_by_name(factory: Any, change: dict[str, Any], key: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        factory(**{"base_lr": 1} | change)
+    assert caught.value.key == key

@@ -1,0 +1,129 @@
+"""Sequence by hand: joints, cycles numbered on, momentum, nesting."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from runner.errors import ConfigError
+from runner.schedules import (
+    Constant,
+    Cosine,
+    CosineRestarts,
+    CyclicLR,
+    Linear,
+    OneCycle,
+    Schedule,
+    Sequence,
+)
+
+LAST = 2**31 - 1
+
+
+def cyclic(up: int = 2, **more: Any) -> CyclicLR:
+    return CyclicLR(**{"base_lr": 1, "max_lr": 3, "step_size_up": up} | more)
+
+
+def sequence(*parts: tuple[Schedule, int | None]) -> Sequence:
+    names = [f"part{i}" for i in range(len(parts))]
+    return Sequence(
+        dict(zip(names, (part for part, _ in parts), strict=True)),
+        dict(zip(names, (length for _, length in parts), strict=True)),
+    )
+
+
+def test_each_part_starts_at_its_own_zero_and_the_last_goes_on() -> None:
+    schedule = sequence((Linear(base_lr=1, start_factor=0, total_iters=2), 2), (cyclic(), 3))
+    np.testing.assert_array_equal(schedule(np.arange(8)), [0, 0.5, 1, 2, 3, 2, 1, 2])
+    assert float(schedule(LAST)) == float(cyclic()(LAST - 2))
+
+
+def test_cycles_are_numbered_on_across_parts() -> None:
+    schedule = sequence(
+        (Constant(5), 3), (cyclic(1), 4), (Constant(7), 2), (CosineRestarts(base_lr=1, T_0=2), None)
+    )
+    # 3 and 4 steps; two cycles of two; a rest that bears the next number; then on from there.
+    expected = [0, 0, 0, 0, 0, 1, 1, 2, 2, 2, 2, 3, 3, 4]
+    np.testing.assert_array_equal(schedule.cycle(np.arange(14)), expected)
+    assert list(schedule.cycle_ends(15)) == [5, 7, 11, 13, 15]
+    assert list(schedule.cycle_ends(6)) == [5]
+
+
+def test_a_cycle_that_is_cut_off_has_a_number_and_no_end() -> None:
+    schedule = sequence((cyclic(2), 6), (cyclic(1), None))
+    np.testing.assert_array_equal(schedule.cycle(np.arange(10)), [0, 0, 0, 0, 1, 1, 2, 2, 3, 3])
+    assert list(schedule.cycle_ends(10)) == [4, 8, 10]
+
+
+def test_a_part_that_starts_in_a_later_cycle_does_not_count_from_there_twice() -> None:
+    schedule = sequence((cyclic(1, last_epoch=6), 4), (cyclic(1), None))
+    np.testing.assert_array_equal(schedule.cycle(np.arange(8)), [3, 3, 4, 4, 5, 5, 6, 6])
+
+
+def test_cycle_ends_of_a_long_run_cost_no_memory() -> None:
+    ends = sequence((Constant(1), 10), (cyclic(1), 10**9), (cyclic(1), None)).cycle_ends(LAST)
+    assert len(ends) == 10**9 // 2 + (LAST - 10 - 10**9) // 2
+    assert (ends[0], ends[-1]) == (12, LAST - 1)
+    assert ends[10**9 // 2 - 1 : 10**9 // 2 + 1] == [10**9 + 10, 10**9 + 12]
+
+
+def test_momentum_rests_where_no_part_cycles_it() -> None:
+    cycling = cyclic(2, cycle_momentum=True, base_momentum=0.5, max_momentum=0.9)
+    schedule = sequence((Constant(1), 2), (cycling, 3), (Constant(1), 2), (cycling, None))
+    assert schedule.cycles_momentum
+    got = np.asarray(schedule.momentum(np.arange(10)))
+    # Before: its first value; after: that of its last update, two steps up.
+    expected = [0.9, 0.9, 0.9, 0.7, 0.5, 0.5, 0.5, 0.9, 0.7, 0.5]
+    np.testing.assert_allclose(got, expected, rtol=1e-6)
+    still = sequence((Constant(1), 2), (cyclic(), None))
+    assert not still.cycles_momentum
+    with pytest.raises(ValueError, match="no part"):
+        still.momentum(0)
+
+
+def test_sequences_nest() -> None:
+    inner = sequence((cyclic(1), 4), (Cosine(base_lr=2, T_max=2), None))
+    schedule = sequence((Constant(9), 1), (inner, 6), (cyclic(1), None))
+    np.testing.assert_allclose(schedule(np.arange(10)), [9, 1, 3, 1, 3, 2, 1, 1, 3, 1], rtol=1e-6)
+    np.testing.assert_array_equal(schedule.cycle(np.arange(10)), [0, 0, 0, 1, 1, 2, 2, 3, 3, 4])
+    assert list(schedule.cycle_ends(10)) == [3, 5, 9]
+
+
+def test_one_cycle_within_a_sequence_counts_as_one() -> None:
+    one = OneCycle(max_lr=1, total_steps=5, cycle_momentum=False)
+    schedule = sequence((one, 5), (one, 5), (Constant(1), None))
+    np.testing.assert_array_equal(schedule.cycle(np.arange(12)), [0] * 5 + [1] * 5 + [2] * 2)
+    assert list(schedule.cycle_ends(12)) == [5, 10]
+
+
+def test_lists_of_rates_are_for_the_same_groups_in_all_parts() -> None:
+    two = Constant([1, 2])
+    schedule = sequence((two, 1), (Constant(5), 1), (two, None))
+    np.testing.assert_array_equal(schedule(0), [1, 2])
+    np.testing.assert_array_equal(schedule(1), [5, 5])
+    with pytest.raises(ConfigError, match=r"^parts\.part1: 3 rates, but parts\.part0 has 2"):
+        sequence((two, 1), (Constant([1, 2, 3]), None))
+
+
+@pytest.mark.parametrize(
+    ("lengths", "key", "words"),
+    [
+        ({"a": 3}, "lengths.b", "has no value"),
+        ({"a": 3, "b": 4, "c": 5}, "lengths.c", "no such part"),
+        ({"a": None, "b": 4}, "lengths.a", r"last part \(b\)"),
+        ({"a": 0, "b": 4}, "lengths.a", "0 is not"),
+        ({"a": "4ep", "b": 4}, "lengths.a", "'4ep'"),
+        ({"a": 2**30, "b": 2**30}, "lengths", str(2**31)),
+        ({}, "lengths", "mapping"),
+        ([3, 4], "lengths", "mapping"),
+    ],
+)
+def test_bad_lengths_are_refused_by_name(lengths: Any, key: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words) as caught:
+        Sequence({"a": Constant(1), "b": Constant(2)}, lengths)
+    assert caught.value.key == key
+
+
+def test_a_sequence_has_parts() -> None:
+    with pytest.raises(ConfigError, match=r"^parts: "):
+        Sequence({}, {})

@@ -1,0 +1,23 @@
+"""triangular_lr is CyclicLR with equal halves."""
+
+import numpy as np
+import pytest
+
+from runner.errors import ConfigError
+from runner.schedules import CyclicLR, triangular_lr
+
+
+def test_it_is_the_symmetric_cyclic_lr() -> None:
+    chosen = {"base_lr": 0.1, "max_lr": 0.7, "last_epoch": 3, "cycle_momentum": True}
+    short, full = triangular_lr(**chosen, step_size=5), CyclicLR(**chosen, step_size_up=5)
+    steps = np.arange(40)
+    np.testing.assert_array_equal(short(steps), full(steps))
+    np.testing.assert_array_equal(short.momentum(steps), full.momentum(steps))
+    np.testing.assert_array_equal(short.cycle(steps), (steps + 3) // 10)
+    assert list(short.cycle_ends(40)) == [7, 17, 27, 37]
+
+
+@pytest.mark.parametrize("step_size", [0, 2**30, 2.0, "5ep", None])
+def test_a_bad_step_size_is_refused_by_its_own_name(step_size: object) -> None:
+    with pytest.raises(ConfigError, match=r"^step_size: "):
+        triangular_lr(step_size=step_size)  # type: ignore[arg-type]
