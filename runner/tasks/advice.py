@@ -5,6 +5,7 @@ from typing import Any
 
 from runner.checks import INT32_MAX
 from runner.config import Config
+from runner.optimizers import Optimizer
 from runner.schedules import CyclicLR, Schedule
 from runner.tasks.job import Job
 
@@ -22,7 +23,7 @@ def warnings(config: Config, job: Job) -> list[str]:
     if isinstance(job.schedule, CyclicLR):
         found += _half_cycles(job, config.scheduler.arguments)
         found += _bounds(job.schedule, config.scheduler.arguments)
-        found += _adaptive(job, config.optimizer.option)
+        found += _adaptive(job.schedule, job.optimizer, config.optimizer.option)
     return found
 
 
@@ -81,12 +82,12 @@ def _bounds(schedule: CyclicLR, arguments: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def _adaptive(job: Job, optimizer: str) -> list[str]:
+def _adaptive(schedule: CyclicLR, optimizer: Optimizer, option: str) -> list[str]:
     """Optimizers that scale each step by its own gradient's size bear far lower rates than sgd."""
-    max_lr = float(job.schedule.lr.high)
-    if job.optimizer.momentum_key != "b1" or max_lr <= HIGHEST_ADAPTIVE:
+    max_lr = float(schedule.lr.high)
+    if optimizer.momentum_key != "b1" or max_lr <= HIGHEST_ADAPTIVE:
         return []
     return [
-        f"scheduler.max_lr: {max_lr:g} is high for {optimizer}, which may not learn at it; "
+        f"scheduler.max_lr: {max_lr:g} is high for {option}, which may not learn at it; "
         "try scheduler.base_lr=0.0001 scheduler.max_lr=0.002"
     ]
