@@ -1,12 +1,16 @@
 """The accelerator a run uses, and the compilation cache that spares it the second compile."""
 
+import logging
 import os
-from pathlib import Path
+import warnings
+from tempfile import TemporaryFile
 
 import jax
 from platformdirs import user_cache_path
 
 from runner.errors import ConfigError
+
+_log = logging.getLogger("runner")
 
 
 def select_device(accelerator: str) -> jax.Device:
@@ -46,15 +50,33 @@ def use_compilation_cache(setting: bool | str) -> None:
     if setting is False:
         jax.config.update("jax_enable_compilation_cache", False)
         return
-    jax.config.update("jax_enable_compilation_cache", True)
+    folder = jax.config.values["jax_compilation_cache_dir"]
     if isinstance(setting, str):
-        jax.config.update("jax_compilation_cache_dir", str(Path(setting).expanduser().resolve()))
-    elif jax.config.values["jax_compilation_cache_dir"] is None:
-        folder = user_cache_path("cyclic-runner", appauthor=False) / "xla"
-        jax.config.update("jax_compilation_cache_dir", str(folder))
+        folder = os.path.abspath(os.path.expanduser(setting))
+    elif folder is None:
+        folder = str(user_cache_path("cyclic-runner", appauthor=False) / "xla")
+    usable = "://" in folder or _is_writable(folder)
+    jax.config.update("jax_enable_compilation_cache", usable)
+    jax.config.update("jax_compilation_cache_dir", folder)
+    # An entry that is damaged, or finds no room, is compiled anew; a warning for each helps no one.
+    warnings.filterwarnings("ignore", message="Error (reading|writing) persistent compilation")
     # Small programs are most of what runs here; by default JAX keeps only slow ones.
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+def _is_writable(folder: str) -> bool:
+    try:
+        os.makedirs(folder, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            return True
+    except OSError as error:
+        _log.warning(
+            "compilation_cache: %s cannot be written (%s); every program is compiled anew",
+            folder,
+            error.strerror or error,
+        )
+        return False
 
 
 class CompileClock:

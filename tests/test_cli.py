@@ -1,5 +1,7 @@
 """The command line as a user meets it: help, answers to bad input, run folders, exit codes."""
 
+import errno
+import os
 import re
 import signal
 import subprocess
@@ -20,6 +22,7 @@ from runner.errors import (
     StorageError,
     TerminatedRunError,
 )
+from runner.records.stopping import EndAtOnceError
 
 Called = list[tuple[Config, Path]]
 
@@ -359,6 +362,8 @@ class JaxRuntimeError(RuntimeError):
             "asked for 1099511627776 bytes",
         ),
         (InterruptedRunError("run", "stopped at step 3", "start it again"), 130, "step 3"),
+        (EndAtOnceError(signal.SIGINT), 130, "a second SIGINT"),
+        (EndAtOnceError(signal.SIGTERM), 143, "a second SIGTERM"),
         (TerminatedRunError("run", "stopped at step 3", "start it again"), 143, "step 3"),
         (KeyboardInterrupt(), 130, "interrupted"),
     ],
@@ -500,3 +505,54 @@ def test_a_closed_pipe_is_no_failure_of_the_help(environment: dict[str, str]) ->
     )
 
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("--cfg job >&-", 0),
+        ("--cfg job 2>/dev/full >/dev/full", 4),
+        ("seed=-1 >/dev/full 2>/dev/full", 2),
+        ("seed=-1 >&- 2>&-", 2),
+    ],
+)
+def test_the_exit_code_is_right_where_nothing_can_be_printed(
+    line: str, code: int, environment: dict[str, str]
+) -> None:
+    command = f"{sys.executable} -m runner {line}"
+    assert subprocess.run(command, shell=True, env=environment, check=False).returncode == code
+
+
+def test_a_terminal_without_our_characters_gets_others(
+    fake_task: Callable[..., Called], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with (tmp_path / "printed").open("w", encoding="ascii") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        fake_task(lambda config: print("cpu · 2 cores"))
+        assert main([]) == 0
+    assert (tmp_path / "printed").read_text() == "cpu ? 2 cores\n"
+
+
+def test_a_current_folder_that_is_gone_is_named(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    os.chdir(gone)
+    gone.rmdir()
+    assert main([]) == 4
+    assert capsys.readouterr().err.startswith("error: current folder: cannot be used (No such file")
+
+
+def test_a_record_that_cannot_be_written_names_the_folder(
+    fake_task: Callable[..., Called],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    fake_task()
+    monkeypatch.setattr("hydra.core.utils._save_config", full)
+    assert main(["hydra.run.dir=run"]) == 4
+    assert "error: run: cannot be read or written (No space" in capsys.readouterr().err

@@ -17,6 +17,7 @@ def main(argv: list[str] | None = None) -> int:
         # Imported here, so that a signal in the quarter of a second it takes is answered, too.
         from runner.cli import commands, reporting
 
+        reporting.prepare_output()
         try:
             code = commands.execute(sys.argv[1:] if argv is None else argv)
             sys.stdout.flush()

@@ -1,5 +1,6 @@
 """What a command line asks for: help, a look at the configuration, a run, a multirun."""
 
+import os
 import sys
 from argparse import Namespace
 from contextlib import suppress
@@ -16,7 +17,7 @@ from runner.cli.launching import Failure, run_many, run_once
 from runner.cli.rehearsal import try_out
 from runner.cli.reporting import complain, settle_output
 from runner.config import Config
-from runner.errors import ConfigError
+from runner.errors import ConfigError, StorageError
 
 HELP = "see python -m runner --help"
 
@@ -28,6 +29,7 @@ def execute(argv: list[str]) -> int:
       RunnerError: the command line or the configuration is wrong, or the run fails.
     """
     args = _parse(argv)
+    _check_current_folder()
     if args.shell_completion:
         sys.argv[0] = "runner"  # completion works for the console script, whatever called it
     composer = Composer(args)
@@ -82,6 +84,14 @@ def _parse(argv: list[str]) -> Namespace:
 
 def _refuse(message: str) -> NoReturn:
     raise ConfigError("command line", message, HELP)
+
+
+def _check_current_folder() -> None:
+    try:
+        os.getcwd()
+    except OSError as error:
+        problem = f"cannot be used ({error.strerror})"
+        raise StorageError("current folder", problem, "go to one that exists") from error
 
 
 def _is_shown(args: Namespace) -> bool:

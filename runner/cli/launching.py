@@ -55,6 +55,9 @@ def run_once(composer: Composer) -> None:
         )
     except _HYDRAS as error:
         raise composer.answer(error) from error
+    except OSError as error:  # of Hydra's record; a full disk names no file
+        error.filename = error.filename or cfg.hydra.run.dir
+        raise
     callbacks.on_run_end(config=cfg, config_name=composer.config_name, job_return=done)
     if done.status is JobStatus.FAILED:
         raise done._return_value  # not return_value, which prints as well

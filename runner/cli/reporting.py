@@ -4,9 +4,17 @@ import os
 import re
 import sys
 import traceback
+from contextlib import suppress
+from io import TextIOWrapper
 
 from runner.cli.screening import environment_names
-from runner.errors import InterruptedRunError, OutOfMemoryError, RunnerError, StorageError
+from runner.errors import (
+    InterruptedRunError,
+    OutOfMemoryError,
+    RunnerError,
+    StorageError,
+    TerminatedRunError,
+)
 
 BUG = 1
 
@@ -28,15 +36,27 @@ def report(error: BaseException) -> int:
 
 def complain(line: str, *, about: str = "") -> None:
     """Prints a failure as one line on standard error, without anything from the environment."""
-    print(f"error: {about}{_masked(' '.join(line.split()))}", file=sys.stderr)
+    with suppress(OSError):  # the exit code says it as well
+        print(f"error: {about}{_masked(' '.join(line.split()))}", file=sys.stderr)
+
+
+def prepare_output() -> None:
+    """Gives standard output and error what printing to them needs, whatever they are."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started this
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+    if isinstance(sys.stdout, TextIOWrapper):
+        # A terminal that has no · and no ━ is no reason to end.
+        sys.stdout.reconfigure(errors="replace")
 
 
 def settle_output() -> None:
-    """Flushes standard output; where that fails, lets go of it, or Python would fail as it ends."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    """Flushes what was printed, or lets go of it: Python would fail in its turn as it ends."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def explain(error: BaseException) -> RunnerError | None:
@@ -50,7 +70,10 @@ def explain(error: BaseException) -> RunnerError | None:
     if isinstance(error, OSError):
         return _storage(error)
     if isinstance(error, KeyboardInterrupt):
-        return InterruptedRunError("run", "interrupted", "start it again")
+        is_sigterm = getattr(error, "exit_code", None) == TerminatedRunError.exit_code
+        kind = TerminatedRunError if is_sigterm else InterruptedRunError
+        problem = f"ended at once by {error}" if str(error) else "interrupted"
+        return kind("run", problem, "start it again")
     return None
 
 

@@ -67,11 +67,11 @@ class Journal:
         columns = {tag: np.array([value]) for tag, value in values.items()}
         self._events.scalars(np.array([step]), columns, np.array([time.time()]))
         self.last_metrics = values
-        self._rank(step, values)
         self._progress.evaluation(step, values)
         if not math.isfinite(values.get(EVAL_LOSS, 0.0)):
             problem = f"{values[EVAL_LOSS]} after {step} updates"
-            raise DivergedError(EVAL_LOSS, problem, _remedy())
+            raise DivergedError(EVAL_LOSS, problem, _remedy(step))
+        self._rank(step, values)
 
     def finish(self) -> None:
         """Writes what is owed of the run's last step, good or bad, and of its throughput."""
@@ -128,8 +128,10 @@ def _diverged_in_training(rows: _Rows) -> DivergedError:
     problem = f"{columns[LOSS][-1].item()} at step {steps[-1]}"
     if RATE in columns:
         problem += f", where the rate was {columns[RATE][-1].item():.4g}"
-    return DivergedError(LOSS, problem, _remedy())
+    return DivergedError(LOSS, problem, _remedy(steps[-1]))
 
 
-def _remedy() -> str:
+def _remedy(updates: int) -> str:
+    if updates == 0:  # no rate has had an effect yet
+        return "look at the data and its normalisation (dataset.mean, dataset.std), or the model"
     return "lower scheduler.max_lr (or scheduler.base_lr, where the rate is constant)"

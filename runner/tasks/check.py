@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from rich.console import Console
 from rich.table import Table
 
 from runner.config import Config
 from runner.device import describe_device, select_device, use_compilation_cache
 from runner.records.plots import schedule_figure, write_schedule_csv
+from runner.records.screen import screen
 from runner.tasks.advice import warnings
 from runner.tasks.announce import line, short_path
 from runner.tasks.job import Job, build_job
@@ -23,7 +23,7 @@ def run(config: Config, folder: Path) -> None:
     Raises:
       RunnerError: whatever would have kept the run from starting.
     """
-    console = Console()
+    console = screen()
     use_compilation_cache(config.compilation_cache)
     device = select_device(config.accelerator)
     line(console, describe_device(device))

@@ -58,7 +58,9 @@ class Job:
     def initial_state(self) -> TrainState:
         """The state before the first update."""
         inputs = np.zeros(self.example.shape, self.example.dtype)
-        return self.program().init(np.uint32(self.seed), self.hyper, inputs)
+        state = self.program().init(np.uint32(self.seed), self.hyper, inputs)
+        # Bound to the device as what comes out of a chunk is, or the second would compile anew.
+        return jax.device_put(state, self.device)
 
     def feed(self) -> Feed:
         """The examples, sent to the device where they are to live there."""

@@ -17,6 +17,7 @@ from runner.records.events import EventWriter
 from runner.records.plots import schedule_figure
 from runner.records.progress import progress
 from runner.records.recorder import Recorder
+from runner.records.screen import screen
 from runner.records.stopping import Stop, stop_on_signals
 from runner.tags import EVAL_ACCURACY, EVAL_LOSS
 from runner.tasks.announce import announce, conclude, line
@@ -37,7 +38,7 @@ def run(config: Config, folder: Path) -> None:
     Raises:
       RunnerError: see the exit codes; ``summary.json`` is written all the same.
     """
-    console = Console()
+    console = screen()
     with Ending(folder, seed=config.seed) as ending, stop_on_signals() as stop:
         use_compilation_cache(config.compilation_cache)
         device = select_device(config.accelerator)
@@ -62,7 +63,7 @@ def _train(config: Config, job: Job, *, console: Console, ending: Ending, stop: 
         log_every=job.log_every,
         started=ending.started,
     )
-    with recorder, _schedule_drawn(config, job, recorder):
+    with recorder, _schedule_drawn(config, job, recorder, stop):
         state = train(
             job.program(),
             state,
@@ -78,7 +79,7 @@ def _train(config: Config, job: Job, *, console: Console, ending: Ending, stop: 
 
 
 @contextmanager
-def _schedule_drawn(config: Config, job: Job, recorder: Recorder) -> Iterator[None]:
+def _schedule_drawn(config: Config, job: Job, recorder: Recorder, stop: Stop) -> Iterator[None]:
     """Shows the schedule in TensorBoard, drawn in a thread while the training goes on.
 
     Or after it, if it is over soon: importing the plotting library would hold up the first chunks
@@ -90,6 +91,8 @@ def _schedule_drawn(config: Config, job: Job, recorder: Recorder) -> Iterator[No
 
     def draw() -> None:
         over.wait(timeout=DRAWING_AFTER_SECONDS)
+        if stop.signal is not None:  # whoever stops a run does not wait for a picture
+            return
         try:
             png = schedule_figure(values, cycle_ends=ends, title=config.scheduler.option)
         except Exception as error:  # a broken plotting library is no reason to lose a run

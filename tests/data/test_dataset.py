@@ -39,6 +39,8 @@ def test_a_good_one_is_kept_as_it_is():
         (split(np.zeros((3, 2, 0, 1), np.uint8)), r"shape \(3, 2, 0, 1\)"),
         (split(np.zeros((0, 2, 2, 1), np.uint8), np.zeros(0, np.int32)), "no examples"),
         (split(NAN), "finite"),
+        (split(np.full((3, 2, 2, 1), 1e39)), "float32"),
+        (split(np.full((3, 2, 2, 1), -np.inf, np.float16)), "finite"),
         (split(np.full((3, 2, 2, 1), None)), "object"),
     ],
 )

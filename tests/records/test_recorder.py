@@ -154,6 +154,14 @@ def test_an_evaluation_that_is_not_finite_is_a_divergence(tmp_path):
     with pytest.raises(DivergedError, match=r"^eval/loss: nan after 40 updates; "):
         recorder.raise_failure()
     assert np.isnan(recorder.last_metrics["eval/loss"])
+    assert recorder.best is None  # an accuracy without a finite loss is chance
+
+
+def test_a_loss_that_is_bad_from_the_start_is_not_blamed_on_the_rate(tmp_path):
+    with recording(tmp_path) as recorder:
+        recorder.chunk(0, 2, {"train/loss": jnp.array([np.nan, np.nan])})
+    with pytest.raises(DivergedError, match=r"^train/loss: nan at step 0; look at the data"):
+        recorder.raise_failure()
 
 
 def test_the_failure_of_a_computation_reaches_the_caller(tmp_path):
