@@ -15,7 +15,8 @@ from runner.checks import (
     shown,
     whole,
 )
-from runner.checks.schedules import check_constant, check_cyclic
+from runner.checks.cycles import check_cyclic
+from runner.checks.schedules import check_constant
 from runner.errors import ConfigError
 
 GOOD: dict[str, Any] = {

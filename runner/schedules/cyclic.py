@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from runner.checks.schedules import check_cyclic
+from runner.checks.cycles import check_cyclic
 from runner.checks.values import resolved
 from runner.expression import scale_function
 from runner.registry import register_scheduler

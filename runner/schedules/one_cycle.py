@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from runner.checks.schedules import check_one_cycle
+from runner.checks.cycles import check_one_cycle
 from runner.checks.values import resolved
 from runner.registry import register_scheduler
 from runner.schedules.base import STRUCTURE, Rates, as_steps, compiled, fill, pytree

@@ -1,6 +1,6 @@
 """The symmetric CyclicLR with one step size."""
 
-from runner.checks.schedules import check_triangular_lr
+from runner.checks.cycles import check_triangular_lr
 from runner.checks.values import resolved
 from runner.registry import register_scheduler
 from runner.schedules.base import Rates

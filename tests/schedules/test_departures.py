@@ -62,7 +62,7 @@ def test_scale_mode_does_not_change_a_mode_of_ours() -> None:
 
 @pytest.mark.oracle
 def test_a_momentum_of_zero_stays_what_it_is(torch: Any) -> None:
-    """PyTorch's CyclicLR makes it 0.9; here momentum is set only by a schedule asked to cycle it."""
+    """PyTorch's CyclicLR makes it 0.9; here only a schedule asked to cycle it sets a momentum."""
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(()))], lr=1.0, momentum=0)
     torch.optim.lr_scheduler.CyclicLR(optimizer, 0.1, 0.5)
     assert optimizer.param_groups[0]["momentum"] == 0.9

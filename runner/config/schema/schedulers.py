@@ -3,22 +3,24 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from runner.checks.schedules import (
+from runner.checks.cycles import (
     Anneal,
     Mode,
     ScaleMode,
+    check_cyclic,
+    check_one_cycle,
+    check_triangular_lr,
+)
+from runner.checks.schedules import (
     check_constant,
     check_cosine,
     check_cosine_restarts,
-    check_cyclic,
     check_exponential,
     check_linear,
     check_multistep,
-    check_one_cycle,
     check_polynomial,
     check_sequence,
     check_step,
-    check_triangular_lr,
     check_warmup_cosine,
 )
 from runner.config.choice import Choice
