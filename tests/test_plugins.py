@@ -247,7 +247,9 @@ def test_numbers_keep_the_type_of_the_factorys_default() -> None:
     @register_optimizer("typed")
     def optimizer(learning_rate: float, *, decay: float = 0.5, count: int = 1) -> None: ...
 
-    checked = check_arguments("optimizer", "typed", {"decay": 1, "count": 2}, built_in=())
+    checked = check_arguments(
+        "optimizer", "typed", {"decay": 1, "count": 2}, built_in=(), key="optimizer"
+    )
     assert [type(checked[key]) for key in ("decay", "count")] == [float, int]
 
 

@@ -93,7 +93,6 @@ def build_job(config: Config, device: jax.Device) -> Job:
     every = training.eval_every
     eval_every = None if every is None else in_steps("training.eval_every", every)
     schedule = build_schedule(config.scheduler, steps_per_epoch=steps_per_epoch, total_steps=steps)
-    _check_groups(schedule)
     optimizer, numbers = split(config.optimizer.name, config.optimizer.arguments)
     check_optimizer(optimizer, numbers)
     _check_momentum(config.scheduler, schedule, optimizer)
@@ -109,6 +108,7 @@ def build_job(config: Config, device: jax.Device) -> Job:
     hyper = jax.device_put(Hyper(schedule, numbers), device)
     if not registry.all_ours(config.scheduler.name, config.optimizer.name, config.model.name):
         check_update(model, optimizer, hyper, example)
+    _check_groups(schedule)
     dispatch = training.dispatch
     if dispatch == "auto":
         dispatch = choose_dispatch(model, example, device.platform)
