@@ -123,6 +123,9 @@ register_scale_fn = scale_fns.register
 
 PLUGIN_ENTRY_POINTS = "runner.plugins"
 
+# What a schedule's momentum replaces: the first of these among an optimizer's numbers.
+MOMENTUM_KEYS = ("momentum", "b1")
+
 
 def import_plugins(modules: list[str]) -> None:
     """Imports packages by name.

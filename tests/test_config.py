@@ -133,7 +133,15 @@ def test_only_the_command_line_names_plugins(defaults: Any) -> None:
 def test_a_momentum_cycles_only_where_there_is_one() -> None:
     with pytest.raises(ConfigError, match=r"scheduler\.cycle_momentum: .*optimizer\.momentum"):
         read(composed("scheduler.cycle_momentum=true", "optimizer.momentum=null"))
-    assert read(composed("scheduler.cycle_momentum=true", "optimizer=adam"))
+    without = {"adagrad", "adadelta"}
+    for name in sorted(CHOICES["optimizer"]):
+        given = ["optimizer.momentum=0.9"] if name in ("rmsprop", "adafactor") else []
+        values = composed("scheduler.cycle_momentum=true", f"optimizer={name}", *given)
+        if name in without:
+            with pytest.raises(ConfigError, match=rf"cycle_momentum: .*{name} has no momentum"):
+                read(values)
+        else:
+            assert read(values)
 
 
 _DEFAULTS = yaml.safe_dump(composed())

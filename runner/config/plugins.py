@@ -49,16 +49,18 @@ def registered_options() -> dict[tuple[str, str], dict[str, Any]]:
 
 
 def check_arguments(
-    group: str, name: str, arguments: Mapping[str, Any], *, built_in: Iterable[str], key: str
+    group: str, name: str, arguments: Mapping[str, Any], *, built_in: Iterable[str], key: str = ""
 ) -> dict[str, Any]:
     """Checks the settings of an option that a plugin brings against its factory's signature.
 
     They are returned with whole numbers made floats where the factory's default is a float: the
-    type of a number decides whether it is compiled in. ``key`` is where the option stands.
+    type of a number decides whether it is compiled in. ``key`` is where the option stands,
+    the group's name if empty.
 
     Raises:
       ConfigError: there is no such factory, or it does not take these arguments.
     """
+    key = key or group
     if name not in GROUPS[group].names():
         registry.load_entry_points()
     names = GROUPS[group].names()

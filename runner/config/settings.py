@@ -10,7 +10,7 @@ from runner.config.convert import MISSING, check_keys, convert
 from runner.config.plugins import check_arguments
 from runner.config.schema import CHOICES, Sequence, Training
 from runner.errors import ConfigError, nearest
-from runner.registry import GROUPS
+from runner.registry import GROUPS, MOMENTUM_KEYS
 
 __all__ = ["Choice", "Config", "Training", "read_config"]
 
@@ -142,11 +142,20 @@ def _with_parts(arguments: Mapping[str, Any], key: str) -> dict[str, Any]:
 def _check_momentum(scheduler: Choice, optimizer: Choice) -> None:
     """A momentum that cycles needs one to replace; a plugin's optimizer is asked when built."""
     key = momentum_key(scheduler)
-    if key and optimizer.name == "sgd" and optimizer.arguments["momentum"] is None:
+    if key is None or optimizer.name not in CHOICES["optimizer"]:
+        return
+    taken = [name for name in MOMENTUM_KEYS if name in optimizer.arguments]
+    if not taken:
         raise ConfigError(
             key,
-            "true, but optimizer.momentum is null",
-            f"set optimizer.momentum (0.9), or {key}=false",
+            f"true, but the optimizer {optimizer.name} has no momentum",
+            f"choose one that has, such as sgd or adam, or set {key}=false",
+        )
+    if all(optimizer.arguments[name] is None for name in taken):
+        raise ConfigError(
+            key,
+            f"true, but optimizer.{taken[0]} is null",
+            f"set optimizer.{taken[0]} (0.9), or {key}=false",
         )
 
 

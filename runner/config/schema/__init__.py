@@ -10,7 +10,22 @@ from typing import Any
 
 from runner.config.schema.datasets import Idx
 from runner.config.schema.models import Cnn, Mlp
-from runner.config.schema.optimizers import Adam, AdamW, Sgd
+from runner.config.schema.optimizers import (
+    AdaBelief,
+    AdaDelta,
+    AdaFactor,
+    AdaGrad,
+    Adam,
+    AdamW,
+    Lamb,
+    Lars,
+    Lion,
+    Muon,
+    NovoGrad,
+    RAdam,
+    RmsProp,
+    Sgd,
+)
 from runner.config.schema.schedulers import (
     Constant,
     Cosine,
@@ -55,7 +70,27 @@ CHOICES: Mapping[str, Mapping[str, type[Any]]] = MappingProxyType(
             "multistep": MultiStep,
             "sequence": Sequence,
         },
-        "optimizer": {"sgd": Sgd, "adam": Adam, "adamw": AdamW},
+        "optimizer": {
+            "sgd": Sgd,
+            "adam": Adam,
+            "adamw": AdamW,
+            "nadam": Adam,
+            "nadamw": AdamW,
+            "amsgrad": Adam,
+            "adamax": Adam,
+            "radam": RAdam,
+            "adabelief": AdaBelief,
+            "yogi": Adam,
+            "rmsprop": RmsProp,
+            "adagrad": AdaGrad,
+            "adadelta": AdaDelta,
+            "adafactor": AdaFactor,
+            "lion": Lion,
+            "lamb": Lamb,
+            "lars": Lars,
+            "novograd": NovoGrad,
+            "muon": Muon,
+        },
         "model": {"linear": Nothing, "mlp": Mlp, "cnn": Cnn},
         "dataset": {"digits": Nothing, "idx": Idx},
         "task": {"train": Nothing, "check": Nothing},

@@ -1,0 +1,82 @@
+"""Adam and its kin: a mean of gradients over the root of a mean of their squares."""
+
+from typing import Any
+
+import optax
+
+from runner.optimizers.decay import mask
+from runner.registry import register_optimizer
+
+
+@register_optimizer("adam")
+def adam(learning_rate: Any, *, b1: Any, b2: Any, eps: Any) -> optax.GradientTransformation:
+    """Adam (Kingma and Ba 2015, algorithm 1)."""
+    return optax.adam(learning_rate, b1=b1, b2=b2, eps=eps)
+
+
+@register_optimizer("adamw")
+def adamw(
+    learning_rate: Any, *, b1: Any, b2: Any, eps: Any, weight_decay: Any, decay_all: bool
+) -> optax.GradientTransformation:
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019, algorithm 2).
+
+    As in PyTorch's AdamW the decay is multiplied by the learning rate.
+    """
+    return optax.adamw(
+        learning_rate, b1=b1, b2=b2, eps=eps, weight_decay=weight_decay, mask=mask(decay_all)
+    )
+
+
+@register_optimizer("nadam")
+def nadam(learning_rate: Any, *, b1: Any, b2: Any, eps: Any) -> optax.GradientTransformation:
+    """Adam with Nesterov momentum (Dozat 2016), its momentum constant, not warmed up."""
+    return optax.nadam(learning_rate, b1=b1, b2=b2, eps=eps)
+
+
+@register_optimizer("nadamw")
+def nadamw(
+    learning_rate: Any, *, b1: Any, b2: Any, eps: Any, weight_decay: Any, decay_all: bool
+) -> optax.GradientTransformation:
+    """NAdam with the decoupled weight decay of ``adamw``."""
+    return optax.nadamw(
+        learning_rate, b1=b1, b2=b2, eps=eps, weight_decay=weight_decay, mask=mask(decay_all)
+    )
+
+
+@register_optimizer("amsgrad")
+def amsgrad(learning_rate: Any, *, b1: Any, b2: Any, eps: Any) -> optax.GradientTransformation:
+    """Adam over the largest second moment so far (Reddi et al. 2018, algorithm 2).
+
+    The largest is taken of the corrected moments; PyTorch takes it before the correction.
+    """
+    return optax.amsgrad(learning_rate, b1=b1, b2=b2, eps=eps)
+
+
+@register_optimizer("adamax")
+def adamax(learning_rate: Any, *, b1: Any, b2: Any, eps: Any) -> optax.GradientTransformation:
+    """Adam with the infinity norm for a second moment (Kingma and Ba 2015, algorithm 2)."""
+    return optax.adamax(learning_rate, b1=b1, b2=b2, eps=eps)
+
+
+@register_optimizer("radam")
+def radam(
+    learning_rate: Any, *, b1: Any, b2: Any, eps: Any, threshold: Any, nesterov: bool
+) -> optax.GradientTransformation:
+    """Adam whose first updates are rectified (Liu et al. 2020, algorithm 2)."""
+    return optax.radam(learning_rate, b1=b1, b2=b2, eps=eps, threshold=threshold, nesterov=nesterov)
+
+
+@register_optimizer("adabelief")
+def adabelief(
+    learning_rate: Any, *, b1: Any, b2: Any, eps: Any, eps_root: Any, nesterov: bool
+) -> optax.GradientTransformation:
+    """Adam over the deviation of gradients from their mean (Zhuang et al. 2020, algorithm 2)."""
+    return optax.adabelief(
+        learning_rate, b1=b1, b2=b2, eps=eps, eps_root=eps_root, nesterov=nesterov
+    )
+
+
+@register_optimizer("yogi")
+def yogi(learning_rate: Any, *, b1: Any, b2: Any, eps: Any) -> optax.GradientTransformation:
+    """Adam whose second moment changes by sign, not in proportion (Zaheer et al. 2018)."""
+    return optax.yogi(learning_rate, b1=b1, b2=b2, eps=eps)

@@ -1,0 +1,15 @@
+"""Which parameters decay where the custom is to spare biases and the scales of norms."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+
+def mask(decay_all: bool) -> Callable[[Any], Any] | None:
+    """What optax takes as a mask: None for all, else those of two or more dimensions."""
+    return None if decay_all else _of_two_or_more_dimensions
+
+
+def _of_two_or_more_dimensions(params: Any) -> Any:
+    return jax.tree.map(lambda param: param.ndim >= 2, params)

@@ -1,0 +1,126 @@
+"""Updates scaled or shaped layer by layer, each layer's parameters taken as a whole."""
+
+from typing import Any
+
+import jax
+import optax
+from optax import contrib
+
+from runner.optimizers.decay import mask
+from runner.registry import register_optimizer
+
+
+@register_optimizer("lamb")
+def lamb(
+    learning_rate: Any,
+    *,
+    b1: Any,
+    b2: Any,
+    eps: Any,
+    eps_root: Any,
+    weight_decay: Any,
+    decay_all: bool,
+) -> optax.GradientTransformation:
+    """AdamW, each layer's update scaled to its norm (You et al. 2020, algorithm 2)."""
+    return optax.lamb(
+        learning_rate,
+        b1=b1,
+        b2=b2,
+        eps=eps,
+        eps_root=eps_root,
+        weight_decay=weight_decay,
+        mask=mask(decay_all),
+    )
+
+
+@register_optimizer("lars")
+def lars(
+    learning_rate: Any,
+    *,
+    momentum: Any,
+    nesterov: bool,
+    weight_decay: Any,
+    decay_all: bool,
+    trust_coefficient: Any,
+    eps: Any,
+    adapt_all: bool,
+) -> optax.GradientTransformation:
+    """SGD, each layer's update scaled to its norm (You, Gitman and Ginsburg 2017, algorithm 1).
+
+    Where not ``adapt_all``, parameters of fewer than two dimensions move at the rate itself.
+    """
+    return optax.lars(
+        learning_rate,
+        weight_decay=weight_decay,
+        weight_decay_mask=_or_true(mask(decay_all)),
+        trust_coefficient=trust_coefficient,
+        eps=eps,
+        trust_ratio_mask=_or_true(mask(adapt_all)),
+        momentum=momentum,
+        nesterov=nesterov,
+    )
+
+
+@register_optimizer("novograd")
+def novograd(
+    learning_rate: Any, *, b1: Any, b2: Any, eps: Any, eps_root: Any, weight_decay: Any
+) -> optax.GradientTransformation:
+    """Adam with one second moment a layer (Ginsburg et al. 2019, algorithm 1).
+
+    As there, every parameter decays, and the decay joins the momentum.
+    """
+    return optax.novograd(
+        learning_rate, b1=b1, b2=b2, eps=eps, eps_root=eps_root, weight_decay=weight_decay
+    )
+
+
+@register_optimizer("muon")
+def muon(
+    learning_rate: Any,
+    *,
+    momentum: Any,
+    nesterov: bool,
+    ns_steps: int,
+    preconditioning: str,
+    adaptive: bool,
+    consistent_rms: Any,
+    eps: Any,
+    weight_decay: Any,
+    decay_all: bool,
+    b1: Any,
+    b2: Any,
+) -> optax.GradientTransformation:
+    """Momentum made orthogonal by Newton-Schulz (Jordan et al. 2024); the rest goes by AdamW.
+
+    A parameter of more than two dimensions is a matrix too: its last axis holds the outputs, the
+    others together the inputs. One of fewer goes by AdamW with ``b1`` and ``b2`` and decays only
+    if ``decay_all``. ``consistent_rms`` of None scales by ``sqrt(max(1, outputs / inputs))``.
+    """
+    return contrib.muon(
+        learning_rate,
+        ns_steps=ns_steps,
+        beta=momentum,
+        eps=eps,
+        weight_decay=weight_decay,
+        nesterov=nesterov,
+        adaptive=adaptive,
+        preconditioning=preconditioning,  # type: ignore[arg-type]
+        adam_b1=b1,
+        adam_b2=b2,
+        adam_weight_decay=weight_decay if decay_all else 0.0,
+        muon_weight_dimension_numbers=_as_matrices,
+        consistent_rms=consistent_rms,
+    )
+
+
+def _or_true(chosen: Any) -> Any:
+    return True if chosen is None else chosen
+
+
+def _as_matrices(params: Any) -> Any:
+    def axes(param: Any) -> contrib.MuonDimensionNumbers | None:
+        if param.ndim < 2:
+            return None
+        return contrib.MuonDimensionNumbers(tuple(range(param.ndim - 1)), param.ndim - 1)
+
+    return jax.tree.map(axes, params)
