@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from runner.cli import main
+from runner.cli.composing import CONF
 from runner.config import Config
 from runner.errors import (
     DataError,
@@ -210,11 +211,17 @@ def test_help_and_errors_come_at_once_and_without_jax(
     assert not re.search(r"\| +(jax|jaxlib|flax|optax|numpy|matplotlib)$", imports, re.MULTILINE)
 
 
+def options(group: str) -> list[str]:
+    return sorted(path.stem for path in (CONF / group).iterdir())
+
+
 def test_help_is_written_for_a_person(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
 
     said = capsys.readouterr().out
-    assert "scheduler: constant, cyclic, exp_range, triangular, triangular2" in said
+    listed = " ".join(said.split())
+    for group in ("scheduler", "optimizer"):
+        assert f" {group}: {', '.join(options(group))} " in listed
     assert "dataset: digits, fashion_mnist, mnist" in said
     assert said.split("Examples:")[1].split("Results:")[0].count("python -m runner") == 5
     assert len(said.splitlines()) <= 60
