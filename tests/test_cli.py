@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from runner.cli import main
+from runner.cli.composing import CONF
 from runner.config import Config
 from runner.errors import (
     DataError,
@@ -103,8 +104,12 @@ REFUSED = [
     ("compilation_cache=5", "compilation_cache", "5 is not true or false or a text"),
     ("+typo=1", "typo", "there is no such setting; known: accelerator"),
     ("shceduler=constant", "shceduler", "did you mean scheduler"),
-    ("scheduler=triangulr", "scheduler", "did you mean triangular or triangular2?"),
-    ("scheduler=foo", "scheduler", "known: constant, cyclic, exp_range, triangular, triangular2"),
+    (
+        "scheduler=triangulr",
+        "scheduler",
+        "did you mean triangular or triangular2 or triangular_lr?",
+    ),
+    ("scheduler=foo", "scheduler", "known: constant, cosine, cosine_restarts, cyclic, exp_range"),
     ("scheduler=", "scheduler", "known: constant"),
     ("scheduler=null", "scheduler", "null is not the name of an option"),
     ("scheduler=[triangular,constant]", "scheduler", "is not the name of an option"),
@@ -204,11 +209,17 @@ def test_help_and_errors_do_without_jax_which_takes_a_second_to_import(
     assert not re.search(r"\| +(jax|jaxlib|flax|optax|numpy|matplotlib)$", imports, re.MULTILINE)
 
 
+def options(group: str) -> list[str]:
+    return sorted(path.stem for path in (CONF / group).iterdir())
+
+
 def test_help_is_written_for_a_person(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
 
     said = capsys.readouterr().out
-    assert "scheduler: constant, cyclic, exp_range, triangular, triangular2" in said
+    listed = " ".join(said.split())
+    for group in ("scheduler", "optimizer"):
+        assert f" {group}: {', '.join(options(group))} " in listed
     assert "dataset: digits, fashion_mnist, mnist" in said
     assert said.split("Examples:")[1].split("Results:")[0].count("python -m runner") == 5
     assert len(said.splitlines()) <= 60

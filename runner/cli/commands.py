@@ -3,10 +3,13 @@
 import os
 import sys
 from argparse import Namespace
+from collections.abc import Callable
 from contextlib import suppress
+from textwrap import fill
 from typing import NoReturn
 
 from hydra import __version__ as hydra_version
+from hydra._internal.hydra import Hydra
 from hydra._internal.utils import get_args_parser
 from hydra.types import RunMode
 from omegaconf import OmegaConf
@@ -20,6 +23,7 @@ from runner.config import Config
 from runner.errors import ConfigError, StorageError
 
 HELP = "see python -m runner --help"
+HELP_WIDTH = 100
 
 
 def execute(argv: list[str]) -> int:
@@ -105,6 +109,7 @@ def _show(args: Namespace, composer: Composer) -> None:
     if args.resolve:
         composer.compose(RunMode.RUN)  # refuses what must not be resolved
     if args.help:
+        _wrap_groups(hydra)
         composer.attempt(lambda: hydra.app_help(name, parser, args))
     elif args.hydra_help:
         composer.attempt(lambda: hydra.hydra_help(name, parser, args))
@@ -127,3 +132,14 @@ def _list_failures(failures: list[Failure]) -> int:
     for failure in failures:
         complain(failure.line, about=f"job {failure.number} ({' '.join(failure.overrides)}): ")
     return failures[0].exit_code if failures else 0
+
+
+def _wrap_groups(hydra: Hydra) -> None:
+    """Lets the help list a group's options on as many lines as they need."""
+    listed = hydra.format_config_groups
+
+    def wrapped(predicate: Callable[[str], bool], compact: bool = True) -> str:
+        lines = listed(predicate, compact).splitlines()
+        return "".join(f"{fill(line, HELP_WIDTH, subsequent_indent='  ')}\n" for line in lines)
+
+    hydra.format_config_groups = wrapped
