@@ -4,10 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from rich.table import Table
 
 from runner.config import Config
 from runner.device import describe_device, select_device, use_compilation_cache
+from runner.optimizers.base import of_group
+from runner.optimizers.groups import path_name
 from runner.records.plots import schedule_figure, write_schedule_csv
 from runner.records.screen import screen
 from runner.tasks.advice import warnings
@@ -64,9 +67,8 @@ def _table(config: Config, job: Job) -> Table:
         f"{shape}, {job.dataset.num_classes} classes",
     )
     table.add_row("model", f"{config.model.option}, {count(state.params):,} parameters")
-    for path, leaf in jax.tree_util.tree_leaves_with_path(state.params):
-        name = jax.tree_util.keystr(path, simple=True, separator="/")
-        table.add_row("", f"{name} {'×'.join(map(str, leaf.shape))}")
+    for name, lines in _parameters(job, state.params).items():
+        table.add_row(name, "\n".join(lines))
     table.add_row(
         "memory",
         f"{_megabytes(state)} for the state ({_megabytes(state.params)} parameters, "
@@ -75,6 +77,37 @@ def _table(config: Config, job: Job) -> Table:
     )
     table.add_row("dispatch", {"scan": "a chunk at a time", "step": "step by step"}[job.dispatch])
     return table
+
+
+def _parameters(job: Job, params: Any) -> dict[str, list[str]]:
+    """What to write beside each group: its size and what sets it apart, then its parameters."""
+    groups = job.structure.groups
+    group_of = dict(groups.members)
+    leaves = {path_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
+    shapes = {path: f"{path} {'×'.join(map(str, leaf.shape))}" for path, leaf in leaves.items()}
+    if not group_of:
+        return {"": list(shapes.values())}
+    listed = {}
+    for place, name in enumerate(groups.names):
+        members = [path for path in shapes if group_of[path] == name]
+        about = f"{count([leaves[path] for path in members]):,} parameters"
+        listed[f"group {name}"] = [
+            ", ".join([about, *_apart(job, name, place)]),
+            *(shapes[path] for path in members),
+        ]
+    return listed
+
+
+def _apart(job: Job, name: str, place: int) -> list[str]:
+    """What a group has of its own: that it is frozen, its multiplier, its weight decay."""
+    if name in job.structure.groups.frozen:
+        return ["frozen"]
+    factor = np.ravel(job.hyper.wrappers.multiplier)
+    own = [f"rate × {factor[place]:g}"] if len(factor) > 1 else []
+    numbers = of_group(
+        {key: number for key, number in job.hyper.optimizer.items() if number.ndim}, place
+    )
+    return own + [f"{key} {number:g}" for key, number in numbers.items()]
 
 
 def _megabytes(tree: Any) -> str:
