@@ -173,6 +173,8 @@ def _omegaconf(error: OmegaConfBaseException, fallback: str = "configuration") -
         return ConfigError(
             key, f"the environment variable {match[1]} is not set", f"set {match[1]}"
         )
+    if text.startswith("Cannot merge DictConfig with ListConfig"):
+        return ConfigError(key, "holds a list, which a mapping cannot change", "write a list")
     if isinstance(error, InterpolationKeyError):
         name = re.search(r"'([^']*)'", text)
         return ConfigError(
