@@ -156,7 +156,7 @@ NUMBERS = [
     ("scheduler=triangular", "scheduler.max_lr=0.1", "seed=3"),
     ("scheduler=triangular2", "scheduler.step_size_up=7"),
     ("scheduler=exp_range", "scheduler.gamma=0.999"),
-    ("scheduler=cyclic", "scheduler.mode=triangular2", "scheduler.step_size_down=3"),
+    ("scheduler.mode=triangular2", "scheduler.step_size_down=3"),
     ("scheduler.last_epoch=11", "training.steps=70"),
     ("scheduler.base_lr=0.02", "scheduler.step_size_up=25%"),
     ("optimizer.momentum=0.5", "optimizer.clip_norm=0.5"),
