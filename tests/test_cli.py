@@ -287,7 +287,6 @@ def test_a_run_is_told_its_settings_and_a_folder_with_hydras_record(
     assert config.scheduler.name == "cyclic"
     assert config.scheduler.arguments["step_size_up"] == "25%"
     assert dict(config.model.arguments) == {"hidden": (32, 16)}
-    assert config.overrides == ("seed=7", "scheduler.step_size_up=25%", "model.hidden=[32,16]")
     assert config.hparams["model.hidden"] == "[32, 16]"
     assert folder.is_absolute()
     assert re.fullmatch(

@@ -151,7 +151,7 @@ class Job:
     def _run(self, settings: DictConfig) -> None:
         plugins.import_named(list(self.plugins))
         hydra = HydraConfig.get()
-        config = read_settings(settings, overrides=hydra.overrides.task, plugins=self.plugins)
+        config = read_settings(settings, plugins=self.plugins)
         task = import_module(f"runner.tasks.{config.task.name}")
         task.run(config, Path(hydra.runtime.output_dir))
 

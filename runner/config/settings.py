@@ -1,6 +1,6 @@
 """The configuration as the rest of the runner knows it: typed, checked, and free of Hydra."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -24,7 +24,6 @@ class Config:
     Attributes:
       hparams: the options by group and the settings by dotted key, as they were written: nothing
         from the environment.
-      overrides: the command line's changes, as they were typed.
     """
 
     seed: int
@@ -38,7 +37,6 @@ class Config:
     dataset: Choice
     task: Choice
     hparams: Mapping[str, str | int | float | bool]
-    overrides: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -63,7 +61,6 @@ def read_config(
     *,
     as_written: Mapping[str, Any],
     options: Mapping[str, Any],
-    overrides: Iterable[str],
     plugins: tuple[str, ...],
 ) -> Config:
     """Checks the composed ``values`` and returns them typed.
@@ -72,7 +69,6 @@ def read_config(
       values: plain containers, interpolations resolved.
       as_written: the same with interpolations as they were written.
       options: group → the option chosen; one that is missing goes by its registered name.
-      overrides: the command line's changes.
       plugins: the packages that the command line names; no other place may name one.
 
     Raises:
@@ -104,7 +100,6 @@ def read_config(
         dataset=choices["dataset"],
         task=choices["task"],
         hparams=_hparams(as_written, choices),
-        overrides=tuple(overrides),
     )
 
 
