@@ -109,7 +109,7 @@ def _choice(group: str, section: Any, option: Any, key: str = "") -> Choice:
     if section is None or isinstance(section, str):
         raise ConfigError(key, f"{section!r} is no option", f"pick one: {group}=...")
     if not isinstance(section, Mapping) or section.get("name", MISSING) == MISSING:
-        raise ConfigError(f"{key}.name", "has no value", f"pick an option: {group}=...")
+        raise _nameless(group, option, f"{key}.name")
     arguments = {key: value for key, value in section.items() if key != "name"}
     name = section["name"]
     if not isinstance(name, str):
@@ -123,6 +123,17 @@ def _choice(group: str, section: Any, option: Any, key: str = "") -> Choice:
         raise ConfigError(f"{key}.name", f"there is no {group} {name!r}", nearest(name, known))
     arguments = check_arguments(group, name, arguments, built_in=known, key=key)
     return Choice(option or name, name, arguments)
+
+
+def _nameless(group: str, option: Any, key: str) -> ConfigError:
+    if not isinstance(option, str):
+        return ConfigError(key, "has no value", f"pick an option: {group}=...")
+    example = f"defaults: [{next(iter(CHOICES[group]))}, _self_]"
+    return ConfigError(
+        key,
+        f"has no value with the option {option!r}",
+        f"begin {group}/{option}.yaml with {example} to build upon an option, or with name: ...",
+    )
 
 
 def _with_parts(arguments: Mapping[str, Any], key: str) -> dict[str, Any]:
