@@ -46,9 +46,13 @@ def run_once(composer: Composer) -> None:
     callbacks = composer.attempt(lambda: Callbacks(cfg))
     composer.attempt(lambda: configure_log(cfg.hydra.hydra_logging, cfg.hydra.verbose))
     claimed = claim(Path(folder), explicit=explicit)
-    cfg.hydra.run.dir = str(claimed)
-    with summarised(claimed, config):
-        _run_job(composer, cfg, callbacks)
+    cfg.hydra.run.dir = str(claimed.folder)
+    try:
+        with summarised(claimed.folder, config):
+            _run_job(composer, cfg, callbacks)
+    except ConfigError:
+        claimed.give_back()
+        raise
 
 
 def _run_job(composer: Composer, cfg: DictConfig, callbacks: Callbacks) -> None:

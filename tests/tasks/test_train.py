@@ -175,11 +175,29 @@ def test_a_run_in_the_middle_of_a_cycle_is_warned_about_and_run(run, capsys):
     ],
 )
 def test_what_only_the_data_or_the_machine_can_tell_ends_in_2(run, capsys, override, error):
-    code, _ = run(
+    code, folder = run(
         "training.steps=60", override, *(["training.steps=null"] * ("epochs" in override))
     )
     assert code == 2
     assert capsys.readouterr().err.startswith(f"error: {error}")
+    assert not folder.exists()
+
+
+def test_a_folder_of_ones_own_is_left_as_it_was_and_may_be_used_again(run, summary, tmp_path):
+    (tmp_path / "run").mkdir()
+    code, folder = run(*SHORT, "training.batch_size=1438")
+    assert code == 2
+    assert list(folder.iterdir()) == []
+    code, _ = run(*SHORT)
+    assert code == 0
+    assert summary(folder)["status"] == "finished"
+
+
+def test_a_member_of_a_multirun_that_cannot_begin_keeps_its_folder(tmp_path, monkeypatch, summary):
+    monkeypatch.chdir(tmp_path)
+    assert main(["-m", *SHORT, "training.batch_size=64,1438", "hydra.sweep.dir=sweep"]) == 2
+    statuses = [summary(tmp_path / "sweep" / number)["status"] for number in "01"]
+    assert statuses == ["finished", "failed"]
 
 
 def test_a_disk_without_room_for_the_summary_is_answered_before_anything_compiles(
