@@ -1,12 +1,14 @@
 """The command line as a user meets it: help, answers to bad input, run folders, exit codes."""
 
 import errno
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -25,6 +27,7 @@ from runner.errors import (
 )
 from runner.records.stopping import EndAtOnceError
 
+Completed = subprocess.CompletedProcess[str]
 Called = list[tuple[Config, Path]]
 
 
@@ -49,6 +52,32 @@ def fake_task(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Called]:
         return calls
 
     return install
+
+
+@pytest.fixture
+def while_importing(environment: dict[str, str], tmp_path: Path) -> Callable[..., Completed]:
+    """Runs the runner in ``run``, but does ``action`` as ``module`` is about to be imported."""
+
+    def run(module: str, action: str, *args: str) -> Completed:
+        program = (
+            "import os, sys, runner.cli\n"
+            "class Finder:\n"
+            "    def find_spec(self, name, path, target=None):\n"
+            f"        if name == {module!r}: exec({action!r}, {{'os': os}})\n"
+            "sys.meta_path.insert(0, Finder())\n"
+            f"sys.exit(runner.cli.main({['hydra.run.dir=run', 'seed=5', *args]}))"
+        )
+        return subprocess.run(
+            [sys.executable, "-c", program],
+            env=environment,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+
+    return run
 
 
 def refuse(capsys: pytest.CaptureFixture[str], *args: str, code: int = 2) -> str:
@@ -287,7 +316,6 @@ def test_a_run_is_told_its_settings_and_a_folder_with_hydras_record(
     assert config.scheduler.name == "cyclic"
     assert config.scheduler.arguments["step_size_up"] == "25%"
     assert dict(config.model.arguments) == {"hidden": (32, 16)}
-    assert config.overrides == ("seed=7", "scheduler.step_size_up=25%", "model.hidden=[32,16]")
     assert config.hparams["model.hidden"] == "[32, 16]"
     assert folder.is_absolute()
     assert re.fullmatch(
@@ -471,6 +499,27 @@ def test_a_signal_ends_the_whole_multirun(fake_task: Callable[..., Called]) -> N
     assert len(calls) == 1
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_too_late_for_its_own_job_ends_the_multirun_all_the_same(
+    number: signal.Signals,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    calls = []
+
+    def run(config: Config, folder: Path) -> int | None:
+        calls.append(config.seed)
+        return number if config.seed == 1 else None
+
+    monkeypatch.setitem(sys.modules, "runner.tasks.train", SimpleNamespace(run=run))
+
+    assert main(["-m", "seed=0,1,2"]) == 128 + number
+    assert calls == [0, 1]
+    said = f"error: {number.name}: came as job 1 ended; the jobs after it were not run\n"
+    assert capsys.readouterr().err == said
+    assert main(["seed=1"]) == 0  # alone, it is done
+
+
 def test_a_sweep_folder_that_holds_something_is_not_written_to(
     fake_task: Callable[..., Called], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -483,17 +532,89 @@ def test_a_sweep_folder_that_holds_something_is_not_written_to(
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-@pytest.mark.parametrize("module", ["hydra", "runner.cli.launching", "jax"])
+@pytest.mark.parametrize("module", ["hydra", "runner.cli.launching"])
 def test_a_signal_before_the_run_begins_ends_it_at_once(
-    module: str, number: int, code: int, environment: dict[str, str], tmp_path: Path
+    module: str, number: int, code: int, while_importing: Callable[..., Completed]
+) -> None:
+    done = while_importing(module, f"os.kill(os.getpid(), {int(number)})")
+
+    assert done.returncode == code
+    assert re.fullmatch("error: run: ended by SIG[^\n]+\n", done.stderr)
+    assert not Path("outputs").exists()
+
+
+# Of what is imported once the folder is claimed.
+@pytest.mark.parametrize("module", ["runner.tasks.train", "jax", "numpy", "jax._src.xla_bridge"])
+@pytest.mark.parametrize("multirun", [False, True])
+def test_a_signal_while_jax_is_imported_leaves_a_summary(
+    module: str, multirun: bool, while_importing: Callable[..., Completed]
+) -> None:
+    signals = f"os.kill(os.getpid(), {int(signal.SIGTERM)})"
+    done = while_importing(module, signals, "hydra.sweep.dir=.", *["-m"] * multirun)
+
+    assert done.returncode == 143
+    assert re.fullmatch("error: run: ended by SIGTERM[^\n]+\n", done.stderr)
+    folder = Path("0" if multirun else "run")
+    assert sorted(path.name for path in folder.iterdir()) == [".hydra", "summary.json"]
+    summary = json.loads((folder / "summary.json").read_text())
+    assert (summary["status"], summary["steps"], summary["seed"]) == ("stopped", 0, 5)
+    assert summary["params_sha256"] is None
+    assert summary["versions"]["jax"] == version("jax")
+
+
+def test_two_signals_at_once_leave_a_summary_as_well(
+    while_importing: Callable[..., Completed],
+) -> None:
+    both = f"[os.kill(os.getpid(), n) for n in ({int(signal.SIGTERM)}, {int(signal.SIGINT)})]"
+    done = while_importing("jax", both)
+
+    assert done.returncode in (130, 143)
+    assert re.fullmatch("error: run: ended by SIG[^\n]+\n", done.stderr)
+    assert json.loads(Path("run/summary.json").read_text())["status"] == "stopped"
+
+
+def test_a_disk_that_hangs_does_not_outlast_a_second_signal(
+    while_importing: Callable[..., Completed],
+) -> None:
+    done = while_importing(
+        "jax",
+        "import threading, time, runner.cli.early_end\n"
+        "runner.cli.early_end.write_summary = lambda *_: time.sleep(100)\n"
+        "threading.Timer(1, os.kill, (os.getpid(), 15)).start()\n"
+        "os.kill(os.getpid(), 2)",
+    )
+
+    assert done.returncode == 143
+
+
+def test_a_jax_that_cannot_be_imported_leaves_a_summary(
+    while_importing: Callable[..., Completed],
+) -> None:
+    done = while_importing("jax", "[][0]")
+
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("IndexError")
+    assert json.loads(Path("run/summary.json").read_text())["status"] == "failed"
+
+
+def test_a_check_that_is_ended_has_no_summary(while_importing: Callable[..., Completed]) -> None:
+    done = while_importing("jax", "os.kill(os.getpid(), 15)", "task=check")
+
+    assert done.returncode == 143
+    assert [path.name for path in Path("run").iterdir()] == [".hydra"]
+
+
+def test_a_second_signal_takes_no_library_down_in_the_middle_of_its_work(
+    environment: dict[str, str], tmp_path: Path
 ) -> None:
     program = (
-        "import os, sys, runner.cli\n"
-        "class Interrupt:\n"
-        "    def find_spec(self, name, path, target=None):\n"
-        f"        if name == {module!r}: os.kill(os.getpid(), {int(number)})\n"
-        "sys.meta_path.insert(0, Interrupt())\n"
-        "sys.exit(runner.cli.main([]))"
+        "import atexit, os, sys, types, runner.cli\n"
+        "from runner.records.stopping import EndAtOnceError\n"
+        "def run(config, folder): raise EndAtOnceError(2)\n"
+        "sys.modules['runner.tasks.train'] = types.SimpleNamespace(run=run)\n"
+        "atexit.register(os.abort)\n"
+        "sys.argv = ['runner']\n"
+        "sys.exit(runner.cli.main())"
     )
     done = subprocess.run(
         [sys.executable, "-c", program],
@@ -505,8 +626,8 @@ def test_a_signal_before_the_run_begins_ends_it_at_once(
         timeout=60,
     )
 
-    assert done.returncode == code
-    assert re.fullmatch("error: run: ended by SIG[^\n]+\n", done.stderr)
+    assert (done.returncode, done.stdout) == (130, "")
+    assert re.fullmatch("error: run: ended at once by a second SIGINT[^\n]+\n", done.stderr)
 
 
 def test_a_closed_pipe_is_no_failure_of_the_help(environment: dict[str, str]) -> None:

@@ -30,7 +30,7 @@ def composed(*overrides: str) -> Any:
 
 
 def read(values: Any, plugins: tuple[str, ...] = ()) -> Config:
-    return read_config(values, as_written=values, options={}, overrides=(), plugins=plugins)
+    return read_config(values, as_written=values, options={}, plugins=plugins)
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from runner.cli import main
+from runner.cli.commands import configure
 
 BOMB = "a: &a [x,x,x,x,x,x,x,x,x,x]\n" + "".join(
     f"{this}: &{this} [{','.join(['*' + last] * 10)}]\n"
@@ -133,6 +134,36 @@ def test_a_file_may_not_name_plugins(conf: Path, capsys: pytest.CaptureFixture[s
 
     assert "command line only" in refuse(capsys, "--config-name", "mine")
     assert not Path("PWNED").exists()
+
+
+@pytest.mark.parametrize("text", ["step_size_up: 10ep\n", "", "defaults: [_self_]\n"])
+def test_an_option_that_names_nothing_is_told_what_its_file_lacks(
+    text: str, conf: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = conf / "scheduler/slow.yaml"
+    file.write_text(text)
+
+    said = refuse(capsys, "scheduler=slow")
+    assert said == (
+        "scheduler.name: has no value with the option 'slow'; begin scheduler/slow.yaml with "
+        "defaults: [cyclic, _self_] to build upon an option, or with name: ...\n"
+    )
+    file.write_text(f"defaults: [cyclic, _self_]\n{text if 'defaults' not in text else ''}")
+    assert configure("--config-dir", "conf", "scheduler=slow").scheduler.option == "slow"
+
+
+@pytest.mark.parametrize("group", ["optimizer", "model", "dataset", "task"])
+def test_the_option_that_a_file_is_told_to_build_upon_is_there(
+    group: str, conf: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (conf / group).mkdir()
+    file = conf / group / "mine.yaml"
+    file.touch()
+
+    example = re.search(r"with (defaults: .*\]) to", refuse(capsys, f"{group}=mine"))
+    assert example
+    file.write_text(example[1])
+    assert vars(configure("--config-dir", "conf", f"{group}=mine"))[group].option == "mine"
 
 
 def test_options_of_ones_own_are_found(conf: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ Nothing is created before the whole configuration is known to be good, and no fo
 something is written to.
 """
 
+import signal
 import traceback
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -20,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from runner.cli.composing import Composer
+from runner.cli.early_end import summarised
 from runner.cli.rehearsal import read_settings, try_members, try_out
 from runner.cli.reporting import BUG, explain
 from runner.cli.translation import one_line
@@ -39,11 +41,21 @@ def run_once(composer: Composer) -> None:
     """
     cfg = composer.compose(RunMode.RUN)
     folder = _read_folder(composer, cfg, "hydra.run.dir")
-    try_out(composer, cfg, folder)
+    config = try_out(composer, cfg, folder)
     explicit = _is_explicit(cfg, "hydra.run.dir")
     callbacks = composer.attempt(lambda: Callbacks(cfg))
     composer.attempt(lambda: configure_log(cfg.hydra.hydra_logging, cfg.hydra.verbose))
-    cfg.hydra.run.dir = str(claim(Path(folder), explicit=explicit))
+    claimed = claim(Path(folder), explicit=explicit)
+    cfg.hydra.run.dir = str(claimed.folder)
+    try:
+        with summarised(claimed.folder, config):
+            _run_job(composer, cfg, callbacks)
+    except ConfigError:
+        claimed.give_back()
+        raise
+
+
+def _run_job(composer: Composer, cfg: DictConfig, callbacks: Callbacks) -> None:
     callbacks.on_run_start(config=cfg, config_name=composer.config_name)
     try:
         done = run_job(
@@ -138,7 +150,7 @@ class Job:
 
     def __call__(self, settings: DictConfig) -> Failure | None:
         try:
-            self._run(settings)
+            late = self._run(settings)
         except Exception as error:
             if isinstance(error, (InterruptedRunError, TerminatedRunError)) and self.goes_on:
                 raise Stopped(error) from error
@@ -146,14 +158,18 @@ class Job:
                 raise
             self.failures.append(_failure(error))
             return self.failures[-1]
+        if late and self.goes_on:
+            raise Stopped(_came_late(late))
         return None
 
-    def _run(self, settings: DictConfig) -> None:
+    def _run(self, settings: DictConfig) -> int | None:
         plugins.import_named(list(self.plugins))
         hydra = HydraConfig.get()
-        config = read_settings(settings, overrides=hydra.overrides.task, plugins=self.plugins)
-        task = import_module(f"runner.tasks.{config.task.name}")
-        task.run(config, Path(hydra.runtime.output_dir))
+        config = read_settings(settings, plugins=self.plugins)
+        folder = Path(hydra.runtime.output_dir)
+        with summarised(folder, config):
+            task = import_module(f"runner.tasks.{config.task.name}")
+            return task.run(config, folder)
 
 
 def _read_folder(composer: Composer, cfg: DictConfig, key: str) -> str:
@@ -183,6 +199,15 @@ def _move_to(cfg: DictConfig, folder: Path) -> None:
         cfg.hydra.sweep.dir = str(folder)
         quoted = str(folder).replace("\\", "\\\\").replace("'", "\\'")
         cfg.hydra.overrides.hydra.append(f"hydra.sweep.dir='{quoted}'")
+
+
+def _came_late(number: int) -> RunnerError:
+    """Of a signal that did not stop its own job any more."""
+    kind = InterruptedRunError if number == signal.SIGINT else TerminatedRunError
+    job = HydraConfig.get().job.num
+    return kind(
+        signal.Signals(number).name, f"came as job {job} ended", "the jobs after it were not run"
+    )
 
 
 def _failure(error: Exception) -> Failure:

@@ -1,7 +1,6 @@
 """Reads configurations as the jobs will, before any folder is created or any job starts."""
 
 import copy
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +20,7 @@ MAX_TRIED = 200
 _BASIC = f"{BasicSweeper.__module__}.{BasicSweeper.__qualname__}"
 
 
-def read_settings(
-    settings: DictConfig, *, overrides: Iterable[str], plugins: tuple[str, ...]
-) -> Config:
+def read_settings(settings: DictConfig, *, plugins: tuple[str, ...]) -> Config:
     """The typed configuration of the composed ``settings``, which hold nothing of Hydra's.
 
     The options chosen are those of the current ``HydraConfig``.
@@ -38,7 +35,6 @@ def read_settings(
         values,
         as_written=as_written,
         options=HydraConfig.get().runtime.choices,
-        overrides=overrides,
         plugins=plugins,
     )
 
@@ -51,7 +47,7 @@ def try_out(composer: Composer, cfg: DictConfig, folder: str) -> Config:
     HydraConfig.instance().set_config(seen)
     settings = OmegaConf.masked_copy(seen, [str(key) for key in seen if key != "hydra"])
     composer.attempt(lambda: OmegaConf.to_container(settings, resolve=True))
-    return read_settings(settings, overrides=cfg.hydra.overrides.task, plugins=composer.plugins)
+    return read_settings(settings, plugins=composer.plugins)
 
 
 def try_members(composer: Composer, cfg: DictConfig, folder: str) -> bool:

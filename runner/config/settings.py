@@ -1,6 +1,6 @@
 """The configuration as the rest of the runner knows it: typed, checked, and free of Hydra."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -27,7 +27,6 @@ class Config:
         those that surround any.
       hparams: the options by group and the settings by dotted key, as they were written: nothing
         from the environment.
-      overrides: the command line's changes, as they were typed.
     """
 
     seed: int
@@ -42,7 +41,6 @@ class Config:
     dataset: Choice
     task: Choice
     hparams: Mapping[str, str | int | float | bool]
-    overrides: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,6 @@ def read_config(
     *,
     as_written: Mapping[str, Any],
     options: Mapping[str, Any],
-    overrides: Iterable[str],
     plugins: tuple[str, ...],
 ) -> Config:
     """Checks the composed ``values`` and returns them typed.
@@ -76,7 +73,6 @@ def read_config(
       values: plain containers, interpolations resolved.
       as_written: the same with interpolations as they were written.
       options: group → the option chosen; one that is missing goes by its registered name.
-      overrides: the command line's changes.
       plugins: the packages that the command line names; no other place may name one.
 
     Raises:
@@ -112,7 +108,6 @@ def read_config(
         dataset=choices["dataset"],
         task=choices["task"],
         hparams=_hparams(as_written, choices),
-        overrides=tuple(overrides),
     )
 
 
@@ -136,7 +131,7 @@ def _choice(group: str, section: Any, option: Any, key: str = "", *, groups: Gro
     if section is None or isinstance(section, str):
         raise ConfigError(key, f"{section!r} is no option", f"pick one: {group}=...")
     if not isinstance(section, Mapping) or section.get("name", MISSING) == MISSING:
-        raise ConfigError(f"{key}.name", "has no value", f"pick an option: {group}=...")
+        raise _nameless(group, option, f"{key}.name")
     arguments = {key: value for key, value in section.items() if key != "name"}
     name = section["name"]
     if not isinstance(name, str):
@@ -157,6 +152,17 @@ def _choice(group: str, section: Any, option: Any, key: str = "", *, groups: Gro
             if isinstance(listed := groups.in_order(arguments[k], key=f"{key}.{k}"), list)
         }
     return Choice(option or name, name, arguments)
+
+
+def _nameless(group: str, option: Any, key: str) -> ConfigError:
+    if not isinstance(option, str):
+        return ConfigError(key, "has no value", f"pick an option: {group}=...")
+    example = f"defaults: [{next(iter(CHOICES[group]))}, _self_]"
+    return ConfigError(
+        key,
+        f"has no value with the option {option!r}",
+        f"begin {group}/{option}.yaml with {example} to build upon an option, or with name: ...",
+    )
 
 
 def _with_parts(arguments: Mapping[str, Any], key: str, groups: GroupNames) -> dict[str, Any]:

@@ -1,13 +1,51 @@
 """Claims a run folder, so that no two runs ever write into one."""
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import TypeVar
 
 from runner.errors import ConfigError, StorageError
+from runner.records.summary import SUMMARY
+
+RECORD = ".hydra"
+# What Hydra writes there.
+_RECORDED = ("config.yaml", "hydra.yaml", "overrides.yaml")
+
+Taken = TypeVar("Taken")
 
 
-def claim(folder: Path, *, explicit: bool) -> Path:
+@dataclass(frozen=True)
+class Claim:
+    """A folder that is this run's own.
+
+    Attributes:
+      is_new: whether the claim made the folder itself.
+    """
+
+    folder: Path
+    is_new: bool
+
+    def give_back(self) -> None:
+        """Leaves no trace of a run that never began: the folder is as it was found.
+
+        Only what cannot have been there before the claim is removed, which is Hydra's record and a
+        summary; where there is anything else, all of it stays. So do the folders above.
+        """
+        record = self.folder / RECORD
+        with suppress(OSError):  # what cannot be removed stays
+            if _names(self.folder) <= {RECORD, SUMMARY} and _names(record) <= {*_RECORDED}:
+                (self.folder / SUMMARY).unlink(missing_ok=True)
+                for name in _RECORDED:
+                    (record / name).unlink(missing_ok=True)
+                record.rmdir()
+                if self.is_new:
+                    self.folder.rmdir()
+
+
+def claim(folder: Path, *, explicit: bool) -> Claim:
     """Makes ``folder`` this run's own; where it was not asked for by name, the next free one.
 
     The claim is the creation of ``<folder>/.hydra``: of two runs started in the same instant one
@@ -18,8 +56,8 @@ def claim(folder: Path, *, explicit: bool) -> Path:
       StorageError: the folder cannot be created or written.
     """
     for candidate in [folder] if explicit else _candidates(folder):
-        if _attempt(candidate, _claim_run):
-            return candidate
+        if taken := _attempt(candidate, _claim_run):
+            return taken
     raise ConfigError("hydra.run.dir", f"{folder} already holds a run", "name a folder of its own")
 
 
@@ -42,9 +80,8 @@ def _candidates(folder: Path) -> Iterator[Path]:
         yield folder.with_name(f"{folder.name}-{number}")
 
 
-def _attempt(folder: Path, take: Callable[[Path], bool]) -> bool:
+def _attempt(folder: Path, take: Callable[[Path], Taken]) -> Taken:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         return take(folder)
     except OSError as error:
         # error.filename is the deepest path that failed, which says more than the folder alone.
@@ -55,20 +92,31 @@ def _attempt(folder: Path, take: Callable[[Path], bool]) -> bool:
         ) from error
 
 
-def _claim_run(folder: Path) -> bool:
-    # A summary without .hydra is a run's too (hydra.output_subdir=null); it is never overwritten.
-    if (folder / "summary.json").exists():
-        return False
+def _claim_run(folder: Path) -> Claim | None:
     try:
-        (folder / ".hydra").mkdir()
+        folder.mkdir(parents=True)
+        is_new = True
     except FileExistsError:
-        return False
-    return True
+        is_new = False
+    # A summary without .hydra is a run's too (hydra.output_subdir=null); it is never overwritten.
+    if (folder / SUMMARY).exists():
+        return None
+    try:
+        # With its parents: another run may have given the folder back just now.
+        (folder / RECORD).mkdir(parents=True)
+    except FileExistsError:
+        return None
+    return Claim(folder, is_new)
 
 
 def _claim_sweep(folder: Path) -> bool:
+    folder.mkdir(parents=True, exist_ok=True)
     try:
         (folder / "multirun.yaml").touch(exist_ok=False)
     except FileExistsError:
         return False
     return True
+
+
+def _names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}

@@ -7,6 +7,8 @@ from runner.tags import CYCLE, LOSS, RATE, group_of, is_rate
 
 # The rates of more groups would not fit on a line.
 _MOST_RATES = 3
+# The time left is told from no less than this: a few early chunks say little about the others.
+_PACE_SECONDS = 0.2
 
 
 class Standing:
@@ -18,20 +20,27 @@ class Standing:
         self.values: list[tuple[str, str]] = []
         self.metrics: list[tuple[str, str]] = []
         self._started = time.perf_counter()
-        self._first: tuple[int, float] | None = None
+        # The step and the time that the pace is counted from.
+        self._since: tuple[int, float] | None = None
+        self._told_at = self._started
         self._steps_per_second: float | None = None
 
     def update(
         self, step: int, values: Mapping[str, float], steps_per_second: float | None
     ) -> None:
         self.step, self._steps_per_second = step, steps_per_second
-        if self._first is None:
-            self._first = step, time.perf_counter()
+        self._told_at = time.perf_counter()
+        if self._since is None:
+            self._since = step, self._told_at
         labels = {LOSS: "loss", RATE: "rate", **_group_rates(values), CYCLE: "cycle"}
         shown = {tag: label for tag, label in labels.items() if tag in values}
         self.values = [(label, number(values[tag])) for tag, label in shown.items()]
 
     def evaluation(self, metrics: Mapping[str, float]) -> None:
+        then, self._told_at = self._told_at, time.perf_counter()
+        if self._since is not None and not self.metrics:  # the first, which was compiled just now
+            step, since = self._since
+            self._since = step, since + self._told_at - then
         self.metrics = [(_short(tag), number(value)) for tag, value in metrics.items()]
 
     def share(self) -> str:
@@ -51,16 +60,16 @@ class Standing:
     def clock(self) -> str:
         """The time left (empty until it can be told), or at the end the time it took.
 
-        Told from the wall time since the first news, which holds no compilation but does hold
-        the evaluations that ``steps_per_second`` leaves out.
+        Told from the wall time between the first and the last news, without the first evaluation:
+        it holds no compilation, but does hold the evaluations that ``steps_per_second`` leaves out.
         """
-        now = time.perf_counter()
         if self.step >= self.total:
-            return f"in {duration(now - self._started)}"
-        if self._first is None or self.step == self._first[0]:
+            return f"in {duration(time.perf_counter() - self._started)}"
+        step, since = self._since or (self.step, self._told_at)
+        steps, seconds = self.step - step, self._told_at - since
+        if steps == 0 or seconds < _PACE_SECONDS:
             return ""
-        step, then = self._first
-        return f"{duration((self.total - self.step) * (now - then) / (self.step - step))} left"
+        return f"{duration((self.total - self.step) * seconds / steps)} left"
 
 
 def _group_rates(values: Mapping[str, float]) -> dict[str, str]:

@@ -27,14 +27,28 @@ class Stop:
 
     def __init__(self) -> None:
         self.signal: int | None = None
+        self._hurries = False
+
+    def note(self, number: int, _frame: FrameType | None = None) -> None:
+        """Takes a signal.
+
+        Raises:
+          EndAtOnceError: it is the second one; a third must not interrupt what that one unwinds.
+        """
+        if self.signal is None:
+            self.signal = number
+        elif not self._hurries:
+            self._hurries = True
+            raise EndAtOnceError(number)
 
 
 @contextmanager
 def stop_on_signals() -> Iterator[Stop]:
     """SIGINT or SIGTERM sets the yielded flag; the body looks at it and ends in its own time.
 
-    A second one raises EndAtOnceError wherever the main thread is. Where that thread is inside a
-    computation or a compilation and does not come out within seconds, the process ends without it.
+    A second one raises EndAtOnceError wherever the main thread is; further ones do nothing. Where
+    that thread is inside a computation or a compilation and does not come out within seconds, the
+    process ends without it.
     A signal that the process was started to ignore (``nohup``, a shell's ``&``) stays ignored.
     Outside the main thread, where Python has no signal handlers, nothing is changed.
     """
@@ -42,13 +56,7 @@ def stop_on_signals() -> Iterator[Stop]:
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
-
-    def note(number: int, frame: FrameType | None) -> None:
-        if stop.signal is not None:
-            raise EndAtOnceError(number)
-        stop.signal = number
-
-    with _handling(note), _ending_what_is_stuck():
+    with _handling(stop.note), ending_what_is_stuck():
         yield stop
 
 
@@ -67,9 +75,15 @@ def _handling(note: Callable[[int, FrameType | None], None]) -> Iterator[None]:
 
 
 @contextmanager
-def _ending_what_is_stuck() -> Iterator[None]:
-    """A Python handler runs only when the main thread is back in Python code, which a long
-    compilation delays; the bytes that signals write to the wakeup descriptor are seen at once."""
+def ending_what_is_stuck() -> Iterator[None]:
+    """After a second signal the process ends within seconds, whatever the main thread is doing.
+
+    A Python handler runs only when that thread is back in Python code, which a long compilation
+    delays; the bytes that signals write to the wakeup descriptor are seen at once.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     over = threading.Event()

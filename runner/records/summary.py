@@ -6,12 +6,59 @@ import math
 import os
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import lru_cache
+from importlib.metadata import version
 from pathlib import Path
+from platform import python_version
 from typing import Any
 
-import numpy as np
-
+from runner import __version__
 from runner.errors import StorageError
+
+LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy")
+SUMMARY = "summary.json"
+# Where it is prepared: a reader looks for the name above, which stands for a run that has ended.
+_PREPARED = f".{SUMMARY}"
+# Several times what a summary takes.
+_RESERVED_BYTES = 8192
+
+
+def blank_summary(status: str, *, seed: int, seconds: float) -> dict[str, Any]:
+    """The summary of a run that has ended before its first step; what it does not know is null.
+
+    Args:
+      seconds: that the run took.
+    """
+    return {
+        "status": status,
+        "steps": 0,
+        "epochs": None,
+        "seed": seed,
+        "metrics": {},
+        "best": None,
+        "steps_per_second": None,
+        "seconds": {"total": seconds, "to_first_step": None, "compile": None},
+        "device": None,
+        "params": None,
+        "params_sha256": None,
+        "versions": dict(_versions()),
+    }
+
+
+def reserve_summary(folder: Path) -> None:
+    """Takes the room that the summary will need, before others (the run's events) fill the disk.
+
+    Raises:
+      StorageError: there is none.
+    """
+    prepared = folder / _PREPARED
+    try:
+        with prepared.open("wb") as file:
+            file.write(bytes(_RESERVED_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise _cannot_be_written(folder / SUMMARY, error) from error
 
 
 def write_summary(folder: Path, summary: Mapping[str, Any]) -> Path:
@@ -23,21 +70,18 @@ def write_summary(folder: Path, summary: Mapping[str, Any]) -> Path:
     Raises:
       StorageError: the file cannot be written; what stood there before is untouched.
     """
-    path = folder / "summary.json"
+    path = folder / SUMMARY
     text = json.dumps(_plain(summary), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
-    temporary = folder / f".summary.json.{os.getpid()}"
+    prepared = folder / _PREPARED
     try:
-        with temporary.open("w", encoding="utf-8") as file:
+        with open(prepared, "w", encoding="utf-8", opener=_open_as_it_is) as file:
             file.write(text)
-            file.flush()
+            file.truncate()
             os.fsync(file.fileno())
-        temporary.replace(path)
+        prepared.replace(path)
         _sync_folder(folder)
     except OSError as error:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        problem = f"cannot be written ({error.strerror or error})"
-        raise StorageError(str(path), problem, "make room, or choose another folder") from error
+        raise _cannot_be_written(path, error) from error
     return path
 
 
@@ -46,7 +90,8 @@ def params_sha256(params: Any) -> str:
 
     Equal for two pytrees of arrays exactly when these are; hexadecimal.
     """
-    # Here rather than above: whoever only writes a summary waits for no jax.
+    # Here rather than above: whoever only writes a summary waits for neither.
+    import numpy as np
     from jax.tree_util import keystr, tree_leaves_with_path
 
     leaves = {
@@ -59,8 +104,14 @@ def params_sha256(params: Any) -> str:
         # JSON delimits the path: no two headers run into each other's bytes.
         header = json.dumps([path, array.dtype.name, array.shape])
         digest.update(header.encode() + b"\n")
-        digest.update(_little_endian(array).tobytes())
+        digest.update(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes())
     return digest.hexdigest()
+
+
+@lru_cache
+def _versions() -> tuple[tuple[str, str], ...]:
+    libraries = ((name, version(name)) for name in LIBRARIES)
+    return ("python", python_version()), ("runner", __version__), *libraries
 
 
 def _plain(value: Any) -> Any:
@@ -74,7 +125,19 @@ def _plain(value: Any) -> Any:
         return value if math.isfinite(value) else None
     if isinstance(value, os.PathLike):
         return os.fspath(value)
-    return _plain(np.asarray(value).tolist())
+    return _plain(value.tolist())
+
+
+def _open_as_it_is(path: str, flags: int) -> int:
+    """Keeps the room that was reserved: a full disk may have no other."""
+    return os.open(path, flags & ~os.O_TRUNC, 0o666)
+
+
+def _cannot_be_written(path: Path, error: OSError) -> StorageError:
+    with suppress(OSError):
+        path.with_name(_PREPARED).unlink(missing_ok=True)
+    problem = f"cannot be written ({error.strerror or error})"
+    return StorageError(str(path), problem, "make room, or choose another folder")
 
 
 def _sync_folder(folder: Path) -> None:
@@ -85,7 +148,3 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
-
-
-def _little_endian(array: np.ndarray) -> np.ndarray:
-    return array.astype(array.dtype.newbyteorder("<"), copy=False)

@@ -1,19 +1,19 @@
 """How a run ended: gathered while it goes on, written as ``summary.json`` whatever happens."""
 
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
-from platform import python_version
 from time import perf_counter
 from typing import Any, Self
 
-from runner import __version__
 from runner.device import compile_clock
 from runner.errors import DivergedError, InterruptedRunError, TerminatedRunError
 from runner.records.recorder import Recorder
-from runner.records.summary import params_sha256, write_summary
-
-LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy")
+from runner.records.summary import (
+    blank_summary,
+    params_sha256,
+    reserve_summary,
+    write_summary,
+)
 
 
 @dataclass
@@ -37,36 +37,39 @@ class Ending:
     summary: dict[str, Any] = field(default_factory=dict)
 
     def __enter__(self) -> Self:
+        reserve_summary(self.folder)
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        self.summary = self._summary(_status(error))
+        try:
+            self._write(_status(error))
+        except KeyboardInterrupt:  # a second signal; there is no third one
+            self._write(_status(error))
+            raise
+
+    def _write(self, status: str) -> None:
+        self.summary = self._summary(status)
         write_summary(self.folder, self.summary)
 
     def _summary(self, status: str) -> dict[str, Any]:
-        recorder = self.recorder
-        steps = recorder.steps if recorder else 0
+        summary = blank_summary(status, seed=self.seed, seconds=perf_counter() - self.started)
+        summary["seconds"]["compile"] = compile_clock.seconds - self.compiled
+        summary |= {"device": self.device, "params": self.params_count}
+        if self.params is not None and status != "failed":  # they may be what failed
+            summary["params_sha256"] = params_sha256(self.params)
+        if self.recorder is not None:
+            summary["seconds"]["to_first_step"] = self.recorder.seconds_to_first_step
+            summary |= self._figures(self.recorder)
+        return summary
+
+    def _figures(self, recorder: Recorder) -> dict[str, Any]:
+        per_epoch = self.steps_per_epoch
         return {
-            "status": status,
-            "steps": steps,
-            "epochs": steps / self.steps_per_epoch if self.steps_per_epoch else None,
-            "seed": self.seed,
-            "metrics": dict(recorder.last_metrics) if recorder else {},
-            "best": recorder.best if recorder else None,
-            "steps_per_second": recorder.steps_per_second if recorder else None,
-            "seconds": {
-                "total": perf_counter() - self.started,
-                "to_first_step": recorder.seconds_to_first_step if recorder else None,
-                "compile": compile_clock.seconds - self.compiled,
-            },
-            "device": self.device,
-            "params": self.params_count,
-            "params_sha256": None if self.params is None else params_sha256(self.params),
-            "versions": {
-                "python": python_version(),
-                "runner": __version__,
-                **{name: version(name) for name in LIBRARIES},
-            },
+            "steps": recorder.steps,
+            "epochs": recorder.steps / per_epoch if per_epoch else None,
+            "metrics": dict(recorder.last_metrics),
+            "best": recorder.best,
+            "steps_per_second": recorder.steps_per_second,
         }
 
 

@@ -32,14 +32,17 @@ DRAWING_AFTER_SECONDS = 2.0
 _log = logging.getLogger("runner")
 
 
-def run(config: Config, folder: Path) -> None:
+def run(config: Config, folder: Path) -> int | None:
     """Trains as ``config`` says; event files and ``summary.json`` are left in ``folder``.
+
+    Returns the number of a signal that came too late to stop it, as all was done.
 
     Raises:
       RunnerError: see the exit codes; ``summary.json`` is written all the same.
     """
     console = screen()
-    with Ending(folder, seed=config.seed) as ending, stop_on_signals() as stop:
+    # In this order: a signal does not keep the summary from being written.
+    with stop_on_signals() as stop, Ending(folder, seed=config.seed) as ending:
         use_compilation_cache(config.compilation_cache)
         device = select_device(config.accelerator)
         ending.device = device.platform
@@ -48,6 +51,7 @@ def run(config: Config, folder: Path) -> None:
             job = build_job(config, device)
             _train(config, job, console=console, ending=ending, stop=stop)
     conclude(console, ending.summary, folder)
+    return stop.signal
 
 
 def _train(config: Config, job: Job, *, console: Console, ending: Ending, stop: Stop) -> None:

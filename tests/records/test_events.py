@@ -175,20 +175,6 @@ def test_a_file_size_limit_does_not_end_the_process(tmp_path):
     assert len(steps) > 200
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """A real file system of 64 KiB, where mounting is permitted."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)]
-    try:
-        subprocess.run(mount, check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("mounting needs root; the file size limit and the fake cover this everywhere")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
-
-
 def test_a_disk_that_is_really_full_warns_once(small_disk, caplog):
     writer = EventWriter(small_disk)
     columns = {"train/loss": np.ones(200)}

@@ -32,10 +32,13 @@ def last_frame(screen):
     return [line.rstrip() for line in text.replace("\r", "\n").splitlines() if line.strip()][-2:]
 
 
-def test_a_run_elsewhere_gives_about_ten_lines_with_the_first_and_the_last():
+def test_a_run_elsewhere_gives_about_ten_lines_with_the_first_and_the_last(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(progress_module.time, "perf_counter", lambda: now[0])
     out, console = plain()
     display = progress(2000, console=console)
     for step in range(7, 2001, 7):
+        now[0] += 0.05
         display.update(step, VALUES, 12_000.0)
     display.update(2000, VALUES, 12_000.0)
     display.evaluation(2000, {"eval/loss": 0.104, "eval/accuracy": 0.9722})
@@ -47,7 +50,7 @@ def test_a_run_elsewhere_gives_about_ten_lines_with_the_first_and_the_last():
     assert first == "step 7/2,000 loss 0.2500 rate 0.08430 cycle 3 12,000 steps/s"
     assert re.fullmatch(
         r"step 2,000/2,000  loss 0\.2500    rate 0\.08430   cycle 3         12,000 steps/s"
-        r"    in 0:00  eval loss 0\.1040  accuracy 0\.9722",
+        r"    in 0:14  eval loss 0\.1040  accuracy 0\.9722",
         lines[-1],
     )
     assert all(re.search(r"steps/s  +\d:\d\d left$", line) for line in lines[1:-1])
@@ -80,6 +83,42 @@ def test_a_slow_run_gives_a_line_a_minute(monkeypatch):
     assert [int(line.split("/")[0].split()[1]) for line in lines] == [1, 7, 13, 19, 25, 30]
     # 999,970 steps of 10 s each are 115 days and 17:41:40.
     assert lines[-1].endswith("0.1 steps/s  115d 17:41:40 left")
+
+
+def test_the_time_left_holds_no_compilation(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(progress_module.time, "perf_counter", lambda: now[0])
+    out, console = plain()
+    display = progress(1000, console=console)
+
+    def take(seconds, news, step, *figures):
+        now[0] += seconds
+        news(step, *figures)
+
+    take(30.0, display.update, 100, VALUES, None)  # with the compilation of a step
+    take(1.0, display.update, 200, VALUES, 100.0)
+    take(20.0, display.evaluation, 200, {"eval/loss": 0.1})  # with that of an evaluation
+    take(1.0, display.update, 300, VALUES, 100.0)
+    take(0.5, display.evaluation, 300, {"eval/loss": 0.1})
+    take(1.0, display.update, 400, VALUES, 100.0)
+    display.close()
+    told = [re.findall(r"(\S+) left", line) for line in out.getvalue().splitlines()]
+    # 100 steps a second are 8 s for 800 of them; at 400 three seconds and an evaluation of half a
+    # second lie behind the 300 steps since the first news, which makes it 7 s for the other 600.
+    assert told == [[], ["0:08"], ["0:09"], ["0:07"]]
+
+
+def test_no_time_is_told_from_a_moment_too_short_to_know(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(progress_module.time, "perf_counter", lambda: now[0])
+    out, console = plain()
+    display = progress(1000, console=console)
+    for seconds, step in ((5.0, 100), (0.1, 200), (0.2, 300)):
+        now[0] += seconds
+        display.update(step, VALUES, 1000.0)
+    display.close()
+    told = ["left" in line for line in out.getvalue().splitlines()]
+    assert told == [False, False, True]
 
 
 def test_the_bar_shows_loss_rate_cycle_speed_and_the_time_left(monkeypatch):

@@ -14,13 +14,13 @@ from runner.records.run_folder import claim, claim_sweep
 
 def test_a_new_folder_is_created_with_its_parents(tmp_path):
     folder = tmp_path / "outputs" / "day" / "time"
-    assert claim(folder, explicit=False) == folder
+    assert claim(folder, explicit=False).folder == folder
     assert (folder / ".hydra").is_dir()
 
 
 def test_a_taken_default_folder_gives_the_next_free_name(tmp_path):
     folder = tmp_path / "time"
-    names = [claim(folder, explicit=False).name for _ in range(3)]
+    names = [claim(folder, explicit=False).folder.name for _ in range(3)]
     assert names == ["time", "time-1", "time-2"]
 
 
@@ -34,21 +34,71 @@ def test_a_taken_folder_asked_for_by_name_is_refused(tmp_path):
 
 def test_an_existing_folder_without_a_run_is_taken_as_it_is(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    assert claim(tmp_path, explicit=True) == tmp_path
+    assert claim(tmp_path, explicit=True).folder == tmp_path
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
 def test_a_folder_with_a_summary_but_no_record_of_hydra_holds_a_run(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "summary.json").write_text("{}")
-    assert claim(tmp_path / "run", explicit=False) == tmp_path / "run-1"
+    assert claim(tmp_path / "run", explicit=False).folder == tmp_path / "run-1"
 
 
 def test_runs_started_in_the_same_instant_get_different_folders(tmp_path):
     with ThreadPoolExecutor(16) as pool:
-        folders = list(pool.map(lambda _: claim(tmp_path / "time", explicit=False), range(64)))
+        claims = list(pool.map(lambda _: claim(tmp_path / "time", explicit=False), range(64)))
+    folders = [claimed.folder for claimed in claims]
     assert len(set(folders)) == 64
     assert all((folder / ".hydra").is_dir() for folder in folders)
+
+
+def record(folder):
+    """What Hydra and a run that never began leave behind."""
+    for name in ("config.yaml", "hydra.yaml", "overrides.yaml"):
+        (folder / ".hydra" / name).write_text("seed: 0")
+    (folder / "summary.json").write_text("{}")
+
+
+def test_a_folder_given_back_is_gone_and_may_be_claimed_again(tmp_path):
+    folder = tmp_path / "day" / "time"
+    for _ in range(2):
+        claimed = claim(folder, explicit=True)
+        record(folder)
+        claimed.give_back()
+        assert not folder.exists()
+        assert folder.parent.is_dir()  # another run may be making its own in there
+
+
+@pytest.mark.parametrize("theirs", [(), ("notes.txt",)])
+def test_a_folder_that_was_there_before_stays_with_what_it_held(tmp_path, theirs):
+    for name in theirs:
+        (tmp_path / name).write_text("mine")
+    claimed = claim(tmp_path, explicit=True)
+    record(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    claimed.give_back()
+    assert sorted(tmp_path.rglob("*")) == (before if theirs else [])
+
+
+@pytest.mark.parametrize("name", ["events.out.tfevents.1", "runner.log", ".hydra/mine.yaml"])
+def test_nothing_is_removed_from_a_folder_that_holds_anything_else(tmp_path, name):
+    claimed = claim(tmp_path / "run", explicit=True)
+    record(claimed.folder)
+    (claimed.folder / name).write_text("of worth")
+    before = sorted(tmp_path.rglob("*"))
+    claimed.give_back()
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_runs_that_give_their_folder_back_do_not_end_others_that_claim_it(tmp_path):
+    def run(_):
+        claimed = claim(tmp_path / "time", explicit=False)
+        record(claimed.folder)
+        claimed.give_back()
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(run, range(500)))
+    assert not [path for path in tmp_path.iterdir() if any(path.iterdir())]
 
 
 @pytest.mark.parametrize("take", [claim, claim_sweep])

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from contextlib import suppress
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from runner.errors import StorageError
-from runner.records.summary import params_sha256, write_summary
+from runner.records.summary import params_sha256, reserve_summary, write_summary
 
 
 def test_numbers_json_has_no_word_for_become_null(tmp_path):
@@ -65,6 +66,37 @@ def test_a_full_disk_leaves_the_earlier_summary_and_says_so(tmp_path, monkeypatc
 def test_a_folder_that_is_gone_is_an_answer(tmp_path):
     with pytest.raises(StorageError, match="No such file or directory"):
         write_summary(tmp_path / "gone", {})
+
+
+def test_the_room_reserved_becomes_the_summary(tmp_path):
+    reserve_summary(tmp_path)
+    [reserved] = tmp_path.iterdir()
+    assert reserved.name != "summary.json"  # which would say that the run has ended
+    place = reserved.stat().st_ino
+    path = write_summary(tmp_path, {"steps": 1})
+    assert [path] == list(tmp_path.iterdir())
+    assert path.stat().st_ino == place
+    assert json.loads(path.read_text()) == {"steps": 1}
+
+
+def fill(disk):
+    with (disk / "filler").open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+
+
+def test_a_summary_fits_on_a_disk_that_others_filled(small_disk):
+    reserve_summary(small_disk)
+    fill(small_disk)
+    path = write_summary(small_disk, {"versions": ["x" * 100] * 40})
+    assert len(json.loads(path.read_text())["versions"]) == 40
+
+
+def test_a_disk_without_room_for_a_summary_is_an_answer_at_once(small_disk):
+    fill(small_disk)
+    with pytest.raises(StorageError, match="No space left"):
+        reserve_summary(small_disk)
+    assert [path.name for path in small_disk.iterdir()] == ["filler"]
 
 
 def params():

@@ -175,11 +175,44 @@ def test_a_run_in_the_middle_of_a_cycle_is_warned_about_and_run(run, capsys):
     ],
 )
 def test_what_only_the_data_or_the_machine_can_tell_ends_in_2(run, capsys, override, error):
-    code, _ = run(
+    code, folder = run(
         "training.steps=60", override, *(["training.steps=null"] * ("epochs" in override))
     )
     assert code == 2
     assert capsys.readouterr().err.startswith(f"error: {error}")
+    assert not folder.exists()
+
+
+def test_a_folder_of_ones_own_is_left_as_it_was_and_may_be_used_again(run, summary, tmp_path):
+    (tmp_path / "run").mkdir()
+    code, folder = run(*SHORT, "training.batch_size=1438")
+    assert code == 2
+    assert list(folder.iterdir()) == []
+    code, _ = run(*SHORT)
+    assert code == 0
+    assert summary(folder)["status"] == "finished"
+
+
+def test_a_member_of_a_multirun_that_cannot_begin_keeps_its_folder(tmp_path, monkeypatch, summary):
+    monkeypatch.chdir(tmp_path)
+    assert main(["-m", *SHORT, "training.batch_size=64,1438", "hydra.sweep.dir=sweep"]) == 2
+    statuses = [summary(tmp_path / "sweep" / number)["status"] for number in "01"]
+    assert statuses == ["finished", "failed"]
+
+
+def test_a_disk_without_room_for_the_summary_is_answered_before_anything_compiles(
+    run, capsys, monkeypatch, compilations
+):
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    before = compilations()
+    code, folder = run(*SHORT)
+    assert code == 4
+    assert "summary.json: cannot be written (No space left" in capsys.readouterr().err
+    assert compilations() == before
+    assert [path.name for path in folder.iterdir()] == [".hydra"]
 
 
 def test_a_scale_fn_that_leaves_the_numbers_is_refused_with_its_first_bad_step(run, capsys):
@@ -253,6 +286,52 @@ def test_a_signal_ends_a_run_with_its_records_whole(tmp_path, environment, summa
     assert found["status"] == "stopped"
     steps = scalars(tmp_path / "run")["train/loss"][0]
     assert steps == list(range(found["steps"]))
+
+
+def test_a_run_whose_events_fill_the_disk_ends_well_with_its_summary(
+    small_disk, tmp_path, environment, summary
+):
+    done = subprocess.run(
+        [sys.executable, "-m", "runner", f"hydra.run.dir={small_disk}/run"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=180,
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(
+        r"WARNING runner: \S+: TensorBoard events can no longer be written \(No space left.*\n",
+        done.stderr,
+    )
+    found = summary(small_disk / "run")
+    assert (found["status"], found["steps"]) == ("finished", 880)
+    assert found["metrics"]["eval/accuracy"] >= 0.97
+    assert {path.name[:10] for path in (small_disk / "run").iterdir()} == {
+        ".hydra",
+        "events.out",
+        "summary.js",
+    }
+
+
+def test_a_signal_after_the_last_step_is_told_of(run, summary, monkeypatch):
+    import runner.tasks.ending as ending
+    import runner.tasks.train as task
+
+    told, hashed = [], ending.params_sha256
+    original = task.run
+    monkeypatch.setattr(task, "run", lambda *args: told.append(original(*args)))
+
+    def interrupted(params):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return hashed(params)
+
+    monkeypatch.setattr(ending, "params_sha256", interrupted)
+    code, folder = run(*SHORT)
+    assert code == 0
+    assert told == [signal.SIGTERM]
+    assert (summary(folder)["status"], summary(folder)["steps"]) == ("finished", 60)
 
 
 def _has_events(folder):
