@@ -135,5 +135,5 @@ _WORDS: Mapping[Any, tuple[str, str]] = {
     tuple[float, ...]: ("a list of numbers", "one such as [0.1,0.2]"),
     Lengths: ("a list of lengths", "one such as [500,800] or [50%,75%]"),
     tuple[int, ...]: ("a list of whole numbers", "one such as [128,128]"),
-    tuple[str, ...]: ("a list of names", "one such as [my_models]"),
+    tuple[str, ...]: ("a list of names", "names in brackets, such as [one,two]"),
 }

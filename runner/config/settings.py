@@ -22,6 +22,7 @@ class Config:
     """Everything a task is told.
 
     Attributes:
+      compared: schedulers to draw beside the chosen one, each once.
       hparams: the options by group and the settings by dotted key, as they were written: nothing
         from the environment.
       overrides: the command line's changes, as they were typed.
@@ -37,6 +38,7 @@ class Config:
     model: Choice
     dataset: Choice
     task: Choice
+    compared: tuple[Choice, ...]
     hparams: Mapping[str, str | int | float | bool]
     overrides: tuple[str, ...]
 
@@ -103,6 +105,7 @@ def read_config(
         model=choices["model"],
         dataset=choices["dataset"],
         task=choices["task"],
+        compared=(),  # composed each by itself, once this is known to be good
         hparams=_hparams(as_written, choices),
         overrides=tuple(overrides),
     )

@@ -1,6 +1,6 @@
 """A job: everything a config names, built and checked against the data, ready to run."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import flax.linen as nn
@@ -130,6 +130,23 @@ def build_job(config: Config, device: jax.Device) -> Job:
     )
     check_memory(jax.eval_shape(job.initial_state), device)
     return job
+
+
+def with_scheduler(job: Job, config: Config) -> Job:
+    """``job`` under the scheduler of ``config``, which is in all else the job's.
+
+    Raises:
+      ConfigError: the schedule is wrong, or the optimizer has no momentum for it.
+    """
+    schedule = build_schedule(
+        config.scheduler, steps_per_epoch=job.steps_per_epoch, total_steps=job.plan.steps
+    )
+    _check_momentum(config.scheduler, schedule, job.optimizer)
+    hyper = jax.device_put(replace(job.hyper, schedule=schedule), job.device)
+    if not registry.all_ours(config.scheduler.name, config.optimizer.name, config.model.name):
+        check_update(job.model, job.optimizer, hyper, job.example)
+    _check_groups(schedule)
+    return replace(job, schedule=schedule, hyper=hyper)
 
 
 def _steps_per_epoch(dataset: Dataset, batch_size: int) -> int:
