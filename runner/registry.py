@@ -125,6 +125,10 @@ PLUGIN_ENTRY_POINTS = "runner.plugins"
 
 # What a schedule's momentum replaces: the first of these among an optimizer's numbers.
 MOMENTUM_KEYS = ("momentum", "b1")
+# Numbers of an optimizer that each group of parameters may have its own of.
+GROUP_KEYS = ("weight_decay",)
+# The group of the parameters that no pattern matches.
+DEFAULT_GROUP = "default"
 
 
 def import_plugins(modules: list[str]) -> None:

@@ -150,10 +150,10 @@ REFUSED = [
     (
         "task=check task.compare=cosine",
         "task.compare",
-        "'cosine' is not a list of names; write names",
+        "'cosine' is not a list of texts; write one such as [",
     ),
-    ("task=check task.compare=[1]", "task.compare", "[1] is not a list of names"),
-    ("task=check task.compare=null", "task.compare", "null is not a list of names"),
+    ("task=check task.compare=[1]", "task.compare", "[1] is not a list of texts"),
+    ("task=check task.compare=null", "task.compare", "null is not a list of texts"),
     ("task=check task.compare=cosine,linear", "task.compare", "add -m"),
     (
         "task=check scheduler=cosine scheduler.base_lr=9 task.compare=[triangular]",

@@ -88,7 +88,7 @@ def rates(
         between(key, value, at_least=at_least, above=above)
         return
     if not value:
-        raise ConfigError(key, "the list is empty", "write a rate for each group, or a number")
+        raise ConfigError(key, "the list is empty", "write one for each group, or a number")
     for place, item in enumerate(value):
         between(f"{key}[{place}]", item, at_least=at_least, above=above)
 

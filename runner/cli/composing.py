@@ -38,6 +38,9 @@ from runner.errors import ConfigError, RunnerError, nearest
 
 Result = TypeVar("Result")
 
+# Mappings to which the command line may add names without Hydra's +.
+OPEN_KEYS = ("optimizer.groups", "optimizer.multiplier")
+
 PACKAGE = Path(runner.__file__).resolve().parent
 # In the wheel, conf/ lies inside the package; in a checkout, beside it.
 CONF = next((c for c in (PACKAGE / "conf", PACKAGE.parent / "conf") if c.is_dir()), PACKAGE)
@@ -60,7 +63,7 @@ class Composer:
           ConfigError: an override or a folder is refused, or a plugin cannot be imported.
         """
         version.setbase("1.3")
-        self.overrides: list[str] = list(args.overrides)
+        self.overrides: list[str] = [_opened(override) for override in args.overrides]
         self.config_name: str = args.config_name or "config"
         screen_overrides(self.overrides)
         self.hydra = _start_hydra(args.config_path, args.config_dir)
@@ -202,6 +205,13 @@ class ScreenedFiles(FileConfigSource):
         if path.is_file() and Path(self.path) != CONF:
             screen_file(path)
         return super().load_config(config_path)
+
+
+def _opened(override: str) -> str:
+    """``override`` as Hydra wants it for a mapping whose names are the user's to choose."""
+    key, equals, _ = override.partition("=")
+    is_open = any(key == name or key.startswith(f"{name}.") for name in OPEN_KEYS)
+    return f"++{override}" if equals and is_open else override
 
 
 def _start_hydra(config_path: str | None, config_dir: str | None) -> Hydra:

@@ -55,9 +55,8 @@ def _read(
 
 def _check_names(composer: Composer, names: list[str]) -> None:
     """Refuses what is no option, in the order of the names."""
-    overrides = list(HydraConfig.get().overrides.hydra)
     for name in names:
-        known = composer.options(GROUP, overrides, wanted=name)
+        known = composer.options(GROUP, _told()["hydra"], wanted=name)
         if name not in known:
             problem = f"there is no {GROUP} {name!r}"
             raise ConfigError("task.compare", problem, nearest(name, known))
@@ -77,9 +76,9 @@ def _compose(composer: Composer, option: str) -> DictConfig:
     What the command line sets within the scheduler (a part of a sequence, then a setting) holds
     where the option has it.
     """
-    told = HydraConfig.get().overrides
+    told = _told()
     chosen, others, parts, settings = GROUP, [], [], []
-    for override in composer.parse(list(told.task)):
+    for override in composer.parse(told["task"]):
         key, line = override.key_or_group, str(override.input_line)
         if key == GROUP and override.package in (None, GROUP):
             chosen = line.partition("=")[0]
@@ -90,7 +89,7 @@ def _compose(composer: Composer, option: str) -> DictConfig:
         else:
             others.append(line)
     quoted = option.replace("\\", "\\\\").replace("'", "\\'")
-    lines = [*told.hydra, *others, f"{chosen}='{quoted}'"]
+    lines = [*told["hydra"], *others, f"{chosen}='{quoted}'"]
     cfg = composer.compose(RunMode.RUN, lines)
     for written in (parts, settings):
         known = dotted_keys(OmegaConf.to_container(cfg, resolve=False))
@@ -98,3 +97,9 @@ def _compose(composer: Composer, option: str) -> DictConfig:
             lines += held
             cfg = composer.compose(RunMode.RUN, lines)
     return cfg
+
+
+def _told() -> dict[str, list[str]]:
+    """The overrides of the current job, those of Hydra's own settings apart; as they were typed."""
+    told: Any = OmegaConf.to_container(HydraConfig.get().overrides, resolve=False)
+    return told

@@ -1,23 +1,31 @@
 """Turns a section of plain values into its typed schema, strictly: nothing is guessed or cast."""
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from runner.checks import shown as shown_in_python
+from runner.config.groups import GroupNames
 from runner.errors import ConfigError, nearest
 from runner.lengths import Length, check_length
 
 Schema = TypeVar("Schema")
+ONE_GROUP = GroupNames()
 Lengths = tuple[Length, ...]
+# A number for all groups of parameters, or one for each; YAML may name the groups.
+Rates = float | tuple[float, ...]
 
 # What OmegaConf leaves in the place of a mandatory value that nobody gave.
 MISSING = "???"
 
 
-def convert(schema: type[Schema], section: Any, *, key: str) -> Schema:
+def convert(
+    schema: type[Schema], section: Any, *, key: str, groups: GroupNames = ONE_GROUP
+) -> Schema:
     """The ``schema`` made of ``section``, whose keys must be exactly the schema's fields.
+
+    Numbers by the names of ``groups`` become tuples in their order.
 
     Raises:
       ConfigError: a key is unknown or missing, or a value is not of the field's type or fails the
@@ -27,7 +35,7 @@ def convert(schema: type[Schema], section: Any, *, key: str) -> Schema:
     check_keys(section, known=known, required=known, key=key)
     kinds = get_type_hints(schema)
     prefix = f"{key}." if key else ""
-    values = {name: _value(kinds[name], section[name], f"{prefix}{name}") for name in known}
+    values = {name: _value(kinds[name], section[name], f"{prefix}{name}", groups) for name in known}
     try:
         return schema(**values)
     except ConfigError as error:
@@ -53,7 +61,7 @@ def check_keys(section: Any, *, known: list[str], required: list[str], key: str)
             raise ConfigError(f"{prefix}{name}", "has no value", f"give one: {prefix}{name}=...")
 
 
-def _value(kind: Any, value: Any, key: str) -> Any:
+def _value(kind: Any, value: Any, key: str, groups: GroupNames = ONE_GROUP) -> Any:
     options = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
     if value is None and NoneType in options:
         return None
@@ -61,10 +69,18 @@ def _value(kind: Any, value: Any, key: str) -> Any:
     if options == (int, str):  # lengths.Length
         check_length(value, key=key)
         return value
-    if len(options) == 1 and get_origin(options[0]) is Mapping:
-        return _mapping(options[0], value, key)
+    if is_dataclass(options[0]) and not isinstance(value, options[0]):  # type: ignore[arg-type]
+        return convert(options[0], value, key=key)  # type: ignore[type-var]
+    if get_origin(options[-1]) is Mapping and (len(options) == 1 or isinstance(value, Mapping)):
+        return _mapping(options[-1], value, key)
+    if options == get_args(Rates):
+        value = groups.in_order(value, key=key)
     if options == (Lengths,) and isinstance(value, list):
         return tuple(_value(Length, item, f"{key}[{i}]") for i, item in enumerate(value))
+    return _one_of(options, value, key)
+
+
+def _one_of(options: tuple[Any, ...], value: Any, key: str) -> Any:
     for option in options:
         if _fits(option, value):
             return _plain(option, value, key)
@@ -72,7 +88,7 @@ def _value(kind: Any, value: Any, key: str) -> Any:
         names = get_args(options[0])
         problem = f"{shown(value)} is none of {', '.join(names)}"
         raise ConfigError(key, problem, nearest(str(value)[:40], names))
-    nouns, examples = zip(*(_words(option) for option in options), strict=True)
+    nouns, examples = zip(*map(_words, options), strict=True)
     raise ConfigError(
         key, f"{shown(value)} is not {' or '.join(nouns)}", f"write {' or '.join(examples)}"
     )
@@ -98,6 +114,8 @@ def _words(option: Any) -> tuple[str, str]:
     """What ``option`` is called, and an example of it."""
     if get_origin(option) is Literal:
         return " or ".join(get_args(option)), " or ".join(get_args(option))
+    if get_origin(option) is Mapping:
+        return "a mapping", "one by name"
     return _WORDS[option]
 
 
@@ -108,6 +126,8 @@ def _fits(option: Any, value: Any) -> bool:
         return isinstance(value, (int, float)) and not isinstance(value, bool)
     if option is int:
         return isinstance(value, int) and not isinstance(value, bool)
+    if get_origin(option) is Mapping:
+        return False  # taken care of before
     if get_origin(option) is tuple:
         return isinstance(value, list) and all(_fits(get_args(option)[0], item) for item in value)
     return isinstance(value, option) and value != MISSING
@@ -135,5 +155,5 @@ _WORDS: Mapping[Any, tuple[str, str]] = {
     tuple[float, ...]: ("a list of numbers", "one such as [0.1,0.2]"),
     Lengths: ("a list of lengths", "one such as [500,800] or [50%,75%]"),
     tuple[int, ...]: ("a list of whole numbers", "one such as [128,128]"),
-    tuple[str, ...]: ("a list of names", "names in brackets, such as [one,two]"),
+    tuple[str, ...]: ("a list of texts", "one such as [this,that]"),
 }

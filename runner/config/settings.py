@@ -7,12 +7,13 @@ from typing import Any, Literal
 from runner.checks import whole
 from runner.config.choice import Choice, momentum_key
 from runner.config.convert import MISSING, check_keys, convert
+from runner.config.groups import GroupNames, group_names
 from runner.config.plugins import check_arguments
-from runner.config.schema import CHOICES, Sequence, Training
+from runner.config.schema import CHOICES, Sequence, Training, Wrappers
 from runner.errors import ConfigError, nearest
-from runner.registry import GROUPS, MOMENTUM_KEYS
+from runner.registry import GROUP_KEYS, GROUPS, MOMENTUM_KEYS
 
-__all__ = ["Choice", "Config", "Training", "read_config"]
+__all__ = ["Choice", "Config", "Training", "Wrappers", "read_config"]
 
 Accelerator = Literal["auto", "cpu", "gpu", "tpu"]
 
@@ -22,6 +23,8 @@ class Config:
     """Everything a task is told.
 
     Attributes:
+      optimizer, wrappers: the section ``optimizer``, parted in the optimizer's own settings and
+        those that surround any.
       compared: schedulers to draw beside the chosen one, each once.
       hparams: the options by group and the settings by dotted key, as they were written: nothing
         from the environment.
@@ -35,6 +38,7 @@ class Config:
     training: Training
     scheduler: Choice
     optimizer: Choice
+    wrappers: Wrappers
     model: Choice
     dataset: Choice
     task: Choice
@@ -92,7 +96,10 @@ def read_config(
             "name plugins on the command line only: plugins=[my_models]",
         )
     training = convert(Training, values["training"], key="training")
-    choices = {group: _choice(group, values[group], options.get(group)) for group in CHOICES}
+    groups = group_names(values["optimizer"])
+    wrappers, optimizer = _parted(values["optimizer"], groups)
+    sections = {group: values[group] for group in CHOICES} | {"optimizer": optimizer}
+    choices = {g: _choice(g, sections[g], options.get(g), groups=groups) for g in CHOICES}
     _check_momentum(choices["scheduler"], choices["optimizer"])
     return Config(
         seed=settings.seed,
@@ -102,6 +109,7 @@ def read_config(
         training=training,
         scheduler=choices["scheduler"],
         optimizer=choices["optimizer"],
+        wrappers=wrappers,
         model=choices["model"],
         dataset=choices["dataset"],
         task=choices["task"],
@@ -111,7 +119,20 @@ def read_config(
     )
 
 
-def _choice(group: str, section: Any, option: Any, key: str = "") -> Choice:
+def _parted(section: Any, groups: GroupNames) -> tuple[Wrappers, Any]:
+    """What surrounds the optimizer, and what is left of its section."""
+    if not isinstance(section, Mapping):
+        raise ConfigError("optimizer", f"{section!r} is no option", "pick one: optimizer=...")
+    known = Wrappers.__dataclass_fields__
+    around = {key: value for key, value in section.items() if key in known}
+    wrappers = convert(Wrappers, around, key="optimizer")
+    if isinstance(wrappers.multiplier, Mapping):
+        groups.check_names(wrappers.multiplier, key="optimizer.multiplier")
+    groups.in_order(wrappers.multiplier, key="optimizer.multiplier")
+    return wrappers, {key: value for key, value in section.items() if key not in known}
+
+
+def _choice(group: str, section: Any, option: Any, key: str = "", *, groups: GroupNames) -> Choice:
     """The choice that ``section`` at ``key`` (if empty: at the group's own) makes of ``group``."""
     key = key or group
     if section is None or isinstance(section, str):
@@ -125,20 +146,30 @@ def _choice(group: str, section: Any, option: Any, key: str = "") -> Choice:
     known = CHOICES[group]
     if name in known:
         if known[name] is Sequence:
-            arguments = _with_parts(arguments, f"{key}.parts")
-        return Choice(option or name, name, vars(convert(known[name], arguments, key=key)))
+            arguments = _with_parts(arguments, f"{key}.parts", groups)
+        settings = convert(known[name], arguments, key=key, groups=groups)
+        return Choice(option or name, name, vars(settings))
     if group not in GROUPS:
         raise ConfigError(f"{key}.name", f"there is no {group} {name!r}", nearest(name, known))
     arguments = check_arguments(group, name, arguments, built_in=known, key=key)
+    if group == "optimizer":
+        arguments |= {
+            k: tuple(listed)
+            for k in arguments.keys() & set(GROUP_KEYS)
+            if isinstance(listed := groups.in_order(arguments[k], key=f"{key}.{k}"), list)
+        }
     return Choice(option or name, name, arguments)
 
 
-def _with_parts(arguments: Mapping[str, Any], key: str) -> dict[str, Any]:
+def _with_parts(arguments: Mapping[str, Any], key: str, groups: GroupNames) -> dict[str, Any]:
     """The arguments of a sequence, its parts read as the schedulers that they are."""
     parts = arguments.get("parts")
     if not isinstance(parts, Mapping):
         return dict(arguments)
-    read = {name: _choice("scheduler", part, None, f"{key}.{name}") for name, part in parts.items()}
+    read = {
+        name: _choice("scheduler", part, None, f"{key}.{name}", groups=groups)
+        for name, part in parts.items()
+    }
     return {**arguments, "parts": read}
 
 

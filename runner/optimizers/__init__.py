@@ -11,5 +11,7 @@ from runner.optimizers import (  # noqa: F401 - they register themselves
     layerwise,
 )
 from runner.optimizers.base import Optimizer, split
+from runner.optimizers.groups import Groups, assign
+from runner.optimizers.wrappers import Wrappers
 
-__all__ = ["Optimizer", "split"]
+__all__ = ["Groups", "Optimizer", "Wrappers", "assign", "split"]

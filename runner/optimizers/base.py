@@ -8,7 +8,7 @@ import numpy as np
 import optax
 
 from runner.errors import ConfigError
-from runner.registry import MOMENTUM_KEYS, optimizers
+from runner.registry import GROUP_KEYS, MOMENTUM_KEYS, optimizers
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,9 @@ class Optimizer:
 def split(name: str, arguments: Mapping[str, Any]) -> tuple[Optimizer, dict[str, np.ndarray]]:
     """Parts a factory's arguments into structure and numbers (float32 scalars).
 
+    A number of ``GROUP_KEYS`` may be a tuple, one for each group of parameters, and becomes a
+    float32 array [groups].
+
     Raises:
       ConfigError: the factory is not known or refuses its arguments, or a number is beyond
         float32.
@@ -46,19 +49,25 @@ def split(name: str, arguments: Mapping[str, Any]) -> tuple[Optimizer, dict[str,
         key: _number(key, value)
         for key, value in arguments.items()
         if isinstance(value, (float, np.floating))
+        or (key in GROUP_KEYS and isinstance(value, tuple))
     }
     structure = {key: _frozen(key, value) for key, value in arguments.items() if key not in numbers}
     momentum_key = next((key for key in MOMENTUM_KEYS if key in numbers), None)
     optimizer = Optimizer(name, tuple(sorted(structure.items())), momentum_key)
     # Once with plain floats, so that what is wrong is said before anything is traced.
-    optimizer.build(0.0, {key: float(value) for key, value in numbers.items()})
+    optimizer.build(0.0, {key: value.ravel()[0].item() for key, value in numbers.items()})
     return optimizer, numbers
 
 
-def _number(key: str, value: float | np.floating[Any]) -> np.ndarray:
+def of_group(numbers: Mapping[str, Any], group: int) -> dict[str, Any]:
+    """The numbers of the group at that place, all of them scalars."""
+    return {key: value[group] if np.ndim(value) else value for key, value in numbers.items()}
+
+
+def _number(key: str, value: float | np.floating[Any] | tuple[float, ...]) -> np.ndarray:
     with np.errstate(over="ignore"):
         number = np.asarray(value, np.float32)
-    if not np.isfinite(number):
+    if not np.isfinite(number).all():
         raise ConfigError(
             f"optimizer.{key}", f"{value!r} is no finite float32", "write a finite number"
         )

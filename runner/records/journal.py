@@ -11,7 +11,7 @@ from runner.errors import DivergedError
 from runner.records.events import EventWriter
 from runner.records.progress import Progress
 from runner.records.throughput import Throughput
-from runner.tags import EVAL_ACCURACY, EVAL_LOSS, LOSS, RATE, THROUGHPUT
+from runner.tags import EVAL_ACCURACY, EVAL_LOSS, LOSS, RATE, THROUGHPUT, group_of, is_rate
 
 _Rows = tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]
 
@@ -126,8 +126,12 @@ def _last_row(rows: _Rows) -> _Rows:
 def _diverged_in_training(rows: _Rows) -> DivergedError:
     steps, columns, _ = rows
     problem = f"{columns[LOSS][-1].item()} at step {steps[-1]}"
-    if RATE in columns:
-        problem += f", where the rate was {columns[RATE][-1].item():.4g}"
+    rates = {tag: column[-1].item() for tag, column in columns.items() if is_rate(tag)}
+    if RATE in rates:
+        problem += f", where the rate was {rates[RATE]:.4g}"
+    elif rates:
+        listed = ", ".join(f"{rate:.4g} ({group_of(tag)})" for tag, rate in rates.items())
+        problem += f", where the rates were {listed}"
     return DivergedError(LOSS, problem, _remedy(steps[-1]))
 
 

@@ -70,9 +70,8 @@ def comparison_figure(schedules: Mapping[str, ScheduleValues]) -> bytes:
     widths = np.linspace(*_WIDTHS, max(len(schedules), 2))
     for number, (name, values) in enumerate(schedules.items()):
         turn, place = divmod(number, len(_COLOURS))
-        several = len(values.rates) > 1
         for group, (label, rate) in enumerate(values.rates.items()):
-            full = f"{name}/{label.removeprefix('lr/')}" if several else name
+            full = f"{name}{label.removeprefix('lr')}"
             dashes = _DASHES[(turn + group) % len(_DASHES)]
             curve = _Curve(full, values.steps, rate, _COLOURS[place], widths[number], dashes)
             rates.append(curve)

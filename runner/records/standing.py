@@ -3,9 +3,10 @@
 import time
 from collections.abc import Mapping
 
-from runner.tags import CYCLE, LOSS, RATE
+from runner.tags import CYCLE, LOSS, RATE, group_of, is_rate
 
-_LABELS = {LOSS: "loss", RATE: "rate", CYCLE: "cycle"}
+# The rates of more groups would not fit on a line.
+_MOST_RATES = 3
 
 
 class Standing:
@@ -26,7 +27,9 @@ class Standing:
         self.step, self._steps_per_second = step, steps_per_second
         if self._first is None:
             self._first = step, time.perf_counter()
-        self.values = [(_LABELS[tag], number(values[tag])) for tag in _LABELS if tag in values]
+        labels = {LOSS: "loss", RATE: "rate", **_group_rates(values), CYCLE: "cycle"}
+        shown = {tag: label for tag, label in labels.items() if tag in values}
+        self.values = [(label, number(values[tag])) for tag, label in shown.items()]
 
     def evaluation(self, metrics: Mapping[str, float]) -> None:
         self.metrics = [(_short(tag), number(value)) for tag, value in metrics.items()]
@@ -60,10 +63,16 @@ class Standing:
         return f"{duration((self.total - self.step) * (now - then) / (self.step - step))} left"
 
 
+def _group_rates(values: Mapping[str, float]) -> dict[str, str]:
+    """Tag → label of the rates of groups, as many as fit."""
+    tags = [tag for tag in values if is_rate(tag) and tag != RATE]
+    return {tag: f"rate {group_of(tag)}" for tag in tags[:_MOST_RATES]}
+
+
 def _short(tag: str) -> str:
     """``eval/accuracy`` → ``accuracy``, but ``eval loss`` where ``loss`` alone means another."""
     name = tag.rpartition("/")[2]
-    return tag.replace("/", " ") if name in _LABELS.values() else name
+    return tag.replace("/", " ") if name == "loss" else name
 
 
 def number(value: float) -> str:

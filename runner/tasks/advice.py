@@ -25,7 +25,7 @@ def warnings(config: Config, job: Job) -> list[str]:
     for key, arguments, schedule in _cyclic_parts(config.scheduler, job.schedule):
         found += _half_cycles(key, arguments, schedule, job.steps_per_epoch)
         found += _bounds(key, arguments, schedule)
-        found += _adaptive(key, schedule, job.optimizer, config.optimizer.option)
+        found += _adaptive(key, schedule, job.structure.optimizer, config.optimizer.option)
     return found
 
 

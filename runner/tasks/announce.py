@@ -21,10 +21,15 @@ def announce(console: Console, config: Config, job: Job, *, params: int) -> None
     train, test = len(job.dataset.train), len(job.dataset.test)
     line(console, f"{config.model.option} · {params:,} parameters")
     line(console, f"{config.dataset.option} · {train:,} training and {test:,} test examples")
+    batches = f"{job.steps_per_epoch} batches of {config.training.batch_size}"
+    if config.training.accumulate > 1:
+        batches = f"{job.steps_per_epoch} times {config.training.accumulate} batches of " + str(
+            config.training.batch_size
+        )
     line(
         console,
         f"{config.scheduler.option} · {config.optimizer.option} · {steps:,} steps "
-        f"({epochs} epochs of {job.steps_per_epoch} batches of {config.training.batch_size})",
+        f"({epochs} epochs of {batches})",
     )
     for warning in warnings(config, job):
         line(console, f"warning: {warning}", style="yellow")

@@ -4,17 +4,20 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from rich.table import Table
 from rich.text import Text
 
 from runner.config import Config
 from runner.device import describe_device, select_device, use_compilation_cache
+from runner.optimizers.base import of_group
+from runner.optimizers.groups import path_name
 from runner.records.plots import comparison_figure, schedule_figure, write_schedule_csv
 from runner.records.screen import screen
 from runner.tasks.advice import warnings
 from runner.tasks.announce import line, short_path
 from runner.tasks.comparing import Policy, compared, policy
-from runner.tasks.job import build_job
+from runner.tasks.job import Job, build_job
 from runner.tasks.timeline import blocks
 from runner.training.state import count
 
@@ -75,9 +78,8 @@ def _table(chosen: Policy, others: list[Policy]) -> Table:
         f"{shape}, {job.dataset.num_classes} classes",
     )
     table.add_row("model", f"{config.model.option}, {count(state.params):,} parameters")
-    for path, leaf in jax.tree_util.tree_leaves_with_path(state.params):
-        name = jax.tree_util.keystr(path, simple=True, separator="/")
-        table.add_row("", f"{name} {'×'.join(map(str, leaf.shape))}")
+    for name, lines in _parameters(job, state.params).items():
+        table.add_row(name, "\n".join(lines))
     table.add_row(
         "memory",
         f"{_megabytes(state)} for the state ({_megabytes(state.params)} parameters, "
@@ -88,6 +90,37 @@ def _table(chosen: Policy, others: list[Policy]) -> Table:
     return table
 
 
+def _parameters(job: Job, params: Any) -> dict[str, list[str]]:
+    """What to write beside each group: its size and what sets it apart, then its parameters."""
+    groups = job.structure.groups
+    group_of = dict(groups.members)
+    leaves = {path_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
+    shapes = {path: f"{path} {'×'.join(map(str, leaf.shape))}" for path, leaf in leaves.items()}
+    if not group_of:
+        return {"": list(shapes.values())}
+    listed = {}
+    for place, name in enumerate(groups.names):
+        members = [path for path in shapes if group_of[path] == name]
+        about = f"{count([leaves[path] for path in members]):,} parameters"
+        listed[f"group {name}"] = [
+            ", ".join([about, *_apart(job, name, place)]),
+            *(shapes[path] for path in members),
+        ]
+    return listed
+
+
+def _apart(job: Job, name: str, place: int) -> list[str]:
+    """What a group has of its own: that it is frozen, its multiplier, its weight decay."""
+    if name in job.structure.groups.frozen:
+        return ["frozen"]
+    factor = np.ravel(job.hyper.wrappers.multiplier)
+    own = [f"rate × {factor[place]:g}"] if len(factor) > 1 else []
+    numbers = of_group(
+        {key: number for key, number in job.hyper.optimizer.items() if number.ndim}, place
+    )
+    return own + [f"{key} {number:g}" for key, number in numbers.items()]
+
+
 def _described(policy: Policy) -> Text:
     """``triangular, 4 whole cycles, rates 0.01 to 0.2``."""
     steps = policy.job.plan.steps
@@ -95,17 +128,15 @@ def _described(policy: Policy) -> Text:
     cycles = f"{len(ends)} whole cycle{'' if len(ends) == 1 else 's'}" + (
         "" if not ends or ends[-1] == steps else f" and {steps - ends[-1]:,} steps"
     )
-    rates = [
-        _range(name if len(policy.ranges) > 1 else "", low, high)
-        for name, (low, high) in policy.ranges.items()
-    ]
+    rates = [_range(name, low, high) for name, (low, high) in policy.ranges.items()]
     return Text(", ".join([policy.option, cycles if ends else "no cycle ends", *rates]))
 
 
 def _range(name: str, low: float, high: float) -> str:
     """``rates 0.01 to 0.2``, of a group of parameters ``body: rate 0.1``."""
-    group = f"{name.removeprefix('lr/')}: " if name else ""
-    return f"{group}rate {low:.3g}" if low == high else f"{group}rates {low:.3g} to {high:.3g}"
+    _, of_group, group = name.partition("/")
+    about = f"{group}: " if of_group else ""
+    return f"{about}rate {low:.3g}" if low == high else f"{about}rates {low:.3g} to {high:.3g}"
 
 
 def _megabytes(tree: Any) -> str:

@@ -1,6 +1,7 @@
 """Whether the parts of a job are what they must be and fit each other; nothing is computed."""
 
 import os
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -8,19 +9,35 @@ import flax.linen as nn
 import jax
 import numpy as np
 import optax
+from jax.extend.core import Jaxpr
 
 from runner.data.dataset import Dataset
 from runner.errors import ConfigError, DataError, OutOfMemoryError, RunnerError, reason
-from runner.optimizers import Optimizer
+from runner.optimizers import Groups, Optimizer
+from runner.optimizers.base import of_group
 from runner.registry import MEND
 from runner.schedules import Schedule
 from runner.training.state import Hyper, TrainState
 from runner.training.step import init_state, schedule_values, train_step
+from runner.training.structure import Structure
 
 Shape = jax.ShapeDtypeStruct
 
 # Of the host's memory; the rest holds the program, the system and what a step computes.
 HOST_SHARE = 0.9
+
+
+@dataclass(frozen=True, eq=False)
+class Outline:
+    """What the shape of the data makes of a model, before anything is computed.
+
+    params: their shapes and types.
+    forward: its computation for one example.
+    """
+
+    model: nn.Module
+    params: Any
+    forward: Jaxpr
 
 
 def check_dataset(dataset: Any, name: str) -> Dataset:
@@ -47,8 +64,8 @@ def check_schedule(schedule: Any, name: str) -> Schedule:
     return schedule
 
 
-def check_model(model: Any, name: str, example: Shape, *, num_classes: int) -> nn.Module:
-    """Lets the model meet the data's shape.
+def check_model(model: Any, name: str, example: Shape, *, num_classes: int) -> Outline:
+    """Lets the model meet the data's shape: the one time that it is only looked at.
 
     Raises:
       ConfigError: it is no module, cannot be part of a program, fails, or returns no logits.
@@ -62,8 +79,8 @@ def check_model(model: Any, name: str, example: Shape, *, num_classes: int) -> n
         problem = f"cannot be part of a program ({reason(error)})"
         raise ConfigError(key, problem, "make its attributes tuples, not lists") from error
     try:
-        forward = partial(model.init_with_output, train=False)
-        logits, variables = jax.eval_shape(forward, jax.random.key(0), example)
+        forward = jax.make_jaxpr(partial(model.init_with_output, train=False), return_shape=True)
+        jaxpr, (logits, variables) = forward(jax.random.key(0), example)
     except RunnerError as error:
         raise error.under("model") from error
     except Exception as error:
@@ -75,35 +92,32 @@ def check_model(model: Any, name: str, example: Shape, *, num_classes: int) -> n
         raise ConfigError(key, f"returns {shape}", f"return logits of shape {expected}")
     if "params" not in variables:
         raise ConfigError(key, "has no parameters to train", "give it a layer that has some")
-    return model
+    return Outline(model, variables["params"], jaxpr.jaxpr)
 
 
-def check_update(model: nn.Module, optimizer: Optimizer, hyper: Hyper, example: Shape) -> None:
+def check_update(structure: Structure, hyper: Hyper, example: Shape) -> None:
     """Goes through one update: for parts that are not the runner's own.
 
     Raises:
       ConfigError: the model or the optimizer fails in it, or changes the shape of the state.
     """
-    key = f"model and optimizer {optimizer.name}"
-    targets = Shape(example.shape[:1], np.int32)
+    key = f"model and optimizer {structure.optimizer.name}"
+    inputs = Shape((structure.accumulate, *example.shape[1:]), example.dtype)
+    targets = Shape(inputs.shape[:1], np.int32)
     seed = Shape((), np.uint32)
     step = Shape((), np.int32)
     try:
-        jax.eval_shape(schedule_values, hyper, step)
+        jax.eval_shape(partial(schedule_values, structure.groups), hyper, step)
     except Exception as error:
         raise ConfigError("scheduler", f"failed ({reason(error)})", MEND) from error
     try:
         before = jax.eval_shape(
-            lambda seed, hyper, inputs: init_state(
-                model, optimizer, hyper, seed=seed, inputs=inputs
-            ),
+            lambda seed, hyper, inputs: init_state(structure, hyper, seed=seed, inputs=inputs),
             seed,
             hyper,
             example,
         )
-        after, _ = jax.eval_shape(
-            partial(train_step, model, optimizer), before, hyper, (example, targets)
-        )
+        after, _ = jax.eval_shape(partial(train_step, structure), before, hyper, (inputs, targets))
     except RunnerError:
         raise
     except Exception as error:
@@ -112,9 +126,29 @@ def check_update(model: nn.Module, optimizer: Optimizer, hyper: Hyper, example: 
         raise ConfigError(key, "change the shapes or types of the state in an update", MEND)
 
 
+def check_rates(schedule: Schedule, groups: Groups) -> None:
+    """Raises ConfigError where the schedule has not one rate, or one for each group."""
+    try:
+        shape = jax.eval_shape(schedule, np.int32(0)).shape
+    except Exception as error:
+        raise ConfigError("scheduler", f"failed ({reason(error)})", MEND) from error
+    if shape:
+        check_count(shape[0], groups, key="scheduler")
+
+
+def check_count(count: int, groups: Groups, *, key: str) -> None:
+    """Raises ConfigError where ``count`` numbers are not one for each group."""
+    names = groups.names
+    if count != len(names):
+        numbers = "1 number" if count == 1 else f"{count} numbers"
+        many = f"{len(names)} groups" if len(names) > 1 else "one group"
+        problem = f"{numbers}, but the parameters are in {many} ({', '.join(names)})"
+        raise ConfigError(key, problem, "write one for each group, or a number for all")
+
+
 def check_optimizer(optimizer: Optimizer, numbers: Any) -> None:
     """Raises ConfigError where a factory has returned no transformation."""
-    tx = optimizer.build(0.0, {key: float(value) for key, value in numbers.items()})
+    tx = optimizer.build(0.0, of_group(numbers, 0))
     if not isinstance(tx, optax.GradientTransformation):
         problem = f"is {_kind(tx)}"
         raise ConfigError(
@@ -128,7 +162,7 @@ def check_memory(state: TrainState, device: jax.Device) -> None:
     Raises:
       OutOfMemoryError: the state and the gradients are larger than the device's memory.
     """
-    needed = _bytes(state.params) + _bytes((state.params, state.model_state, state.opt_state))
+    needed = _bytes(state.params) + _bytes(state)
     limit = (device.memory_stats() or {}).get("bytes_limit") or _host_memory()
     if limit is not None and needed > limit:
         raise OutOfMemoryError(

@@ -1,20 +1,26 @@
 """What a schedule does over a whole run, known before the run: its values at all steps at once."""
 
 from collections.abc import Iterator
+from functools import partial
 
 import jax
 import numpy as np
 
 from runner.errors import ConfigError
+from runner.optimizers import Groups
 from runner.records.plots import ScheduleValues
-from runner.tags import CYCLE, MOMENTUM, RATE
+from runner.tags import CYCLE, MOMENTUM, RATE, group_of, group_rate
 from runner.tasks.job import Job
+from runner.training.state import Hyper
 from runner.training.step import schedule_values
 
 # As many steps are held in memory at a time; a picture of more could not show them.
 MOST_STEPS = 2**20
 
-_values_at = jax.jit(jax.vmap(schedule_values, in_axes=(None, 0)))
+
+@partial(jax.jit, static_argnums=0)
+def _values_at(groups: Groups, hyper: Hyper, steps: jax.Array) -> dict[str, jax.Array]:
+    return jax.vmap(partial(schedule_values, groups, hyper))(steps)
 
 
 def outline(job: Job) -> ScheduleValues:
@@ -55,17 +61,24 @@ def rate_ranges(job: Job) -> dict[str, tuple[float, float]]:
 
 def _values(job: Job, steps: np.ndarray) -> ScheduleValues:
     steps = steps.astype(np.int32)
-    values = {tag: np.asarray(value) for tag, value in _values_at(job.hyper, steps).items()}
-    _check_rates(steps, values[RATE])
-    return ScheduleValues(steps, {"lr": values[RATE]}, values.get(MOMENTUM), values[CYCLE])
+    values = _values_at(job.structure.groups, job.hyper, steps)
+    values = {tag: np.asarray(value) for tag, value in values.items()}
+    # The compiled function has sorted them by tag.
+    tags = [RATE, *map(group_rate, job.structure.groups.trained_names)]
+    rates = {tag: values[tag] for tag in tags if tag in values}
+    for tag, column in rates.items():
+        _check_rates(steps, column, tag)
+    columns = {tag.partition("/")[2]: column for tag, column in rates.items()}
+    return ScheduleValues(steps, columns, values.get(MOMENTUM), values[CYCLE])
 
 
-def _check_rates(steps: np.ndarray, rates: np.ndarray) -> None:
+def _check_rates(steps: np.ndarray, rates: np.ndarray, tag: str) -> None:
     bad = ~(np.isfinite(rates) & (rates >= 0))
     if bad.any():
         first = bad.argmax()
+        to_group = "" if tag == RATE else f" to the group {group_of(tag)}"
         raise ConfigError(
             "scheduler",
-            f"gives the rate {rates[first]:g} at step {steps[first]}",
+            f"gives{to_group} the rate {rates[first]:g} at step {steps[first]}",
             "change scale_fn or the bounds so that every rate is finite and none is negative",
         )

@@ -9,17 +9,17 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any, Literal
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import subjaxprs
+from jax.extend.core import Jaxpr, subjaxprs
 
 from runner.data.feed import Source
-from runner.optimizers import Optimizer
+from runner.optimizers import Groups
 from runner.tags import EVAL_ACCURACY, EVAL_LOSS
 from runner.training.state import Hyper, TrainState
 from runner.training.step import init_state, metric_shapes, score, train_step
+from runner.training.structure import Structure
 
 Dispatch = Literal["scan", "step"]
 
@@ -40,36 +40,32 @@ class Program:
 
 
 @lru_cache(maxsize=64)
-def compile_program(model: nn.Module, optimizer: Optimizer, dispatch: Dispatch) -> Program:
+def compile_program(structure: Structure, dispatch: Dispatch) -> Program:
     """The program of this structure; compiled at first use, the same object for every later job."""
     init = jax.jit(
-        lambda seed, hyper, inputs: init_state(model, optimizer, hyper, seed=seed, inputs=inputs)
+        lambda seed, hyper, inputs: init_state(structure, hyper, seed=seed, inputs=inputs)
     )
-    row = partial(_train_row, model, optimizer)
-    train_chunk = _in_one_loop(row) if dispatch == "scan" else _row_by_row(row)
-    return Program(init, train_chunk, _evaluation(model))
+    row = partial(_train_row, structure)
+    empty = partial(_empty_metrics, structure.groups)
+    chunk = _in_one_loop if dispatch == "scan" else _row_by_row
+    return Program(init, chunk(row, empty), _evaluation(structure))
 
 
-def choose_dispatch(model: nn.Module, inputs: jax.ShapeDtypeStruct, platform: str) -> Dispatch:
-    """``scan``, but ``step`` for a model with a convolution on the CPU backend.
+def may_loop(forward: Jaxpr, platform: str) -> bool:
+    """Whether a model may sit in a while loop: with a convolution, not on the CPU backend.
 
     There XLA runs a convolution inside a while loop some twenty times slower than outside.
     """
-    if platform != "cpu":
-        return "scan"
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    forward = jax.make_jaxpr(partial(model.init_with_output, train=False))(key, inputs)
-    return "step" if "conv_general_dilated" in _primitives(forward.jaxpr) else "scan"
+    return platform != "cpu" or "conv_general_dilated" not in _primitives(forward)
 
 
-def _primitives(jaxpr: Any) -> set[str]:
+def _primitives(jaxpr: Jaxpr) -> set[str]:
     inner = (_primitives(nested) for nested in subjaxprs(jaxpr))
     return {equation.primitive.name for equation in jaxpr.eqns}.union(*inner)
 
 
 def _train_row(
-    model: nn.Module,
-    optimizer: Optimizer,
+    structure: Structure,
     i: jax.Array,
     carry: tuple[TrainState, Metrics],
     hyper: Hyper,
@@ -79,19 +75,21 @@ def _train_row(
     """Trains on the chunk's i-th row and notes its metrics in place i: any dispatch's body."""
     state, noted = carry
     examples = source.examples(jax.tree.map(lambda array: array[i], rows))
-    state, metrics = train_step(model, optimizer, state, hyper, examples)
+    state, metrics = train_step(structure, state, hyper, examples)
     return state, {tag: noted[tag].at[i].set(value) for tag, value in metrics.items()}
 
 
-def _empty_metrics(hyper: Hyper, rows: Any) -> Metrics:
+def _empty_metrics(groups: Groups, hyper: Hyper, rows: Any) -> Metrics:
     capacity = jax.tree.leaves(rows)[0].shape[0]
     return {
         tag: jnp.zeros((capacity, *leaf.shape), leaf.dtype)
-        for tag, leaf in metric_shapes(hyper).items()
+        for tag, leaf in metric_shapes(groups, hyper).items()
     }
 
 
-def _in_one_loop(row: Callable[..., Any]) -> Callable[..., Any]:
+def _in_one_loop(
+    row: Callable[..., Any], empty_metrics: Callable[..., Metrics]
+) -> Callable[..., Any]:
     """A chunk as one dispatch; ``count`` is an argument, so chunks of any length share it."""
 
     @partial(jax.jit, donate_argnames="state")
@@ -99,15 +97,17 @@ def _in_one_loop(row: Callable[..., Any]) -> Callable[..., Any]:
         def body(i: jax.Array, carry: Any) -> Any:
             return row(i, carry, hyper, source, rows)
 
-        return jax.lax.fori_loop(0, count, body, (state, _empty_metrics(hyper, rows)))
+        return jax.lax.fori_loop(0, count, body, (state, empty_metrics(hyper, rows)))
 
     return train_chunk
 
 
-def _row_by_row(row: Callable[..., Any]) -> Callable[..., Any]:
+def _row_by_row(
+    row: Callable[..., Any], empty_metrics: Callable[..., Metrics]
+) -> Callable[..., Any]:
     """A chunk as one dispatch a step, each sent before the last one's values are there."""
     train_row = jax.jit(row, donate_argnums=1)
-    empty_metrics = jax.jit(_empty_metrics)
+    empty_metrics = jax.jit(empty_metrics)
 
     def train_chunk(state: TrainState, hyper: Hyper, source: Source, rows: Any, count: np.int32):
         carry = state, empty_metrics(hyper, rows)
@@ -118,12 +118,12 @@ def _row_by_row(row: Callable[..., Any]) -> Callable[..., Any]:
     return train_chunk
 
 
-def _evaluation(model: nn.Module) -> Callable[..., Metrics]:
+def _evaluation(structure: Structure) -> Callable[..., Metrics]:
     """Exact means over a split of any length: sums per batch, added up in order."""
 
     @jax.jit
     def batch_sums(state: TrainState, source: Source, row: Any, valid: jax.Array) -> Metrics:
-        sums = score(model, state, source.examples(row), valid)
+        sums = score(structure, state, source.examples(row), valid)
         return {**sums, "examples": valid.sum()}
 
     @jax.jit

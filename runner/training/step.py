@@ -1,98 +1,203 @@
 """One optimizer update, and the score of one batch: pure functions of arrays."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
 
-from runner.optimizers import Optimizer
-from runner.tags import CYCLE, LOSS, MOMENTUM, RATE
+from runner.optimizers import Groups
+from runner.optimizers.base import of_group
+from runner.tags import CYCLE, LOSS, MOMENTUM, RATE, group_rate
 from runner.training.state import Hyper, TrainState
+from runner.training.structure import Structure
+
+Examples = tuple[jax.Array, jax.Array]
 
 
 def init_state(
-    model: nn.Module, optimizer: Optimizer, hyper: Hyper, *, seed: jax.Array, inputs: jax.Array
+    structure: Structure, hyper: Hyper, *, seed: jax.Array, inputs: jax.Array
 ) -> TrainState:
     """The state before the first update; ``inputs`` [batch, ...] gives the model its shapes."""
     params_key, key = jax.random.split(jax.random.key(seed))
-    variables = dict(model.init(params_key, inputs, train=False))
+    variables = dict(structure.model.init(params_key, inputs, train=False))
     params = variables.pop("params")
     step = jnp.zeros((), jnp.int32)
-    tx = transformation(optimizer, hyper, step)
-    return TrainState(step, params, variables, tx.init(params), key)
+    trained = structure.groups.trained(params)
+    wrappers = hyper.wrappers
+    return TrainState(
+        step=step,
+        params=params,
+        model_state=variables,
+        opt_state=transformation(structure, hyper, step).init(trained),
+        key=key,
+        # Copies, as the state is donated and no buffer can be given away twice.
+        slow=None if wrappers.lookahead is None else jax.tree.map(jnp.copy, trained),
+        average=None if wrappers.average is None else jax.tree.map(jnp.copy, trained),
+    )
 
 
 def train_step(
-    model: nn.Module,
-    optimizer: Optimizer,
-    state: TrainState,
-    hyper: Hyper,
-    examples: tuple[jax.Array, jax.Array],
+    structure: Structure, state: TrainState, hyper: Hyper, examples: Examples
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """Applies the update numbered ``state.step``; metrics are those of this update.
 
-    examples: inputs [batch, ...] float32 and targets [batch] int32.
-    The loss is the mean cross-entropy of the batch, before the update.
+    examples: inputs [accumulate * batch, ...] float32 and targets [accumulate * batch] int32.
+    The loss is the mean cross-entropy of the examples, before the update.
     """
-    inputs, targets = examples
-    key = jax.random.fold_in(state.key, state.step)
-
-    def loss_fn(params: Any) -> tuple[jax.Array, Any]:
-        logits, model_state = model.apply(
-            {"params": params, **state.model_state},
-            inputs,
-            train=True,
-            mutable=list(state.model_state),
-            rngs={"dropout": key},
-        )
-        return _cross_entropy(logits, targets).mean(), model_state
-
-    (loss, model_state), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
-    tx = transformation(optimizer, hyper, state.step)
-    updates, opt_state = tx.update(grads, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
-    metrics = {LOSS: loss, **schedule_values(hyper, state.step)}
-    return TrainState(state.step + 1, params, dict(model_state), opt_state, state.key), metrics
+    step, wrappers = state.step, hyper.wrappers
+    trained = structure.groups.trained(state.params)
+    grads, loss, model_state = _gradients(structure, state, trained, examples)
+    tx = transformation(structure, hyper, step)
+    updates, opt_state = tx.update(grads, state.opt_state, trained)
+    trained = optax.apply_updates(trained, updates)
+    slow, average = state.slow, state.average
+    if wrappers.lookahead is not None:
+        trained, slow = wrappers.lookahead.after(step, trained, slow)
+    if wrappers.average is not None:
+        average = wrappers.average.after(step, trained, average)
+    params = structure.groups.whole(trained, state.params)
+    metrics = {LOSS: loss, **schedule_values(structure.groups, hyper, step)}
+    state = TrainState(step + 1, params, model_state, opt_state, state.key, slow, average)
+    return state, metrics
 
 
-def schedule_values(hyper: Hyper, step: jax.Array) -> dict[str, jax.Array]:
-    """Rate, cycle and, where it is cycled, momentum of the update numbered ``step``."""
+def schedule_values(groups: Groups, hyper: Hyper, step: jax.Array) -> dict[str, jax.Array]:
+    """Rates, cycle and, where it is cycled, momentum of the update numbered ``step``.
+
+    One rate, or where there are groups that of each one that is trained.
+    """
     schedule = hyper.schedule
-    values = {RATE: schedule(step), CYCLE: schedule.cycle(step)}
+    rates = _rates(groups, hyper, step)
+    values = (
+        {group_rate(name): rates[groups.names.index(name)] for name in groups.trained_names}
+        if groups.members
+        else {RATE: rates[0]}
+    )
+    values |= {CYCLE: schedule.cycle(step)}
     return values | ({MOMENTUM: schedule.momentum(step)} if schedule.cycles_momentum else {})
 
 
-def metric_shapes(hyper: Hyper) -> dict[str, jax.ShapeDtypeStruct]:
+def metric_shapes(groups: Groups, hyper: Hyper) -> dict[str, jax.ShapeDtypeStruct]:
     """Shape and type of what ``train_step`` returns as metrics."""
     scalar = jax.ShapeDtypeStruct((), jnp.float32)
     step = jax.ShapeDtypeStruct((), jnp.int32)
-    return {LOSS: scalar, **jax.eval_shape(schedule_values, hyper, step)}
+    values = jax.eval_shape(lambda hyper, step: schedule_values(groups, hyper, step), hyper, step)
+    return {LOSS: scalar, **values}
 
 
 def transformation(
-    optimizer: Optimizer, hyper: Hyper, step: jax.Array
+    structure: Structure, hyper: Hyper, step: jax.Array
 ) -> optax.GradientTransformation:
     """The optimizer with its numbers at ``step``; built inside the traced step, at no cost."""
-    values = schedule_values(hyper, step)
-    numbers: Mapping[str, Any] = hyper.optimizer
-    if MOMENTUM in values and optimizer.momentum_key is not None:
-        numbers = {**numbers, optimizer.momentum_key: values[MOMENTUM]}
-    return optimizer.build(values[RATE], numbers)
+    optimizer, groups = structure.optimizer, structure.groups
+    rates = _rates(groups, hyper, step)
+    numbers = dict(hyper.optimizer)
+    if hyper.schedule.cycles_momentum and optimizer.momentum_key is not None:
+        numbers[optimizer.momentum_key] = hyper.schedule.momentum(step)
+
+    def build(group: int) -> optax.GradientTransformation:
+        return optimizer.build(rates[group], of_group(numbers, group))
+
+    return hyper.wrappers.around(groups.transformation(build))
 
 
 def score(
-    model: nn.Module, state: TrainState, examples: tuple[jax.Array, jax.Array], valid: jax.Array
+    structure: Structure, state: TrainState, examples: Examples, valid: jax.Array
 ) -> dict[str, jax.Array]:
-    """Summed loss and number of correct answers over the examples where ``valid`` [batch]."""
+    """Summed loss and number of correct answers over the examples where ``valid`` [batch].
+
+    Scored is the average of the parameters where one is kept, else lookahead's slow parameters
+    where it has some, else the parameters.
+    """
     inputs, targets = examples
-    variables = {"params": state.params, **state.model_state}
-    logits, _ = model.apply(variables, inputs, train=False, mutable=[])
+    trained = next(
+        (tree for tree in (state.average, state.slow) if tree is not None),
+        structure.groups.trained(state.params),
+    )
+    params = structure.groups.whole(trained, state.params)
+    variables = {"params": _computed(structure, params), **state.model_state}
+    logits, _ = structure.model.apply(
+        variables, _computed(structure, inputs), train=False, mutable=[]
+    )
+    logits = logits.astype(jnp.float32)
     correct = (logits.argmax(-1) == targets) & valid
     losses = jnp.where(valid, _cross_entropy(logits, targets), 0.0)
     return {"loss": losses.sum(), "correct": correct.sum()}
+
+
+def _rates(groups: Groups, hyper: Hyper, step: jax.Array) -> list[jax.Array]:
+    """The rate of each group, scalars."""
+    rates = hyper.schedule(step)
+    if hyper.wrappers.multiplier is not None:
+        rates = rates * hyper.wrappers.multiplier
+    if not groups.members:
+        return [rates.reshape(())]
+    return list(jnp.broadcast_to(rates, len(groups.names)))
+
+
+def _gradients(
+    structure: Structure, state: TrainState, trained: Any, examples: Examples
+) -> tuple[Any, jax.Array, Any]:
+    """Means over the examples: gradients of the trained parameters and loss; the model's state.
+
+    Batches that are accumulated pass one after another, each through the model's state that the
+    one before it left.
+    """
+    key = jax.random.fold_in(state.key, state.step)
+    gradients = jax.value_and_grad(_loss_of(structure, state.params), has_aux=True)
+    batches = structure.accumulate
+    if batches == 1:
+        (loss, model_state), grads = gradients(trained, state.model_state, examples, key)
+        return grads, loss, model_state
+
+    def add(sums: Any, batch: Any) -> tuple[Any, None]:
+        model_state, *so_far = sums
+        examples, key = batch
+        (loss, model_state), grads = gradients(trained, model_state, examples, key)
+        return (model_state, *jax.tree.map(jnp.add, tuple(so_far), (loss, grads))), None
+
+    parted = jax.tree.map(lambda a: a.reshape(batches, -1, *a.shape[1:]), examples)
+    zero = jnp.zeros((), jnp.float32), jax.tree.map(jnp.zeros_like, trained)
+    (model_state, loss, grads), _ = jax.lax.scan(
+        add,
+        (state.model_state, *zero),
+        (parted, jax.random.split(key, batches)),
+        unroll=not structure.in_loops,
+    )
+    return jax.tree.map(lambda total: total / batches, grads), loss / batches, model_state
+
+
+def _loss_of(structure: Structure, params: Any) -> Callable[..., tuple[jax.Array, Any]]:
+    """(trained parameters, model's state, examples, key) → mean loss, the model's new state."""
+
+    def loss_fn(
+        trained: Any, model_state: Any, examples: Examples, key: jax.Array
+    ) -> tuple[jax.Array, Any]:
+        inputs, targets = examples
+        whole = structure.groups.whole(trained, params)
+        logits, changed = structure.model.apply(
+            {"params": _computed(structure, whole), **model_state},
+            _computed(structure, inputs),
+            train=True,
+            mutable=list(model_state),
+            rngs={"dropout": key},
+        )
+        changed = jax.tree.map(lambda new, old: new.astype(old.dtype), dict(changed), model_state)
+        return _cross_entropy(logits.astype(jnp.float32), targets).mean(), changed
+
+    return loss_fn
+
+
+def _computed(structure: Structure, tree: Any) -> Any:
+    """The floating point arrays of ``tree`` in the type that the model computes in."""
+    if structure.compute_dtype == "float32":
+        return tree
+    return jax.tree.map(
+        lambda a: a.astype(structure.compute_dtype) if jnp.issubdtype(a.dtype, jnp.floating) else a,
+        tree,
+    )
 
 
 def _cross_entropy(logits: jax.Array, targets: jax.Array) -> jax.Array:

@@ -69,6 +69,28 @@ def test_a_table_is_the_formula_at_every_step(check):
     assert rates == {"0.1"}  # which has no max_lr
 
 
+def test_groups_of_parameters_have_a_column_and_a_curve_each(check, drawn, capsys):
+    settings = [
+        "optimizer.groups.head=Dense_2/*",
+        "optimizer.groups.body=Dense_0/*",
+        "optimizer.frozen=[body]",
+        "optimizer.multiplier.head=10",
+        "scheduler.max_lr=[0.2,0.4,0.6]",
+    ]
+    code, folder = check(*settings, "task.compare=[triangular2]")
+    text = " ".join(capsys.readouterr().out.split())
+    assert code == 0
+    _, alone = check(*settings, "scheduler=triangular2", name="alone")
+    table = folder / "schedule_triangular2.csv"
+    assert table.read_bytes() == (alone / "schedule.csv").read_bytes()
+    names = table.read_text().partition("\n")[0].split(",")[1:-2]
+    assert [list(values.rates) for values in drawn[0].values()] == [names, names]
+    assert "lr/head" in names
+    assert len(names) == 2  # one is frozen
+    place = ["head", "body"].index("head")
+    assert f"head: rates 0.1 to {[2, 4, 6][place]}" in text
+
+
 def test_a_scheduler_is_drawn_once(check, drawn):
     config = configure("task=check", "scheduler=cosine", "task.compare=[linear,cosine,linear]")
     assert [choice.option for choice in config.compared] == ["linear"]

@@ -106,14 +106,18 @@ def test_a_sequence_as_long_as_the_run_fits():
             "-0.1; write at least 4, or pct_start above 0.333",
         ),
         (
-            ["scheduler.base_lr=[0.1,0.2]", "scheduler.max_lr=[1,2,3]"],
+            [
+                "optimizer.groups={a: Dense_0/*, b: Dense_1/*}",
+                "scheduler.base_lr=[0.1,0.2]",
+                "scheduler.max_lr=[1,2,3]",
+            ],
             "error: scheduler.max_lr: 3 rates, but base_lr has 2; write one for each group in "
             "both, or a number for all groups",
         ),
         (
             ["scheduler.base_lr=[0.01,0.02]"],
-            "error: scheduler: gives 2 rates, but there is one group of parameters; write "
-            "numbers instead of lists",
+            "error: scheduler.base_lr: 2 numbers, but there is one group of parameters; write a "
+            "number, or set optimizer.groups",
         ),
         (
             [

@@ -1,5 +1,7 @@
 """The loop against one written by hand, and its laws: chunks, dispatch and feed change nothing."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,8 +15,9 @@ from runner.models.mlp import linear, mlp
 from runner.optimizers import split
 from runner.schedules import CyclicLR
 from runner.training.loop import Plan, train
-from runner.training.program import choose_dispatch, compile_program
+from runner.training.program import compile_program, may_loop
 from runner.training.state import Hyper
+from runner.training.structure import Structure
 
 SGD = {"momentum": 0.9, "nesterov": False, "weight_decay": None}
 EXAMPLE = jax.ShapeDtypeStruct((1, 8, 8, 1), jnp.float32)
@@ -70,7 +73,7 @@ def fit(
     schedule = CyclicLR(base_lr=0.01, max_lr=max_lr, step_size_up=7, step_size_down=4)
     structure, numbers = split(optimizer, arguments)
     hyper = Hyper(schedule, numbers)
-    program = compile_program(model, structure, dispatch)
+    program = compile_program(Structure(model, structure), dispatch)
     feed = Feed(dataset, batch_size=batch_size, seed=seed, placement=placement, device=device)
     state = start or program.init(np.uint32(seed), hyper, np.zeros(EXAMPLE.shape, np.float32))
     notes = Notes()
@@ -129,7 +132,7 @@ def test_training_equals_a_loop_written_by_hand(dataset):
 def initial_params():
     structure, numbers = split("sgd", SGD)
     schedule = CyclicLR(base_lr=0.01, max_lr=0.05, step_size_up=7, step_size_down=4)
-    program = compile_program(mlp(hidden=[16], num_classes=10), structure, "scan")
+    program = compile_program(Structure(mlp(hidden=[16], num_classes=10), structure), "scan")
     inputs = np.zeros(EXAMPLE.shape, np.float32)
     return program.init(np.uint32(3), Hyper(schedule, numbers), inputs).params
 
@@ -204,10 +207,13 @@ def test_jobs_that_differ_in_numbers_share_one_compilation(dataset, compilations
 
 
 def test_a_convolution_on_the_cpu_is_kept_out_of_the_while_loop():
-    network = cnn(features=[4], dense=8, num_classes=10)
-    assert choose_dispatch(network, EXAMPLE, "cpu") == "step"
-    assert choose_dispatch(network, EXAMPLE, "gpu") == "scan"
-    assert choose_dispatch(mlp(hidden=[4], num_classes=10), EXAMPLE, "cpu") == "scan"
+    key = jax.random.key(0)
+    network, plain = cnn(features=[4], dense=8, num_classes=10), mlp(hidden=[4], num_classes=10)
+    convolves = jax.make_jaxpr(partial(network.init, train=False))(key, EXAMPLE).jaxpr
+    multiplies = jax.make_jaxpr(partial(plain.init, train=False))(key, EXAMPLE).jaxpr
+    assert not may_loop(convolves, "cpu")
+    assert may_loop(convolves, "gpu")
+    assert may_loop(multiplies, "cpu")
 
 
 def test_data_stays_on_the_host_where_the_device_has_no_room(dataset):

@@ -43,8 +43,9 @@ from runner.config.schema.schedulers import (
 )
 from runner.config.schema.tasks import Check
 from runner.config.schema.training import Training
+from runner.config.schema.wrappers import Wrappers
 
-__all__ = ["CHOICES", "Sequence", "Training"]
+__all__ = ["CHOICES", "Sequence", "Training", "Wrappers"]
 
 
 @dataclass(frozen=True)

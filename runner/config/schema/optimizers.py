@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from runner.checks import between, positive, whole
+from runner.checks.values import rates
+from runner.config.convert import Rates
 from runner.errors import ConfigError
 
 # From here on float32 rounds to 1.
@@ -16,7 +18,7 @@ class Sgd:
 
     momentum: float | None
     nesterov: bool
-    weight_decay: float | None
+    weight_decay: Rates | None
 
     def __post_init__(self) -> None:
         _velocity(self.momentum, self.nesterov)
@@ -30,7 +32,7 @@ class Lion:
 
     b1: float
     b2: float
-    weight_decay: float
+    weight_decay: Rates
     decay_all: bool
 
     def __post_init__(self) -> None:
@@ -58,7 +60,7 @@ class AdamW:
     b1: float
     b2: float
     eps: float
-    weight_decay: float
+    weight_decay: Rates
     decay_all: bool
 
     def __post_init__(self) -> None:
@@ -134,7 +136,7 @@ class AdaDelta:
 
     rho: float
     eps: float
-    weight_decay: float
+    weight_decay: Rates
 
     def __post_init__(self) -> None:
         _shares(rho=self.rho)
@@ -151,7 +153,7 @@ class AdaFactor:
     multiply_by_parameter_scale: bool
     clipping_threshold: float | None
     momentum: float | None
-    weight_decay: float
+    weight_decay: Rates
     decay_all: bool
     eps: float
     factored: bool
@@ -175,7 +177,7 @@ class Lamb:
     b2: float
     eps: float
     eps_root: float
-    weight_decay: float
+    weight_decay: Rates
     decay_all: bool
 
     def __post_init__(self) -> None:
@@ -190,7 +192,7 @@ class Lars:
 
     momentum: float
     nesterov: bool
-    weight_decay: float
+    weight_decay: Rates
     decay_all: bool
     trust_coefficient: float
     eps: float
@@ -211,7 +213,7 @@ class NovoGrad:
     b2: float
     eps: float
     eps_root: float
-    weight_decay: float
+    weight_decay: Rates
 
     def __post_init__(self) -> None:
         Adam(b1=self.b1, b2=self.b2, eps=self.eps)
@@ -230,7 +232,7 @@ class Muon:
     adaptive: bool
     consistent_rms: float | None
     eps: float
-    weight_decay: float
+    weight_decay: Rates
     decay_all: bool
     b1: float
     b2: float
@@ -261,5 +263,6 @@ def _shares(**values: float) -> None:
             raise ConfigError(key, f"{value!r} is 1 in float32", "write at most 0.9999999")
 
 
-def _decay(weight_decay: float) -> None:
-    between("weight_decay", weight_decay, at_least=0)
+def _decay(weight_decay: Rates) -> None:
+    """A factor of at least 0, or one for each group of parameters."""
+    rates("weight_decay", weight_decay, at_least=0)

@@ -24,11 +24,9 @@ from runner.checks.schedules import (
     check_warmup_cosine,
 )
 from runner.config.choice import Choice
+from runner.config.convert import Rates
 from runner.config.plugins import check_scale_fn_name
 from runner.lengths import Length
-
-# A rate for all groups of parameters, or one for each.
-Rates = float | tuple[float, ...]
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,9 @@ class Training:
     epochs: float | None
     steps: Length | None
     batch_size: int
+    accumulate: int
+    compute_dtype: Literal["float32", "bfloat16"]
+    ema_decay: float | None
     log_every: Length
     eval_every: Length | None
     dispatch: Literal["auto", "scan", "step"]
@@ -30,5 +33,8 @@ class Training:
             problem = f"{self.steps!r} is a share of the run, whose length it would set"
             raise ConfigError("steps", problem, "write steps (500) or epochs (4ep)")
         whole("batch_size", self.batch_size, at_least=1)
+        whole("accumulate", self.accumulate, at_least=1)
+        if self.ema_decay is not None:
+            between("ema_decay", self.ema_decay, above=0, below=1)
         if self.chunk != "auto":
             whole("chunk", self.chunk, at_least=1)

@@ -1,0 +1,133 @@
+"""Parameter groups: parameters selected by the pattern of their paths, first match wins."""
+
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+import jax
+import optax
+
+from runner.errors import ConfigError, nearest
+from runner.registry import DEFAULT_GROUP
+
+# An error names so many paths; a model may have hundreds.
+_MOST_PATHS = 8
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Which group each parameter is in; part of what is compiled.
+
+    names: of the groups, in order; the default group, of what no pattern matches, is the last.
+    frozen: names of those whose parameters stay as they are.
+    members: (path, name of its group) for each parameter; empty if there is one group alone.
+    """
+
+    names: tuple[str, ...] = (DEFAULT_GROUP,)
+    frozen: frozenset[str] = frozenset()
+    members: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def trained_names(self) -> tuple[str, ...]:
+        """The groups that are not frozen, in order."""
+        return tuple(name for name in self.names if name not in self.frozen)
+
+    def labels(self, params: Any) -> Any:
+        """A pytree like ``params`` that holds the names of groups."""
+        group_of = dict(self.members)
+        return jax.tree_util.tree_map_with_path(
+            lambda path, _: group_of.get(path_name(path), DEFAULT_GROUP), params
+        )
+
+    def trained(self, params: Any) -> Any:
+        """``params`` with None in the place of each frozen one."""
+        if not self.frozen:
+            return params
+        return jax.tree.map(
+            lambda param, name: None if name in self.frozen else param, params, self.labels(params)
+        )
+
+    def whole(self, trained: Any, params: Any) -> Any:
+        """``trained``, completed with the frozen ones of ``params``."""
+        if not self.frozen:
+            return trained
+        return jax.tree.map(
+            lambda new, old: old if new is None else new, trained, params, is_leaf=_is_none
+        )
+
+    def transformation(
+        self, build: Callable[[int], optax.GradientTransformation]
+    ) -> optax.GradientTransformation:
+        """A transformation of the trained parameters: ``build(i)`` for those of group i."""
+        if not self.members:
+            return build(0)
+        parts: dict[Hashable, optax.GradientTransformation] = {
+            name: build(self.names.index(name)) for name in self.trained_names
+        }
+        return optax.partition(parts, self.labels)
+
+
+def assign(
+    params: Any, patterns: Mapping[str, tuple[str, ...]], *, frozen: tuple[str, ...] = ()
+) -> Groups:
+    """Puts each of ``params``, arrays or their shapes, in the first group that matches its path.
+
+    Args:
+      patterns: name → patterns of paths such as ``Dense_0/kernel``; ``*`` matches any text,
+        slashes included, ``?`` one character, ``[ab]`` one of those.
+      frozen: names of groups, the default group may be one, that are not to be trained.
+
+    Raises:
+      ConfigError: a pattern matches nothing, or only what others before it take; a frozen group
+        has no parameters; none is left to be trained. Keys are below ``optimizer``.
+    """
+    if not patterns and not frozen:
+        return Groups()
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    paths = [path_name(path) for path, _ in leaves]
+    taken: dict[str, tuple[str, str]] = {}
+    for name, alternatives in patterns.items():
+        for pattern in alternatives:
+            matched = [path for path in paths if fnmatchcase(path, pattern)]
+            _check_matched(name, pattern, matched, paths, taken)
+            for path in matched:
+                taken.setdefault(path, (name, pattern))
+    group_of = {path: taken[path][0] if path in taken else DEFAULT_GROUP for path in paths}
+    left = DEFAULT_GROUP in group_of.values()
+    names = (*patterns, DEFAULT_GROUP) if left else tuple(patterns)
+    if DEFAULT_GROUP in frozen and not left:
+        problem = f"there is no {DEFAULT_GROUP} group, as every parameter is in another one"
+        raise ConfigError("frozen", problem, f"leave out {DEFAULT_GROUP}")
+    if set(names) <= set(frozen):
+        raise ConfigError("frozen", "leaves no parameter to train", "leave a group out of it")
+    return Groups(names, frozenset(frozen), tuple(group_of.items()))
+
+
+def path_name(path: tuple[Any, ...]) -> str:
+    """``Dense_0/kernel`` for the path of a leaf."""
+    return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def _check_matched(
+    name: str,
+    pattern: str,
+    matched: list[str],
+    paths: list[str],
+    taken: Mapping[str, tuple[str, str]],
+) -> None:
+    key = f"groups.{name}"
+    if not matched:
+        more = f", ... ({len(paths)} in all)" if len(paths) > _MOST_PATHS else ""
+        known = nearest(pattern, paths) if len(paths) <= _MOST_PATHS else None
+        remedy = known or f"the paths are {', '.join(paths[:_MOST_PATHS])}{more}"
+        raise ConfigError(key, f"{pattern!r} matches no parameter", remedy)
+    if all(path in taken for path in matched):
+        first, its_pattern = taken[matched[0]]
+        where = f"{its_pattern!r}" if first == name else f"the group {first} ({its_pattern!r})"
+        problem = f"{pattern!r} matches only what {where} takes first"
+        raise ConfigError(key, problem, "write the narrower pattern first")
+
+
+def _is_none(value: Any) -> bool:
+    return value is None

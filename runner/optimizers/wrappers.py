@@ -1,0 +1,119 @@
+"""What surrounds an optimizer: clipped gradients before it, lookahead and an average after it.
+
+Each is there or None, which is structure; its numbers are arrays.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Lookahead:
+    """Slow parameters that follow the fast ones (Zhang et al. 2019, algorithm 1).
+
+    After every ``sync_period``-th update the slow parameters go the share ``slow_step_size`` of
+    the way to the fast ones, and these go on from there. The optimizer's own state goes on as it
+    is. optax's lookahead counts steps in its state; here the step itself tells.
+
+    sync_period: int32 scalar, at least 1.
+    slow_step_size: float32 scalar, above 0.
+    """
+
+    sync_period: Any
+    slow_step_size: Any
+
+    def after(self, step: jax.Array, params: Any, slow: Any) -> tuple[Any, Any]:
+        """The fast and the slow parameters once the update numbered ``step`` is done."""
+        syncs = (step + 1) % self.sync_period == 0
+        share = jnp.asarray(self.slow_step_size)
+        slow = jax.tree.map(lambda s, p: jnp.where(syncs, s + share * (p - s), s), slow, params)
+        return jax.tree.map(lambda p, s: jnp.where(syncs, s, p), params, slow), slow
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Average:
+    """The exponential moving average of parameters, unbiased from the first update on.
+
+    After update t (0 is the first) the average is of the parameters p after each update::
+
+        sum of decay ** (t - i) * p_i   /   sum of decay ** (t - i)        over i from 0 to t
+
+    as ``optax.ema(decay, debias=True)``, so that the initial parameters have no share in it. It
+    is kept as itself: no step divides by a number close to zero, and what stands still is
+    averaged to the bit.
+
+    rest, log_decay: 1 - decay and its logarithm, each rounded once, float32 scalars.
+    """
+
+    rest: Any
+    log_decay: Any
+
+    @classmethod
+    def of(cls, decay: float) -> "Average":
+        """``decay`` is above 0 and below 1."""
+        return cls(np.float32(1 - decay), np.float32(np.log(decay)))
+
+    def after(self, step: jax.Array, params: Any, average: Any) -> Any:
+        """The average once the update numbered ``step`` has led to ``params``."""
+        updates = (step + 1).astype(jnp.float32)
+        share = self.rest / -jnp.expm1(updates * self.log_decay)
+        first = step == 0
+        return jax.tree.map(lambda a, p: jnp.where(first, p, a + share * (p - a)), average, params)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Wrappers:
+    """The numbers of all that surrounds an optimizer; None for what is not there.
+
+    multiplier: factor of the schedule's rate, a scalar or one for each group.
+    clip_value: largest absolute value of a gradient's entries; clipped before the norm is taken.
+    clip_norm: largest norm of all gradients together; longer ones are scaled down to it.
+    """
+
+    multiplier: Any = None
+    clip_value: Any = None
+    clip_norm: Any = None
+    lookahead: Lookahead | None = None
+    average: Average | None = None
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        multiplier: float | tuple[float, ...] = 1.0,
+        clip_value: float | None = None,
+        clip_norm: float | None = None,
+        sync_period: int | None = None,
+        slow_step_size: float = 0.5,
+        ema_decay: float | None = None,
+    ) -> "Wrappers":
+        """The wrappers of plain numbers; None for what is not to be there."""
+        lookahead = average = None
+        if sync_period is not None:
+            lookahead = Lookahead(np.int32(sync_period), np.float32(slow_step_size))
+        if ema_decay is not None:
+            average = Average.of(ema_decay)
+        return cls(
+            multiplier=np.asarray(multiplier, np.float32),
+            clip_value=None if clip_value is None else np.float32(clip_value),
+            clip_norm=None if clip_norm is None else np.float32(clip_norm),
+            lookahead=lookahead,
+            average=average,
+        )
+
+    def around(self, tx: optax.GradientTransformation) -> optax.GradientTransformation:
+        """``tx`` with its gradients clipped."""
+        clips = []
+        if self.clip_value is not None:
+            clips.append(optax.clip(self.clip_value))
+        if self.clip_norm is not None:
+            clips.append(optax.clip_by_global_norm(self.clip_norm))
+        return optax.chain(*clips, tx) if clips else tx

@@ -1,0 +1,147 @@
+"""Parameter groups: first match wins, each group has its own numbers, frozen ones have no state."""
+
+import fnmatch
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from test_against_optax import CASES
+
+from runner.errors import ConfigError
+from runner.optimizers import Groups, assign, split
+from runner.optimizers.base import of_group
+
+PARAMS = {
+    "body": {"kernel": np.ones((2, 3)), "bias": np.ones(3)},
+    "head": {"kernel": np.ones((3, 2)), "bias": np.ones(2)},
+}
+
+
+def test_the_first_pattern_that_matches_takes_a_parameter():
+    groups = assign(PARAMS, {"biases": ("*/bias",), "head": ("head/*",)})
+    assert groups.names == ("biases", "head", "default")
+    assert dict(groups.members) == {
+        "body/bias": "biases",
+        "body/kernel": "default",
+        "head/bias": "biases",
+        "head/kernel": "head",
+    }
+
+
+def test_a_group_may_have_several_patterns_and_all_may_be_taken():
+    groups = assign(PARAMS, {"body": ("body/bias", "body/k*"), "head": ("head/[bk]*",)})
+    assert groups.names == ("body", "head")
+    assert groups.labels(PARAMS) == {
+        "body": {"kernel": "body", "bias": "body"},
+        "head": {"kernel": "head", "bias": "head"},
+    }
+
+
+def test_without_patterns_there_is_one_group():
+    assert assign(PARAMS, {}) == Groups()
+    assert Groups().trained(PARAMS) is PARAMS
+
+
+@pytest.mark.parametrize(
+    ("patterns", "frozen", "said"),
+    [
+        ({"a": ("*/biass",)}, (), r"groups\.a: '\*/biass' matches no parameter; .*body/bias"),
+        (
+            {"a": ("*",), "b": ("head/*",)},
+            (),
+            r"groups\.b: 'head/\*' matches only .* group a \('\*'",
+        ),
+        ({"a": ("*", "head/*")}, (), r"groups\.a: 'head/\*' matches only what '\*' takes first"),
+        ({"a": ("*",)}, ("a",), "frozen: leaves no parameter to train"),
+        ({"a": ("*",)}, ("default",), "frozen: there is no default group"),
+        ({}, ("default",), "frozen: leaves no parameter"),
+    ],
+)
+def test_a_pattern_that_does_nothing_is_answered(patterns, frozen, said):
+    with pytest.raises(ConfigError, match=said):
+        assign(PARAMS, patterns, frozen=frozen)
+
+
+def test_the_paths_of_a_large_model_are_not_all_listed():
+    params = {f"layer_{i}": {"kernel": np.ones(1)} for i in range(300)}
+    with pytest.raises(ConfigError) as error:
+        assign(params, {"a": ("nothing",)})
+    assert "(300 in all)" in str(error.value)
+    assert len(str(error.value)) < 400
+
+
+@given(st.lists(st.text("ab*?/", min_size=1, max_size=4), max_size=4), st.data())
+def test_every_parameter_is_in_the_first_group_that_matches(patterns, data):
+    paths = data.draw(st.sets(st.text("ab", min_size=1, max_size=3), min_size=1, max_size=5))
+    named = {f"g{i}": (pattern,) for i, pattern in enumerate(patterns)}
+    try:
+        groups = assign({path: np.ones(1) for path in paths}, named)
+    except ConfigError:
+        return  # a pattern that takes nothing, which is looked at above
+    for path, group in groups.members:
+        first = next((n for n, (p,) in named.items() if fnmatch.fnmatchcase(path, p)), "default")
+        assert group == first
+
+
+def test_what_is_frozen_is_none_and_comes_back_as_it_was():
+    groups = assign(PARAMS, {"body": ("body/*",)}, frozen=("body",))
+    trained = groups.trained(PARAMS)
+    assert trained["body"] == {"kernel": None, "bias": None}
+    whole = groups.whole(jax.tree.map(lambda p: p + 1, trained), PARAMS)
+    assert whole["body"]["kernel"] is PARAMS["body"]["kernel"]
+    np.testing.assert_array_equal(whole["head"]["bias"], [2, 2])
+
+
+def test_a_frozen_group_has_no_state():
+    groups = assign(PARAMS, {"body": ("body/*",)}, frozen=("body",))
+    optimizer, numbers = split("adam", {"b1": 0.9, "b2": 0.999, "eps": 1e-8})
+    tx = groups.transformation(lambda _: optimizer.build(0.1, numbers))
+    shapes = [leaf.shape for leaf in jax.tree.leaves(tx.init(groups.trained(PARAMS)))]
+    assert sorted(shapes) == [(), (2,), (2,), (3, 2), (3, 2)]  # a count and two moments
+
+
+UPDATES = 3
+SHAPES = {"kernel": (2, 2, 2, 8), "matrix": (8, 6), "scale": (6,), "bias": (6,)}
+RATES = {"tail": 0.003, "mid": 0.01, "default": 0.0007}
+
+
+@pytest.mark.parametrize("case", range(len(CASES)), ids=[name for name, _, _ in CASES])
+def test_each_group_moves_as_if_its_optimizer_had_nothing_else(case):
+    """optax's own optimizer, by hand for one group alone; bit for bit, an operation at a time."""
+    name, arguments, by_hand = CASES[case]
+    random = np.random.default_rng(0)
+    params = {k: jnp.asarray(random.normal(size=s), jnp.float32) for k, s in SHAPES.items()}
+    all_grads = [
+        {k: jnp.asarray(random.normal(size=s), jnp.float32) for k, s in SHAPES.items()}
+        for _ in range(UPDATES)
+    ]
+    groups = assign(params, {"tail": ("bias", "kernel"), "mid": ("scale",)})
+    decays = dict(zip(groups.names, (0.0, 0.03, 0.2), strict=True))
+    has_decay = isinstance(arguments.get("weight_decay"), float)
+    listed = {"weight_decay": tuple(decays.values())} if has_decay else {}
+    optimizer, numbers = split(name, arguments | listed)
+    rates = [jnp.float32(RATES[group]) for group in groups.names]
+    tx = groups.transformation(lambda i: optimizer.build(rates[i], of_group(numbers, i)))
+    together = trained(tx, params, all_grads)
+    for group, rate in zip(groups.names, rates, strict=True):
+        keys = [path for path, of in groups.members if of == group]
+        own = split(name, arguments | ({"weight_decay": decays[group]} if has_decay else {}))[1]
+        # The hand-built muon names the axes of all parameters, here not all are there.
+        alone = optimizer.build(rate, own) if name == "muon" else by_hand(rate, **own)
+        expected = trained(
+            alone, {k: params[k] for k in keys}, [{k: g[k] for k in keys} for g in all_grads]
+        )
+        for key in keys:
+            np.testing.assert_array_equal(together[key], expected[key], err_msg=f"{group} {key}")
+
+
+def trained(tx, params, all_grads):
+    state = tx.init(params)
+    for grads in all_grads:
+        updates, state = tx.update(grads, state, params)
+        params = optax.apply_updates(params, updates)
+    return params

@@ -1,0 +1,299 @@
+"""One update: accumulated batches, frozen parameters, averages and the type that is computed in."""
+
+from dataclasses import replace
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from runner.models.cnn import cnn
+from runner.models.mlp import mlp
+from runner.optimizers import Wrappers, assign, split
+from runner.schedules import Constant, CyclicLR
+from runner.training.state import Hyper
+from runner.training.step import init_state, score, train_step
+from runner.training.structure import Structure
+
+ADAM = {"b1": 0.9, "b2": 0.999, "eps": 1e-8}
+SGD = {"momentum": 0.9, "nesterov": False, "weight_decay": 0.01}
+RANDOM = np.random.default_rng(0)
+INPUTS = jnp.asarray(RANDOM.normal(size=(24, 8, 8, 1)), jnp.float32)
+TARGETS = jnp.asarray(RANDOM.integers(0, 10, 24), jnp.int32)
+MLP = mlp(hidden=[16], num_classes=10)
+PATTERNS = {"first": ("Dense_0/*",), "biases": ("*/bias",)}
+
+
+class Noisy(nn.Module):
+    """Running statistics and dropout: all a model may have beyond parameters."""
+
+    @nn.compact
+    def __call__(self, x, *, train):
+        x = nn.Dense(16)(x.reshape(len(x), -1))
+        x = nn.BatchNorm(use_running_average=not train)(x)
+        x = nn.Dropout(0.2, deterministic=not train)(nn.relu(x))
+        return nn.Dense(10)(x)
+
+
+def set_up(
+    model=MLP,
+    *,
+    optimizer="sgd",
+    arguments=SGD,
+    schedule=None,
+    frozen=(),
+    wrappers=None,
+    **structure,
+):
+    chosen, numbers = split(optimizer, arguments)
+    patterns = PATTERNS if frozen or structure.pop("grouped", False) else {}
+    variables = jax.eval_shape(lambda k: model.init(k, INPUTS[:1], train=False), jax.random.key(0))
+    groups = assign(variables["params"], patterns, frozen=frozen)
+    structure = Structure(model, chosen, groups, **structure)
+    hyper = Hyper(schedule or Constant(base_lr=0.1), numbers, wrappers or Wrappers.of())
+    return structure, hyper, init_state(structure, hyper, seed=jnp.uint32(1), inputs=INPUTS[:1])
+
+
+def updates(structure, hyper, state, *, steps=5, size=8):
+    """The state after some updates, each on the next examples, and the metrics of each."""
+    step = jax.jit(train_step, static_argnums=0)
+    noted = []
+    for i in range(steps):
+        rows = (np.arange(size) + i * size) % len(INPUTS)
+        state, metrics = step(structure, state, hyper, (INPUTS[rows], TARGETS[rows]))
+        noted.append(metrics)
+    return state, noted
+
+
+def close(one, other, rtol=1e-5, atol=1e-6):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=atol), one, other)
+
+
+def test_accumulated_batches_equal_one_of_their_size():
+    structure, hyper, state = set_up()
+    whole, noted = updates(structure, hyper, state, size=12)
+    parted, noted_too = updates(replace(structure, accumulate=3), hyper, state, size=12)
+    close(parted.params, whole.params)
+    close(noted_too, noted)
+    assert int(parted.step) == 5  # a step is an update, however many batches it took
+
+
+def test_accumulation_equals_optaxs():
+    """``optax.MultiSteps`` takes a batch at a time and moves the parameters after every third."""
+    structure, hyper, state = set_up(optimizer="adam", arguments=ADAM, accumulate=3)
+    ours, _ = updates(structure, hyper, state, size=12)
+    tx = optax.MultiSteps(optax.adam(0.1), 3)
+    params, opt_state = state.params, tx.init(state.params)
+
+    def loss(params, rows):
+        logits = MLP.apply({"params": params}, INPUTS[rows], train=True)
+        return optax.softmax_cross_entropy_with_integer_labels(logits, TARGETS[rows]).mean()
+
+    for i in range(15):
+        grads = jax.grad(loss)(params, (np.arange(4) + 4 * i) % 24)
+        steps, opt_state = tx.update(grads, opt_state, params)
+        params = optax.apply_updates(params, steps)
+    close(ours.params, params, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("model", [Noisy(), cnn(features=[2], dense=4, num_classes=10)])
+def test_batches_laid_out_one_after_another_equal_those_in_a_loop(model):
+    looped = set_up(model, accumulate=3)
+    laid_out = replace(looped[0], in_loops=False)
+    one, _ = updates(*looped, size=12)
+    other, _ = updates(laid_out, *looped[1:], size=12)
+    close((one.params, one.model_state), (other.params, other.model_state), rtol=1e-4)
+
+
+def test_running_statistics_pass_through_every_accumulated_batch():
+    structure, hyper, state = set_up(Noisy(), accumulate=3)
+    one, _ = updates(structure, hyper, state, steps=1, size=12)
+    kernel = state.params["Dense_0"]["kernel"]
+    mean = np.zeros(16)
+    for batch in np.split(np.asarray(INPUTS[:12]), 3):
+        # flax's momentum of 0.99; all three batches see the parameters before the update.
+        mean = 0.99 * mean + 0.01 * (batch.reshape(4, -1) @ kernel).mean(0)
+    close(one.model_state["batch_stats"]["BatchNorm_0"]["mean"], mean, atol=1e-5)
+
+
+def test_a_frozen_group_keeps_its_bytes_while_the_others_move():
+    wrappers = Wrappers.of(clip_norm=0.5, sync_period=2, ema_decay=0.9)
+    structure, hyper, state = set_up(frozen=("first",), wrappers=wrappers)
+    # A zero of negative sign is the number that adding zero would change.
+    first = jax.tree.map(lambda p: p.at[..., 0].set(-0.0), state.params["Dense_0"])
+    state = replace(state, params={**state.params, "Dense_0": first})
+    after, noted = updates(structure, hyper, state)
+    for name, param in first.items():
+        assert np.asarray(after.params["Dense_0"][name]).tobytes() == np.asarray(param).tobytes()
+    assert not np.array_equal(after.params["Dense_1"]["kernel"], state.params["Dense_1"]["kernel"])
+    assert set(noted[0]) == {
+        "train/loss",
+        "schedule/lr/biases",
+        "schedule/lr/default",
+        "schedule/cycle",
+    }
+
+
+def test_a_frozen_group_takes_no_memory_but_its_own():
+    wrappers = Wrappers.of(sync_period=2, ema_decay=0.9)
+    _, _, state = set_up(optimizer="adam", arguments=ADAM, frozen=("first",), wrappers=wrappers)
+    trained = sum(leaf.size for leaf in jax.tree.leaves(state.params["Dense_1"]))
+    counts = 2  # adam counts its updates, once for each group that is trained
+    assert sum(leaf.size for leaf in jax.tree.leaves(state.opt_state)) == 2 * trained + counts
+    for kept in (state.slow, state.average):
+        assert sum(leaf.size for leaf in jax.tree.leaves(kept)) == trained
+
+
+def test_a_frozen_group_has_no_part_in_the_norm_that_is_clipped():
+    structure, hyper, state = set_up(
+        arguments=SGD | {"weight_decay": 0.0, "momentum": 0.0},
+        frozen=("first",),
+        wrappers=Wrappers.of(clip_norm=1e-3),
+        schedule=Constant(base_lr=1.0),
+    )
+    after, _ = updates(structure, hyper, state, steps=1)
+    moved = jax.tree.map(lambda a, b: a - b, after.params, state.params)
+    # A gradient cut to a norm of 0.001 moves the parameters by as much at a rate of one.
+    np.testing.assert_allclose(optax.tree.norm(moved), 1e-3, rtol=1e-3)
+
+
+def test_each_group_moves_at_its_rate_times_its_multiplier():
+    """Plain sgd: what a parameter moves by is its rate times its gradient, by hand."""
+    schedule = CyclicLR(base_lr=[0.0, 0.1, 0.2], max_lr=[1.0, 0.5, 0.2], step_size_up=4)
+    structure, hyper, state = set_up(
+        arguments=SGD | {"weight_decay": (0.0, 0.5, 0.0), "momentum": 0.0},
+        schedule=schedule,
+        wrappers=Wrappers.of(multiplier=(1.0, 2.0, 0.5)),
+        grouped=True,
+    )
+    state = replace(state, step=jnp.int32(2))  # half way up
+    after, (noted,) = updates(structure, hyper, state, steps=1)
+    rates = {"first": 0.5, "biases": 0.6, "default": 0.1}
+    for group, rate in rates.items():
+        np.testing.assert_allclose(noted[f"schedule/lr/{group}"], rate, rtol=1e-6)
+
+    def loss(params):
+        logits = MLP.apply({"params": params}, INPUTS[:8], train=True)
+        return optax.softmax_cross_entropy_with_integer_labels(logits, TARGETS[:8]).mean()
+
+    grads, params = jax.grad(loss)(state.params), state.params
+    expected = {
+        "Dense_0": {k: p - 0.5 * grads["Dense_0"][k] for k, p in params["Dense_0"].items()},
+        "Dense_1": {
+            "kernel": params["Dense_1"]["kernel"] - 0.1 * grads["Dense_1"]["kernel"],
+            "bias": params["Dense_1"]["bias"]
+            - 0.6 * (grads["Dense_1"]["bias"] + 0.5 * params["Dense_1"]["bias"]),
+        },
+    }
+    close(after.params, expected)
+
+
+def correct(structure, state, params):
+    """How many targets the model hits with ``params``."""
+    logits = structure.model.apply({"params": params}, INPUTS, train=False)
+    return int((logits.argmax(-1) == TARGETS).sum()), float(
+        optax.softmax_cross_entropy_with_integer_labels(logits, TARGETS).sum()
+    )
+
+
+@pytest.mark.parametrize(
+    ("wrappers", "scored"),
+    [
+        ({}, "params"),
+        ({"sync_period": 3}, "slow"),
+        ({"ema_decay": 0.9}, "average"),
+        ({"sync_period": 3, "ema_decay": 0.9}, "average"),
+    ],
+)
+def test_what_is_evaluated(wrappers, scored):
+    structure, hyper, state = set_up(wrappers=Wrappers.of(**wrappers))
+    state, _ = updates(structure, hyper, state)
+    found = score(structure, state, (INPUTS, TARGETS), jnp.ones(len(INPUTS), bool))
+    hits, loss = correct(structure, state, getattr(state, scored))
+    assert int(found["correct"]) == hits
+    np.testing.assert_allclose(found["loss"], loss, rtol=1e-5)
+    if scored != "params":
+        assert abs(correct(structure, state, state.params)[1] - loss) > 1e-3
+
+
+def test_in_bfloat16_the_model_computes_and_nothing_else():
+    """The gradient is that of the model by hand in bfloat16; all that is kept is float32."""
+    plain = SGD | {"weight_decay": 0.0, "momentum": 0.0}
+    structure, hyper, state = set_up(arguments=plain, compute_dtype="bfloat16")
+    after, (noted,) = updates(structure, hyper, state, steps=1)
+
+    def loss(params):
+        low = jax.tree.map(lambda p: p.astype(jnp.bfloat16), params)
+        x = INPUTS[:8].astype(jnp.bfloat16).reshape(8, -1)
+        x = jax.nn.relu(x @ low["Dense_0"]["kernel"] + low["Dense_0"]["bias"])
+        assert x.dtype == jnp.bfloat16
+        logits = (x @ low["Dense_1"]["kernel"] + low["Dense_1"]["bias"]).astype(jnp.float32)
+        return -jnp.take_along_axis(jax.nn.log_softmax(logits), TARGETS[:8, None], 1).mean()
+
+    grads = jax.jit(jax.grad(loss))(state.params)
+    close(after.params, jax.tree.map(lambda p, g: p - 0.1 * g, state.params, grads), 1e-3, 1e-3)
+    whole, _ = updates(replace(structure, compute_dtype="float32"), hyper, state, steps=1)
+    assert not np.array_equal(whole.params["Dense_0"]["kernel"], after.params["Dense_0"]["kernel"])
+    kinds = {leaf.dtype for leaf in jax.tree.leaves((after.params, after.opt_state, noted))}
+    assert kinds <= {np.dtype("float32"), np.dtype("int32")}
+
+
+def test_running_statistics_stay_in_float32():
+    structure, hyper, state = set_up(Noisy(), compute_dtype="bfloat16")
+    after, _ = updates(structure, hyper, state, steps=2)
+    before = jax.tree.map(lambda leaf: leaf.dtype, state.model_state)
+    assert jax.tree.map(lambda leaf: leaf.dtype, after.model_state) == before
+
+
+@pytest.mark.parametrize("compute_dtype", ["float32", "bfloat16"])
+def test_lanes_with_numbers_of_their_own_equal_each_alone(compute_dtype):
+    """Under vmap, with everything on: groups, clipping, lookahead, average, accumulation."""
+
+    def numbers(i):
+        schedule = CyclicLR(
+            base_lr=[0.01, 0.02, 0.03],
+            max_lr=[0.1 + i, 0.2, 0.3],
+            step_size_up=2 + i,
+            mode=("triangular", "triangular2", "exp_range")[i],
+            gamma=0.9,
+            cycle_momentum=True,
+        )
+        decay = (0.0, 0.1 * i, 0.2)
+        _, own = split("sgd", SGD | {"weight_decay": decay})
+        return Hyper(
+            schedule,
+            own,
+            Wrappers.of(
+                multiplier=(1.0, 0.5, 1.0 + i),
+                clip_norm=0.5 + i,
+                clip_value=0.1,
+                sync_period=2 + i,
+                ema_decay=0.9 - 0.1 * i,
+            ),
+        )
+
+    hypers = [numbers(i) for i in range(3)]
+    structure, _, state = set_up(
+        arguments=SGD | {"weight_decay": (0.0, 0.1, 0.2)},
+        wrappers=hypers[0].wrappers,
+        schedule=hypers[0].schedule,
+        grouped=True,
+        accumulate=2,
+        compute_dtype=compute_dtype,
+    )
+    lanes = jax.tree.map(lambda *leaves: jnp.stack(leaves), *hypers)
+
+    def three(hyper):
+        now = state
+        for i in range(3):
+            rows = np.arange(8) + 8 * i
+            now, metrics = train_step(structure, now, hyper, (INPUTS[rows], TARGETS[rows]))
+        return now.params, now.average, metrics
+
+    together = jax.jit(jax.vmap(three))(lanes)
+    tolerance = 1e-4 if compute_dtype == "float32" else 2e-2
+    for i, hyper in enumerate(hypers):
+        alone = jax.jit(three)(hyper)
+        close(jax.tree.map(lambda leaf, i=i: leaf[i], together), alone, tolerance, tolerance)
