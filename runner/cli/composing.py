@@ -132,7 +132,7 @@ class Composer:
         try:
             return self._silently(action)
         except MissingConfigException as error:
-            if self._complete or not plugins.entry_point_names():
+            if not self._may_load_more():
                 raise self.answer(error) from error
         except (RunnerError, OSError):
             raise
@@ -151,9 +151,12 @@ class Composer:
             loader = self.hydra.config_loader
             return loader.get_group_options(group, ObjectType.CONFIG, self.config_name, overrides)
 
-        if wanted not in self.attempt(listed) and not self._complete:
+        if wanted not in self.attempt(listed) and self._may_load_more():
             self._load_installed()
         return self.attempt(listed)
+
+    def _may_load_more(self) -> bool:
+        return not self._complete and bool(plugins.entry_point_names())
 
     def _load_installed(self) -> None:
         registry.load_entry_points()
