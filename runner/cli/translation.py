@@ -172,9 +172,8 @@ def _omegaconf(error: OmegaConfBaseException, fallback: str = "configuration") -
     key = getattr(error, "full_key", None) or fallback
     text = (str(getattr(error, "msg", None) or error) or type(error).__name__).splitlines()[0]
     if match := re.search(r"Environment variable '([^']*)' not found", text):
-        return ConfigError(
-            key, f"the environment variable {match[1]} is not set", f"set {match[1]}"
-        )
+        problem = f"the environment variable {match[1]} is not set"
+        return ConfigError(key, problem, f"set {match[1]}")
     if isinstance(error, InterpolationKeyError):
         name = re.search(r"'([^']*)'", text)
         return ConfigError(
@@ -186,6 +185,8 @@ def _omegaconf(error: OmegaConfBaseException, fallback: str = "configuration") -
         return ConfigError(key, text, "resolvers are oc.env, oc.select, oc.decode, now, ...")
     if isinstance(error, GrammarParseError):
         return ConfigError(key, "holds an interpolation that cannot be read", "write ${key}")
+    if text.startswith("Cannot merge DictConfig with ListConfig"):
+        text = "holds a list, which a mapping cannot change"
     return ConfigError(key, text, SEE_HELP)
 
 

@@ -128,7 +128,8 @@ def _parted(section: Any, groups: GroupNames) -> tuple[Wrappers, Any]:
     wrappers = convert(Wrappers, around, key="optimizer")
     if isinstance(wrappers.multiplier, Mapping):
         groups.check_names(wrappers.multiplier, key="optimizer.multiplier")
-    groups.in_order(wrappers.multiplier, key="optimizer.multiplier")
+    else:
+        groups.in_order(wrappers.multiplier, key="optimizer.multiplier")
     return wrappers, {key: value for key, value in section.items() if key not in known}
 
 

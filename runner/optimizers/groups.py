@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import optax
 
-from runner.errors import ConfigError, nearest
+from runner.errors import ConfigError
 from runner.registry import DEFAULT_GROUP
 
 # An error names so many paths; a model may have hundreds.
@@ -119,9 +119,8 @@ def _check_matched(
     key = f"groups.{name}"
     if not matched:
         more = f", ... ({len(paths)} in all)" if len(paths) > _MOST_PATHS else ""
-        known = nearest(pattern, paths) if len(paths) <= _MOST_PATHS else None
-        remedy = known or f"the paths are {', '.join(paths[:_MOST_PATHS])}{more}"
-        raise ConfigError(key, f"{pattern!r} matches no parameter", remedy)
+        listed = ", ".join(paths[:_MOST_PATHS])
+        raise ConfigError(key, f"{pattern!r} matches no parameter", f"the paths are {listed}{more}")
     if all(path in taken for path in matched):
         first, its_pattern = taken[matched[0]]
         where = f"{its_pattern!r}" if first == name else f"the group {first} ({its_pattern!r})"

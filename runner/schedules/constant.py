@@ -16,7 +16,13 @@ from runner.schedules.base import Acyclic, Rates, as_steps, fill, pytree
 @pytree
 @dataclass(frozen=True, init=False, eq=False)
 class Constant(Acyclic):
-    """``base_lr`` at every step: no cycles, no momentum of its own.
+    """The same rate at every step: no cycles, no momentum of its own.
+
+    ::
+
+        rate = base_lr
+
+    Source: optax's constant_schedule.
 
     >>> from runner.schedules import Constant
     >>> float(Constant(base_lr=0.5)(1000))

@@ -28,12 +28,16 @@ class Cosine(Acyclic):
 
     ::
 
-        rate = eta_min + (base_lr - eta_min) * (1 + cos(π * min(step, T_max) / T_max)) / 2
+        t    = step              if periodic
+               min(step, T_max)  otherwise
+        rate = eta_min + (base_lr - eta_min) * (1 + cos(π * t / T_max)) / 2
 
     computed from the low point, as half a sine squared, so that nothing cancels where the rate is
     small. With ``periodic`` the cosine goes on: up again until ``2 * T_max``, and so forth, a
-    cycle ending at every low point. Source: PyTorch's CosineAnnealingLR in its closed form, which
-    always is periodic: a run longer than T_max there ends at a high rate.
+    cycle ending at every low point.
+
+    Source: PyTorch's CosineAnnealingLR in its closed form, which always is periodic: a run longer
+    than ``T_max`` there ends at a high rate.
 
     >>> from runner.schedules import Cosine
     >>> [float(Cosine(base_lr=1.0, T_max=2)(step)) for step in range(5)]
@@ -87,9 +91,13 @@ class Cosine(Acyclic):
 class CosineRestarts(Acyclic):
     """Half a cosine from ``base_lr`` towards ``eta_min``, begun anew after each cycle (SGDR).
 
-    Cycle i has ``T_0 * T_mult ** i`` steps; with r of them done::
+    With ``share`` of the cycle done::
 
-        rate = eta_min + (base_lr - eta_min) * (1 + cos(π * r / (T_0 * T_mult ** i))) / 2
+        length(i) = T_0 * T_mult ** i
+        start(i)  = sum(length(j) for j in range(i))
+        cycle     = max(i for i in range(step + 1) if start(i) <= step)
+        share     = (step - start(cycle)) / length(cycle)
+        rate      = eta_min + (base_lr - eta_min) * (1 + cos(π * share)) / 2
 
     ``cycle`` is the count of restarts, exact at every step to 2³¹ - 1: the first steps of the
     cycles come from a table of integers (PyTorch's closed form takes a logarithm, which at the

@@ -27,18 +27,23 @@ ScaleFn = Callable[[jax.Array], Any]
 class CyclicLR:
     """The cyclical learning rate, in integers first and one rounding at a time.
 
-    With ``position = step + last_epoch`` and ``total = step_size_up + step_size_down``::
+    Cycles are counted from 0, but from 1 where a ``scale_fn`` is given their number::
 
-        cycle    = position // total                       (0-based)
-        r        = position %  total
-        triangle = r / step_size_up                        if r <= step_size_up
-                   (total - r) / step_size_down            otherwise
+        position = step + last_epoch
+        total    = step_size_up + step_size_down
+        cycle    = position // total
+        r        = position % total
+        triangle = r / step_size_up              if r <= step_size_up
+                   (total - r) / step_size_down  otherwise
+        x        = cycle + 1                     if scale_mode == "cycle"
+                   position                      otherwise
+        scale    = scale_fn(x)                   if scale_fn
+                   0.5 ** cycle                  if mode == "triangular2"
+                   gamma ** position             if mode == "exp_range"
+                   1                             otherwise
         rate     = base_lr + (max_lr - base_lr) * triangle * scale
-        momentum = max_momentum - (max_momentum - base_momentum) * triangle * scale
-
-    where ``scale`` is 1 (``triangular``), ``0.5 ** cycle`` (``triangular2``),
-    ``gamma ** position`` (``exp_range``) or, when ``scale_fn`` is given, ``scale_fn(cycle + 1)``
-    (``scale_mode="cycle"``) or ``scale_fn(position)`` (``scale_mode="iterations"``).
+        swing    = max_momentum - base_momentum
+        momentum = max_momentum - swing * triangle * scale
 
     The rate is within 5e-7 (relative) of exact rational arithmetic at every position to 2³¹ - 1
     and to the bit base_lr at r = 0 and, where the scale is one, max_lr at the peak. The
@@ -50,7 +55,9 @@ class CyclicLR:
 
     Source: L. N. Smith, "Cyclical Learning Rates for Training Neural Networks", WACV 2017
     (arXiv:1506.01186), section 3; arguments and defaults as in the documentation of braintools'
-    CyclicLR, PyTorch's CyclicLR (float64) the oracle of the tests. Where they differ:
+    CyclicLR; PyTorch's CyclicLR, in float64, is the oracle of the tests.
+
+    Where they differ:
 
     * ``last_epoch`` is the position of the first update: 10 gives update 0 the rate of position
       10. PyTorch's starts at -1, and its ``last_epoch=10`` goes on at 11.

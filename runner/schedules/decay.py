@@ -19,10 +19,15 @@ from runner.schedules.power import Power, times_two_to
 @pytree
 @dataclass(frozen=True, init=False, eq=False)
 class Exponential(Acyclic):
-    """``rate = base_lr * gamma ** step``, to float32's precision at every step to 2³¹ - 1.
+    """A factor on the rate at every step, to float32's precision at every step to 2³¹ - 1.
 
-    Source: PyTorch's ExponentialLR, of which this is the closed form. A rate below 1.2e-38 may
-    be zero.
+    ::
+
+        rate = base_lr * gamma ** step
+
+    A rate below 1.2e-38 may be zero.
+
+    Source: PyTorch's ExponentialLR, of which this is the closed form.
 
     >>> from runner.schedules import Exponential
     >>> schedule = Exponential(base_lr=1.0, gamma=0.5)
@@ -54,7 +59,11 @@ class Exponential(Acyclic):
 @pytree
 @dataclass(frozen=True, init=False, eq=False)
 class Step(Acyclic):
-    """``rate = base_lr * gamma ** (step // step_size)``.
+    """A factor on the rate after every ``step_size`` updates.
+
+    ::
+
+        rate = base_lr * gamma ** (step // step_size)
 
     Source: PyTorch's StepLR, of which this is the closed form.
 
@@ -96,11 +105,17 @@ class Step(Acyclic):
 @pytree
 @dataclass(frozen=True, init=False, eq=False)
 class MultiStep(Acyclic):
-    """``rate = base_lr * gamma ** (milestones at or before the step)``.
+    """A factor on the rate at each of the milestones.
+
+    ::
+
+        passed = sum(step >= milestone for milestone in milestones)
+        rate   = base_lr * gamma ** passed
+
+    How many milestones there are is part of what is compiled, where they lie is not.
 
     Source: PyTorch's MultiStepLR, of which this is the closed form; a milestone that is given
-    twice, which counts twice there, is an error here. How many milestones there are is part of
-    what is compiled, where they lie is not.
+    twice, which counts twice there, is an error here.
 
     >>> from runner.schedules import MultiStep
     >>> schedule = MultiStep(base_lr=1.0, milestones=[2, 3], gamma=0.5)

@@ -54,18 +54,34 @@ class Joint:
 class OneCycle:
     """The 1cycle policy, in two phases or three, as PyTorch's OneCycleLR computes it.
 
-    With ``initial = max_lr / div_factor``, ``final = initial / final_div_factor`` and
-    ``peak = pct_start * total_steps - 1`` (a step, not necessarily a whole one) the rate goes ::
+    With ``path(a, b, i, k)`` the way from a at step i to b at step k, and ``peak`` and ``foot``
+    steps, not necessarily whole ones::
 
-        two phases:    initial → max_lr (at peak) → final (at total_steps - 1)
-        three phases:  initial → max_lr (at peak) → initial (at 2 * peak) → final (same)
+        last     = total_steps - 1
+        peak     = pct_start * total_steps - 1
+        foot     = 2 * peak              if three_phase
+                   last                  otherwise
+        initial  = max_lr / div_factor
+        final    = initial / final_div_factor
+        low      = initial               if three_phase
+                   final                 otherwise
+        t        = min(step, last)
+        curve(x) = (1 - cos(π * x)) / 2  if anneal_strategy == "cos"
+                   x                     otherwise
+        path(a, b, i, k) = a + (b - a) * curve((t - i) / (k - i))
+        rate     = path(initial, max_lr, 0, peak)                 if t <= peak
+                   path(max_lr, low, peak, foot)                  if t <= foot
+                   path(low, final, foot, last)                   otherwise
+        momentum = path(max_momentum, base_momentum, 0, peak)     if t <= peak
+                   path(base_momentum, max_momentum, peak, foot)  if t <= foot
+                   max_momentum                                   otherwise
 
-    and the momentum ``max_momentum → base_momentum → max_momentum``, where it stays. Each phase
-    is half a cosine (``cos``) or a line (``linear``). All numbers are leaves, and so are phases
-    and strategy; only ``cycle_momentum`` is structure.
+    All numbers are leaves, and so are phases and strategy; only ``cycle_momentum`` is structure.
 
     Source: L. N. Smith, N. Topin, "Super-Convergence: Very Fast Training of Neural Networks
-    Using Large Learning Rates" (arXiv:1708.07120); PyTorch's OneCycleLR. Where they differ:
+    Using Large Learning Rates" (arXiv:1708.07120); PyTorch's OneCycleLR.
+
+    Where they differ:
 
     * From ``total_steps - 1`` on the rate is ``final``. PyTorch's goes on along its formula for
       one step, below zero where it is linear, and raises after that.

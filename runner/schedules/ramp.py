@@ -23,11 +23,14 @@ class Linear(Acyclic):
 
     ::
 
-        factor = start_factor + (end_factor - start_factor) * min(step, total_iters) / total_iters
+        share  = min(step, total_iters) / total_iters
+        factor = start_factor + (end_factor - start_factor) * share
         rate   = base_lr * factor
 
-    Both ends are exact. Source: PyTorch's LinearLR, of which this is the closed form; a
-    ``start_factor`` of zero, which its recursion cannot take, is fine here.
+    Both ends are exact.
+
+    Source: PyTorch's LinearLR, of which this is the closed form; a ``start_factor`` of zero, which
+    its recursion cannot take, is fine here.
 
     >>> from runner.schedules import Linear
     >>> schedule = Linear(base_lr=1.0, start_factor=0.5, end_factor=1.0, total_iters=2)
@@ -85,11 +88,13 @@ class Polynomial(Acyclic):
 
     ::
 
-        rate = base_lr * (1 - min(step, total_iters) / total_iters) ** power
+        left = 1 - min(step, total_iters) / total_iters
+        rate = base_lr * left ** power
 
     The share that is left is a quotient of integers, so nothing cancels near the end, and its
-    rounding is made good before it is raised to the power. Source: PyTorch's PolynomialLR, of
-    which this is the closed form.
+    rounding is made good before it is raised to the power.
+
+    Source: PyTorch's PolynomialLR, of which this is the closed form.
 
     >>> from runner.schedules import Polynomial
     >>> schedule = Polynomial(base_lr=1.0, total_iters=4, power=2.0)

@@ -22,7 +22,13 @@ from runner.schedules.base import Schedule, as_steps, compiled, fill, pytree
 @pytree
 @dataclass(frozen=True, init=False, eq=False)
 class Sequence:
-    """The parts one after another: part i at ``step - start`` from its start to its length.
+    """The parts one after another, each from its own zero to its length.
+
+    ::
+
+        starts = [sum(lengths[:i]) for i in range(len(parts))]
+        i      = max(i for i in range(len(parts)) if starts[i] <= step)
+        rate   = parts[i](step - starts[i])
 
     The last part goes on for ever. Its length says nothing then, and may be None.
 
@@ -35,9 +41,10 @@ class Sequence:
     begins with.
 
     Source: PyTorch's SequentialLR, for parts that it starts at zero as well; its milestones are
-    the starts of the parts here. Where they differ: a part's first rate is its own first rate, of
-    its own base_lr (there, the parts share an optimizer's initial rate, and overwrite it when they
-    are made).
+    the starts of the parts here.
+
+    Where they differ: a part's first rate is its own first rate, of its own base_lr (there, the
+    parts share an optimizer's initial rate, and overwrite it when they are made).
 
     >>> from runner.schedules import CyclicLR, Linear, Sequence
     >>> cycles = CyclicLR(base_lr=1.0, max_lr=3.0, step_size_up=2)

@@ -20,7 +20,15 @@ def triangular_lr(
 ) -> CyclicLR:
     """The ``CyclicLR`` of equal cycles whose halves are ``step_size`` updates long each.
 
-    Source: L. N. Smith (WACV 2017, arXiv:1506.01186), section 3.1, whose stepsize this is.
+    ::
+
+        r        = (step + last_epoch) % (2 * step_size)
+        triangle = min(r, 2 * step_size - r) / step_size
+        rate     = base_lr + (max_lr - base_lr) * triangle
+        momentum = max_momentum - (max_momentum - base_momentum) * triangle
+
+    Source: L. N. Smith, "Cyclical Learning Rates for Training Neural Networks", WACV 2017
+    (arXiv:1506.01186), section 3.1, whose stepsize this is.
 
     >>> from runner.schedules import triangular_lr
     >>> schedule = triangular_lr(base_lr=0.25, max_lr=1.25, step_size=2)

@@ -21,15 +21,18 @@ from runner.schedules.span import Span
 class WarmupCosine(Acyclic):
     """From ``base_lr`` up to ``max_lr`` along a line, then down to ``eta_min`` along a cosine.
 
-    With ``t = min(step, total_steps)``::
+    ::
 
-        rate = base_lr + (max_lr - base_lr) * t / warmup_steps              if t <= warmup_steps
-               eta_min + (max_lr - eta_min) * (1 + cos(π * share)) / 2      otherwise, with
-               share = (t - warmup_steps) / (total_steps - warmup_steps)
+        t       = min(step, total_steps)
+        share   = (t - warmup_steps) / (total_steps - warmup_steps)
+        climb   = base_lr + (max_lr - base_lr) * t / warmup_steps
+        descent = eta_min + (max_lr - eta_min) * (1 + cos(π * share)) / 2
+        rate    = climb    if t <= warmup_steps
+                  descent  otherwise
 
-    and ``eta_min`` from ``total_steps`` on. Source: optax's warmup_cosine_decay_schedule, whose
-    init_value, peak_value, decay_steps and end_value are base_lr, max_lr, total_steps and eta_min
-    here (``total_steps`` counts the warm-up in, as ``decay_steps`` does there).
+    Source: optax's warmup_cosine_decay_schedule, whose init_value, peak_value, decay_steps and
+    end_value are ``base_lr``, ``max_lr``, ``total_steps`` and ``eta_min`` here (``total_steps``
+    counts the warm-up in, as ``decay_steps`` does there).
 
     >>> from runner.schedules import WarmupCosine
     >>> schedule = WarmupCosine(max_lr=1.0, warmup_steps=2, total_steps=4)

@@ -8,7 +8,7 @@ import numpy as np
 from rich.table import Table
 from rich.text import Text
 
-from runner.config import Config
+from runner.config import Config, Training
 from runner.device import describe_device, select_device, use_compilation_cache
 from runner.optimizers.base import of_group
 from runner.optimizers.groups import path_name
@@ -66,18 +66,21 @@ def _table(chosen: Policy, others: list[Policy]) -> Table:
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
-    table.add_row("run", f"{steps:,} steps, {steps / per_epoch:.4g} epochs of {per_epoch} steps")
+    epochs = f"{steps / per_epoch:.4g} epochs of {per_epoch} steps"
+    table.add_row("run", f"{steps:,} steps, {epochs}{_batches(config.training)}")
     table.add_row("schedule", _described(chosen))
     for number, other in enumerate(others):
         table.add_row("" if number else "compared", _described(other))
-    table.add_row("optimizer", config.optimizer.option)
+    table.add_row("optimizer", ", ".join([config.optimizer.option, *_around(config)]))
     shape = "×".join(map(str, train.inputs.shape[1:]))
     table.add_row(
         "data",
         f"{config.dataset.option}, {len(train):,} training and {len(test):,} test examples of "
         f"{shape}, {job.dataset.num_classes} classes",
     )
-    table.add_row("model", f"{config.model.option}, {count(state.params):,} parameters")
+    computed = config.training.compute_dtype
+    in_type = "" if computed == "float32" else f", computed in {computed}"
+    table.add_row("model", f"{config.model.option}, {count(state.params):,} parameters{in_type}")
     for name, lines in _parameters(job, state.params).items():
         table.add_row(name, "\n".join(lines))
     table.add_row(
@@ -88,6 +91,24 @@ def _table(chosen: Policy, others: list[Policy]) -> Table:
     )
     table.add_row("dispatch", {"scan": "a chunk at a time", "step": "step by step"}[job.dispatch])
     return table
+
+
+def _batches(training: Training) -> str:
+    """What a step consists of, where it takes several batches."""
+    if training.accumulate == 1:
+        return ""
+    return f" of {training.accumulate} batches of {training.batch_size}"
+
+
+def _around(config: Config) -> list[str]:
+    """What surrounds the optimizer, in words."""
+    wrappers, decay = config.wrappers, config.training.ema_decay
+    clips = {"values of": wrappers.clip_value, "a norm of": wrappers.clip_norm}
+    limits = [f"{what} {limit:g}" for what, limit in clips.items() if limit is not None]
+    told = [f"gradients clipped to {' and '.join(limits)}"] if limits else []
+    if wrappers.lookahead.sync_period is not None:
+        told.append(f"lookahead every {wrappers.lookahead.sync_period} steps")
+    return told + ([f"average of decay {decay:g} evaluated"] if decay is not None else [])
 
 
 def _parameters(job: Job, params: Any) -> dict[str, list[str]]:

@@ -16,6 +16,8 @@ from runner.training.step import schedule_values
 
 # As many steps are held in memory at a time; a picture of more could not show them.
 MOST_STEPS = 2**20
+# As many are computed at a time, so that runs of all lengths share one compilation.
+_AT_ONCE = 4096
 
 
 @partial(jax.jit, static_argnums=0)
@@ -61,8 +63,11 @@ def rate_ranges(job: Job) -> dict[str, tuple[float, float]]:
 
 def _values(job: Job, steps: np.ndarray) -> ScheduleValues:
     steps = steps.astype(np.int32)
-    values = _values_at(job.structure.groups, job.hyper, steps)
-    values = {tag: np.asarray(value) for tag, value in values.items()}
+    padded = np.pad(steps, (0, -len(steps) % _AT_ONCE), mode="edge")
+    parts = [
+        _values_at(job.structure.groups, job.hyper, some) for some in padded.reshape(-1, _AT_ONCE)
+    ]
+    values = {tag: np.concatenate([part[tag] for part in parts])[: len(steps)] for tag in parts[0]}
     # The compiled function has sorted them by tag.
     tags = [RATE, *map(group_rate, job.structure.groups.trained_names)]
     rates = {tag: values[tag] for tag in tags if tag in values}

@@ -1,0 +1,242 @@
+"""Groups and wrappers from the command line: what is recorded, told and refused."""
+
+import csv
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+from test_train import scalars
+
+GROUPS = ("optimizer.groups.body=Dense_0/*", "optimizer.groups.head=Dense_2/*")
+SMALL = ("model.hidden=[16,16]", "training.steps=60", "training.eval_every=null")
+CYCLE = ("scheduler.step_size_up=10", "scheduler.step_size_down=10")
+
+
+def rate(step, base, top, factor=1):
+    r = step % 20
+    return Fraction(factor) * (
+        Fraction(base) + (Fraction(top) - Fraction(base)) * Fraction(min(r, 20 - r), 10)
+    )
+
+
+def test_each_group_has_its_rate_in_tensorboard(run):
+    code, folder = run(
+        *SMALL,
+        *CYCLE,
+        *GROUPS,
+        "scheduler.base_lr={body: 0.001, head: 0.01, default: 0.002}",
+        "scheduler.max_lr=[0.1,0.2,0.3]",
+        "optimizer.multiplier.head=0.5",
+    )
+    assert code == 0
+    found = scalars(folder)
+    assert "schedule/lr" not in found
+    bounds = {
+        "body": ("0.001", "0.1", 1),
+        "head": ("0.01", "0.2", Fraction(1, 2)),
+        "default": ("0.002", "0.3", 1),
+    }
+    for group, (base, top, factor) in bounds.items():
+        steps, rates = found[f"schedule/lr/{group}"]
+        assert steps == list(range(60))
+        for step, value in zip(steps, rates, strict=True):
+            exact = rate(step, base, top, factor)
+            assert abs(Fraction(value) / exact - 1) < Fraction(5, 10**7)
+
+
+def test_a_frozen_group_is_neither_trained_nor_logged(run, summary):
+    _, first = run(*SMALL, *GROUPS, "optimizer.frozen=[head]", "seed=1", name="first")
+    found = scalars(first)
+    assert {tag for tag in found if tag.startswith("schedule/lr")} == {
+        "schedule/lr/body",
+        "schedule/lr/default",
+    }
+    _, other = run(*SMALL, *GROUPS, "seed=1", name="other")
+    assert summary(first)["params_sha256"] != summary(other)["params_sha256"]
+
+
+def test_the_table_has_a_column_for_each_group_in_their_order(run):
+    code, folder = run(
+        "task=check",
+        *SMALL,
+        *CYCLE,
+        "optimizer.groups={tail: Dense_2/*, body: Dense_0/*}",
+        "scheduler.base_lr=[0.001,0.01,0.002]",
+        "optimizer.frozen=[body]",
+    )
+    assert code == 0
+    with (folder / "schedule.csv").open(newline="") as file:
+        header, *rows = csv.reader(file)
+    assert header == ["step", "lr/tail", "lr/default", "momentum", "cycle"]
+    for step, (number, tail, default, _, cycle) in enumerate(rows):
+        assert (int(number), int(cycle)) == (step, step // 20)
+        for value, base in ((tail, "0.001"), (default, "0.002")):
+            assert abs(Fraction(value) / rate(step, base, "0.2") - 1) < Fraction(5, 10**7)
+
+
+def test_check_lists_which_parameters_are_in_which_group(run, capsys):
+    code, _ = run(
+        "task=check",
+        "optimizer.groups={biases: '*/bias', body: Dense_0/*}",
+        "optimizer.frozen=[body]",
+        "optimizer.multiplier={biases: 2}",
+        "optimizer.weight_decay={biases: 0, default: 0.01}",
+    )
+    assert code == 0
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    start = lines.index("group biases 266 parameters, rate × 2, weight_decay 0")
+    assert lines[start + 1 : start + 9] == [
+        "Dense_0/bias 128",
+        "Dense_1/bias 128",
+        "Dense_2/bias 10",
+        "group body 8,192 parameters, frozen",
+        "Dense_0/kernel 64×128",
+        "group default 17,664 parameters, rate × 1, weight_decay 0.01",
+        "Dense_1/kernel 128×128",
+        "Dense_2/kernel 128×10",
+    ]
+
+
+def test_check_tells_what_surrounds_the_optimizer(run, capsys):
+    around = [
+        "optimizer.clip_norm=1",
+        "optimizer.clip_value=0.5",
+        "optimizer.lookahead.sync_period=5",
+        "training.ema_decay=0.99",
+        "training.accumulate=2",
+        "training.compute_dtype=bfloat16",
+    ]
+    assert run("task=check", *around)[0] == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "440 steps, 40 epochs of 11 steps of 2 batches of 64" in text
+    for told in (
+        "gradients clipped to values of 0.5 and a norm of 1",
+        "lookahead every 5 steps",
+        "average of decay 0.99 evaluated",
+        "computed in bfloat16",
+    ):
+        assert told in text
+
+
+@pytest.mark.parametrize("option", ["clip_norm: 0.5", "groups: {head: Dense_2/*}"])
+def test_an_option_of_ones_own_sets_what_surrounds_it(run, tmp_path, option, summary):
+    folder = Path(tmp_path) / "mine" / "optimizer"
+    folder.mkdir(parents=True)
+    (folder / "calm.yaml").write_text(f"defaults: [sgd, _self_]\n{option}\n")
+    code, calm = run(*SMALL, "--config-dir", f"{tmp_path}/mine", "optimizer=calm", name="calm")
+    assert code == 0
+    key, value = option.split(": ", 1)
+    code, same = run(*SMALL, f"optimizer.{key}={value}", name="same")
+    assert summary(calm)["params_sha256"] == summary(same)["params_sha256"]
+    _, plain = run(*SMALL, name="plain")
+    clips = key == "clip_norm"  # a group alone changes no number
+    assert (summary(plain)["params_sha256"] != summary(calm)["params_sha256"]) == clips
+
+
+def test_everything_together_learns_the_digits(run, summary):
+    code, folder = run(
+        *GROUPS,
+        "training.epochs=20",
+        "optimizer.clip_norm=1",
+        "optimizer.lookahead.sync_period=5",
+        "training.ema_decay=0.95",
+        "training.batch_size=32",
+        "training.accumulate=2",
+        "training.compute_dtype=bfloat16",
+        "optimizer.weight_decay={body: 0.001, head: 0, default: 0.0001}",
+        "scheduler.cycle_momentum=true",
+    )
+    assert code == 0
+    assert summary(folder)["steps"] == 440
+    assert summary(folder)["metrics"]["eval/accuracy"] >= 0.95
+
+
+# Numbers alone: modes and lengths of cycles, bounds, decays, clipping, averages, ...
+NUMBERS = [
+    ("scheduler=triangular", "scheduler.max_lr=0.1", "seed=3"),
+    ("scheduler=triangular2", "scheduler.step_size_up=7"),
+    ("scheduler=exp_range", "scheduler.gamma=0.999"),
+    ("scheduler.mode=triangular2", "scheduler.step_size_down=3"),
+    ("scheduler.last_epoch=11", "training.steps=70"),
+    ("scheduler.base_lr=0.02", "scheduler.step_size_up=25%"),
+    ("optimizer.momentum=0.5", "optimizer.clip_norm=0.5"),
+    ("optimizer.clip_norm=3", "optimizer.multiplier.head=3"),
+    ("optimizer.multiplier=[1,2,3]", "optimizer.weight_decay=[0,0,1e-3]"),
+    ("optimizer.weight_decay=[0.1,0,0]",),
+    ("training.ema_decay=0.5",),
+    ("training.ema_decay=0.999", "optimizer.lookahead.sync_period=7"),
+    ("optimizer.lookahead.slow_step_size=0.9",),
+    ("scheduler.base_lr=[0.01,0.02,0.03]", "scheduler.max_lr=[0.1,0.2,0.3]"),
+    ("scheduler.base_lr={body: 0.03, head: 0.02, default: 0}", "scheduler.max_lr=[0.1,0.2,0.3]"),
+    ("training.log_every=7", "training.chunk=9"),
+    ("training.eval_every=13",),
+    ("scheduler.max_lr=0.5", "seed=5"),
+    ("scheduler.step_size_up=1", "scheduler.step_size_down=1"),
+    ("scheduler=triangular2", "scheduler.max_lr=0.4", "optimizer.momentum=0.0"),
+]
+
+
+def test_twenty_runs_that_differ_in_numbers_compile_nothing_anew(run, compilations):
+    assert len(NUMBERS) == 20
+    same = (
+        *SMALL[:2],
+        *GROUPS,
+        "training.eval_every=20",
+        "optimizer.clip_norm=1",
+        "optimizer.weight_decay=[0.001,0.002,0.003]",
+        "optimizer.lookahead.sync_period=5",
+        "training.ema_decay=0.9",
+    )
+    lists = ("scheduler.base_lr=[0.01,0.01,0.01]", "scheduler.max_lr=[0.1,0.1,0.1]")
+    # One of each shape: rates for all groups or for each are not the same arrays.
+    assert run(*same, name="number")[0] == 0
+    assert run(*same, *lists, name="lists")[0] == 0
+    assert run(*same, "optimizer.multiplier=[1,1,1]", name="factors")[0] == 0
+    before = compilations()
+    for place, numbers in enumerate(NUMBERS):
+        assert run(*same, *numbers, name=str(place))[0] == 0
+    assert compilations() == before
+
+
+@pytest.mark.parametrize(
+    ("overrides", "line"),
+    [
+        (
+            ["optimizer.groups.a=Dens/*"],
+            "optimizer.groups.a: 'Dens/*' matches no parameter; the paths are Dense_0/bias, "
+            "Dense_0/kernel, Dense_1/bias, Dense_1/kernel, Dense_2/bias, Dense_2/kernel",
+        ),
+        (
+            ["optimizer.groups={a: '*', b: Dense_0/*}"],
+            "optimizer.groups.b: 'Dense_0/*' matches only what the group a ('*') takes first; "
+            "write the narrower pattern first",
+        ),
+        (
+            ["optimizer.groups={a: '*'}", "optimizer.frozen=[a]"],
+            "optimizer.frozen: leaves no parameter to train; leave a group out of it",
+        ),
+        (
+            ["optimizer.groups={a: '*'}", "scheduler.base_lr={a: 0.1, default: 0.2}"],
+            "scheduler: 2 numbers, but the parameters are in one group (a); write one for each "
+            "group, or a number for all",
+        ),
+        (
+            ["optimizer.groups={a: Dense_0/*}", "optimizer.weight_decay={a: 0.1}"],
+            "optimizer.weight_decay: 1 number, but the parameters are in 2 groups (a, default); "
+            "write one for each group, or a number for all",
+        ),
+        (
+            ["optimizer.groups={a: '*'}", "optimizer.multiplier=[1,2]"],
+            "optimizer.multiplier: 2 numbers, but the parameters are in one group (a); write one "
+            "for each group, or a number for all",
+        ),
+        (
+            ["training.accumulate=23"],
+            "training.accumulate: 23 batches of 64 are more than the 1437 training examples; "
+            "write a number from 1 to 22",
+        ),
+    ],
+)
+def test_what_does_not_fit_the_model_or_the_data_is_one_line(run, capsys, overrides, line):
+    code, _ = run(*overrides)
+    assert (code, capsys.readouterr().err.strip()) == (2, f"error: {line}")
