@@ -167,6 +167,39 @@ REFUSED = [
     ("model.hidden=[64,0]", "model.hidden", "0 is not an integer from 1"),
     ("model.name=mpl", "model.name", "did you mean mlp?"),
     ("task=chekc", "task", "did you mean check?"),
+    ("task.compare=[cosine]", "task.compare", "no such setting; task takes no settings here"),
+    ("+task.compare=[cosine]", "task.compare", "no such setting; task takes no settings here"),
+    ("task=check task.compare=[one_cylce]", "task.compare", "'one_cylce'; did you mean one_cycle?"),
+    (
+        "task=check task.compare=[cosine,x]",
+        "task.compare",
+        "no scheduler 'x'; known: constant, cos",
+    ),
+    ("task=check task.compare=[../optimizer/sgd]", "task.compare", "there is no scheduler '../opt"),
+    (
+        "task=check task.compare=cosine",
+        "task.compare",
+        "'cosine' is not a list of texts; write one such as [",
+    ),
+    ("task=check task.compare=[1]", "task.compare", "[1] is not a list of texts"),
+    ("task=check task.compare=null", "task.compare", "null is not a list of texts"),
+    ("task=check task.compare=cosine,linear", "task.compare", "add -m"),
+    (
+        "task=check scheduler=cosine scheduler.base_lr=9 task.compare=[triangular]",
+        "task.compare triangular: scheduler.base_lr",
+        "9.0 is above max_lr (0.2)",
+    ),
+    (
+        "task=check optimizer=adagrad task.compare=[one_cycle]",
+        "task.compare one_cycle: scheduler.cycle_momentum",
+        "the optimizer adagrad has no momentum",
+    ),
+    (
+        "task=check scheduler.max_lr=${scheduler.gamma} task.compare=[one_cycle]",
+        "task.compare one_cycle: scheduler.max_lr",
+        "refers to scheduler.gamma, which does not exist",
+    ),
+    ("-m task=check task.compare=[x],[y]", "task.compare", "there is no scheduler 'x'"),
     ("dataset=mnist", "dataset.root", "train-images-idx3-ubyte"),
     ("plugins=my_models", "plugins", "write one such as plugins=[my_models]"),
     ("plugins=[no_such_package]", "plugins", "'no_such_package' cannot be imported"),
@@ -228,7 +261,17 @@ def test_an_environment_variable_is_named_and_its_value_never_shown(
         assert "MY_SECRET" in said
 
 
-@pytest.mark.parametrize("args", [["--help"], ["--cfg", "job"], ["seed=x"], ["-m", "seed=x,y"]])
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["--help"],
+        ["--cfg", "job"],
+        ["seed=x"],
+        ["-m", "seed=x,y"],
+        ["task=check", "task.compare=[one_cycle,one_cylce]"],
+        ["task=check", "scheduler.max_lr=-1", "task.compare=[one_cycle]"],
+    ],
+)
 def test_help_and_errors_do_without_jax_which_takes_a_second_to_import(
     args: list[str], run_cli: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:

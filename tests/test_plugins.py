@@ -94,12 +94,16 @@ def installed(tmp_path: Path) -> dict[str, str]:
     (site / "ep_models.py").write_text(
         dedent(
             """
-            from runner.registry import register_model
+            from runner.registry import register_model, register_scheduler
 
             print("loaded")
 
             @register_model("from_entry_point")
             def build(*, width=8, num_classes):
+                raise NotImplementedError
+
+            @register_scheduler("saw_of_entry_point")
+            def saw(*, base_lr):
                 raise NotImplementedError
             """
         )
@@ -185,6 +189,65 @@ def test_a_plugins_options_are_checked(package: Path, environment: dict[str, str
     for line, says in zip(done.stderr.splitlines(), answers.values(), strict=True):
         assert line.startswith(f"error: {says}")
     assert not (package / "outputs").exists()
+
+
+def test_a_plugins_scheduler_is_compared(package: Path, environment: dict[str, str]) -> None:
+    broken = """
+import jax
+from runner.schedules.base import Acyclic
+
+
+@register_scheduler("broken")
+@jax.tree_util.register_static
+class Broken(Acyclic):
+    def __call__(self, step):
+        raise RuntimeError("no rate today")
+"""
+    (package / "my_models.py").write_text(PACKAGE + broken)
+    lines = [
+        "hydra.run.dir=beside scheduler.max_lr=0.5 task.compare=[sawtooth]",
+        "hydra.run.dir=alone scheduler.max_lr=0.5 scheduler=sawtooth",
+        "scheduler=cosine task.compare=[sawtooth]",
+        "hydra.run.dir=broken task.compare=[broken]",
+        "task.compare=[swatooth]",
+    ]
+    program = (
+        "import sys; from runner.cli import main; print([main(["
+        "'plugins=[my_models]', 'task=check', *line.split()]) for line in sys.argv[1:]])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *lines],
+        cwd=package,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert done.stdout.splitlines()[-1] == "[0, 0, 2, 2, 2]"
+    beside, alone = package / "beside/schedule_sawtooth.csv", package / "alone/schedule.csv"
+    assert beside.read_bytes() == alone.read_bytes()
+    assert done.stderr.splitlines() == [
+        "error: task.compare sawtooth: scheduler.max_lr: has no value; give one: "
+        "scheduler.max_lr=...",
+        "error: task.compare broken: scheduler: failed (RuntimeError: no rate today); mend it; "
+        "HYDRA_FULL_ERROR=1 shows where it failed",
+        "error: task.compare: there is no scheduler 'swatooth'; did you mean sawtooth?",
+    ]
+
+
+def test_a_scheduler_of_an_entry_point_is_compared(
+    installed: dict[str, str], run_cli: CommandLine, environment: dict[str, str]
+) -> None:
+    env = {"PYTHONPATH": f"{installed['PYTHONPATH']}:{environment['PYTHONPATH']}"}
+
+    for names in ("[saw_of_entry_point]", "[one_cycle,saw_of_entry_point]"):
+        found = run_cli("task=check", f"task.compare={names}", env=env)
+        assert found.stderr.startswith(
+            "error: task.compare saw_of_entry_point: scheduler.base_lr: has no value; give one"
+        )
+    refused = run_cli("task=check", "task.compare=[saw_of_entry_pint]", env=env)
+    assert "did you mean saw_of_entry_point?" in refused.stderr
 
 
 @pytest.mark.parametrize(

@@ -77,15 +77,16 @@ class Composer:
         if self.plugins:
             self.attempt(self._offer_registered)
 
-    def compose(self, mode: RunMode) -> DictConfig:
+    def compose(self, mode: RunMode, overrides: list[str] | None = None) -> DictConfig:
         """The configuration of a run, or the one that a multirun starts from.
+
+        It is that of the command line, or of other ``overrides``.
 
         Raises:
           ConfigError: whatever Hydra objects to.
         """
-        cfg = self.attempt(
-            lambda: self.hydra.compose_config(self.config_name, list(self.overrides), mode)
-        )
+        lines = list(self.overrides if overrides is None else overrides)
+        cfg = self.attempt(lambda: self.hydra.compose_config(self.config_name, lines, mode))
         raw: Any = OmegaConf.to_container(cfg, resolve=False)
         screen_composed({k: v for k, v in raw.items() if k != "hydra"}, raw["hydra"])
         return cfg
@@ -131,16 +132,36 @@ class Composer:
         try:
             return self._silently(action)
         except MissingConfigException as error:
-            if self._complete or not plugins.entry_point_names():
+            if not self._may_load_more():
                 raise self.answer(error) from error
         except (RunnerError, OSError):
             raise
         except Exception as error:
             raise self.answer(error) from error
+        self._load_installed()
+        return self.attempt(action)
+
+    def options(self, group: str, overrides: list[str], *, wanted: str) -> list[str]:
+        """The options of ``group``, with all installed plugins' if ``wanted`` is not among them.
+
+        overrides: of Hydra's own settings, which may name folders.
+        """
+
+        def listed() -> list[str]:
+            loader = self.hydra.config_loader
+            return loader.get_group_options(group, ObjectType.CONFIG, self.config_name, overrides)
+
+        if wanted not in self.attempt(listed) and self._may_load_more():
+            self._load_installed()
+        return self.attempt(listed)
+
+    def _may_load_more(self) -> bool:
+        return not self._complete and bool(plugins.entry_point_names())
+
+    def _load_installed(self) -> None:
         registry.load_entry_points()
         self._complete = True
         self.attempt(self._offer_registered)
-        return self.attempt(action)
 
     def answer(self, error: Exception) -> ConfigError:
         """What Hydra raised, in our own words."""
@@ -163,7 +184,7 @@ class Composer:
                 )
             except Exception:
                 continue
-            return _keys(OmegaConf.to_container(cfg, resolve=False))
+            return dotted_keys(OmegaConf.to_container(cfg, resolve=False))
         return []
 
     def _groups(self) -> list[str]:
@@ -244,11 +265,11 @@ def _named_plugins(overrides: list[Override]) -> tuple[str, ...]:
     return names
 
 
-def _keys(value: Any, prefix: str = "") -> list[str]:
+def dotted_keys(value: Any, prefix: str = "") -> list[str]:
     """Every dotted key below a mapping."""
     found = []
     for key, item in value.items():
         found.append(f"{prefix}{key}")
         if isinstance(item, dict):
-            found += _keys(item, f"{prefix}{key}.")
+            found += dotted_keys(item, f"{prefix}{key}.")
     return found

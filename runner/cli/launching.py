@@ -22,7 +22,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from runner.cli.composing import Composer
 from runner.cli.early_end import summarised
-from runner.cli.rehearsal import read_settings, try_members, try_out
+from runner.cli.reading import read_settings
+from runner.cli.rehearsal import try_members, try_out
 from runner.cli.reporting import BUG, explain
 from runner.cli.translation import one_line
 from runner.config import plugins
@@ -59,7 +60,7 @@ def _run_job(composer: Composer, cfg: DictConfig, callbacks: Callbacks) -> None:
     callbacks.on_run_start(config=cfg, config_name=composer.config_name)
     try:
         done = run_job(
-            task_function=Job(composer.plugins),
+            task_function=Job(composer),
             config=cfg,
             job_dir_key="hydra.run.dir",
             job_subdir_key=None,
@@ -88,7 +89,7 @@ def run_many(composer: Composer) -> "list[Failure]":
         raise ConfigError("hydra.sweep.dir", f"{folder} is not empty", "name a new folder")
     tried = try_members(composer, cfg, folder)
     callbacks = composer.attempt(lambda: Callbacks(cfg))
-    job = Job(composer.plugins, goes_on=True)
+    job = Job(composer, goes_on=True)
     sweeper = composer.attempt(
         lambda: Plugins.instance().instantiate_sweeper(
             config=cfg,
@@ -140,11 +141,11 @@ class Job:
     """Hydra's task function: configuration → task.
 
     Attributes:
-      plugins: packages to import first; a launcher may have moved the job to another process.
+      composer: of the command line; a launcher may have moved the job to another process.
       goes_on: whether a failure is returned (in a multirun) or raised.
     """
 
-    plugins: tuple[str, ...]
+    composer: Composer
     goes_on: bool = False
     failures: list[Failure] = field(default_factory=list)
 
@@ -163,10 +164,9 @@ class Job:
         return None
 
     def _run(self, settings: DictConfig) -> int | None:
-        plugins.import_named(list(self.plugins))
-        hydra = HydraConfig.get()
-        config = read_settings(settings, plugins=self.plugins)
-        folder = Path(hydra.runtime.output_dir)
+        plugins.import_named(list(self.composer.plugins))
+        config = read_settings(self.composer, settings)
+        folder = Path(HydraConfig.get().runtime.output_dir)
         with summarised(folder, config):
             task = import_module(f"runner.tasks.{config.task.name}")
             return task.run(config, folder)

@@ -2,7 +2,6 @@
 
 import copy
 from pathlib import Path
-from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.hydra_config import HydraConfig
@@ -10,7 +9,8 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from runner.cli.composing import Composer
-from runner.config import Config, read_config
+from runner.cli.reading import read_settings, without_hydra
+from runner.config import Config
 from runner.errors import ConfigError
 
 MAX_JOBS = 10_000
@@ -20,34 +20,15 @@ MAX_TRIED = 200
 _BASIC = f"{BasicSweeper.__module__}.{BasicSweeper.__qualname__}"
 
 
-def read_settings(settings: DictConfig, *, plugins: tuple[str, ...]) -> Config:
-    """The typed configuration of the composed ``settings``, which hold nothing of Hydra's.
-
-    The options chosen are those of the current ``HydraConfig``.
-
-    Raises:
-      ConfigError: see ``read_config``.
-      OmegaConfBaseException: an interpolation cannot be resolved.
-    """
-    values: Any = OmegaConf.to_container(settings, resolve=True)
-    as_written: Any = OmegaConf.to_container(settings, resolve=False)
-    return read_config(
-        values,
-        as_written=as_written,
-        options=HydraConfig.get().runtime.choices,
-        plugins=plugins,
-    )
-
-
 def try_out(composer: Composer, cfg: DictConfig, folder: str) -> Config:
     """Reads the configuration as the job in ``folder`` will, to no other effect."""
     seen = copy.deepcopy(cfg)  # set_config makes it read-only
     with open_dict(seen):
         seen.hydra.runtime.output_dir = str(Path(folder).absolute())
     HydraConfig.instance().set_config(seen)
-    settings = OmegaConf.masked_copy(seen, [str(key) for key in seen if key != "hydra"])
+    settings = without_hydra(seen)
     composer.attempt(lambda: OmegaConf.to_container(settings, resolve=True))
-    return read_settings(settings, plugins=composer.plugins)
+    return read_settings(composer, settings)
 
 
 def try_members(composer: Composer, cfg: DictConfig, folder: str) -> bool:

@@ -96,6 +96,8 @@ def _near(key: str, keys: Sequence[str]) -> str:
     section, _, name = key.rpartition(".")
     start = f"{section}." if section else ""
     same = {known[len(start) :] for known in keys if known.startswith(start)}
+    if same == {"name"}:
+        return f"{section} takes no settings here"
     if section and same:
         return nearest(name, {name for name in same if "." not in name})
     is_hydras = key.startswith("hydra")

@@ -1,8 +1,11 @@
 """What was chosen of a config group."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+
+from runner.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -27,3 +30,13 @@ def momentum_key(scheduler: Choice, key: str = "scheduler") -> str | None:
     parts = scheduler.arguments["parts"] if scheduler.name == "sequence" else {}
     found = (momentum_key(part, f"{key}.parts.{name}") for name, part in parts.items())
     return next(filter(None, found), None)
+
+
+@contextmanager
+def comparing(option: str) -> Iterator[None]:
+    """Has an error about a scheduler say that it is the ``option`` that ``task.compare`` names."""
+    try:
+        yield
+    except ConfigError as error:
+        key = f"task.compare {option}: {error.key}"
+        raise ConfigError(key, error.problem, error.remedy) from error

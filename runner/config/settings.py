@@ -25,6 +25,7 @@ class Config:
     Attributes:
       optimizer, wrappers: the section ``optimizer``, parted in the optimizer's own settings and
         those that surround any.
+      compared: schedulers to draw beside the chosen one, each once.
       hparams: the options by group and the settings by dotted key, as they were written: nothing
         from the environment.
     """
@@ -40,6 +41,7 @@ class Config:
     model: Choice
     dataset: Choice
     task: Choice
+    compared: tuple[Choice, ...]
     hparams: Mapping[str, str | int | float | bool]
 
 
@@ -107,6 +109,7 @@ def read_config(
         model=choices["model"],
         dataset=choices["dataset"],
         task=choices["task"],
+        compared=(),  # composed each by itself, once this is known to be good
         hparams=_hparams(as_written, choices),
     )
 

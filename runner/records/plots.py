@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,16 @@ from runner.errors import StorageError
 
 _INK = "#333333"
 _FAINT = "#e3e6ea"
-_COLOURS = ("#2563eb", "#ea580c", "#059669", "#9333ea", "#db2777", "#0891b2")
+_COLOURS = ("#2563eb", "#ea580c", "#059669", "#9333ea", "#db2777", "#854d0e")
 _MOMENTUM_COLOUR = "#64748b"
 # Twice the picture's width in pixels: more points cannot be seen, only waited for.
 _POINTS = 2000
 _MOST_ENDS = 60
+# Where curves coincide the first one, which lies beneath, shows on both sides of the last one.
+_WIDTHS = 3.2, 1.3
+_DASHES = "-", "--", ":", "-."
+# What fits above a picture, of a font in which each colour's sample takes seven.
+_LEGEND_CHARACTERS = 96, 7
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,22 +50,73 @@ def schedule_figure(
     More than one rate gives a legend. ``cycle_ends``, steps at which a cycle ends, are drawn as
     thin lines while they can be told apart; ``title`` is a line above the picture.
     """
-    steps, momentum = values.steps, values.momentum
+    rates = [
+        _Curve(label, values.steps, rate, _COLOURS[number % len(_COLOURS)])
+        for number, (label, rate) in enumerate(values.rates.items())
+    ]
+    momenta = []
+    if values.momentum is not None:
+        momenta = [_Curve("momentum", values.steps, values.momentum, _MOMENTUM_COLOUR)]
+    return _figure(rates, momenta, cycle_ends=cycle_ends, title=title)
+
+
+def comparison_figure(schedules: Mapping[str, ScheduleValues]) -> bytes:
+    """A PNG of the rates of several schedules by name, below them the momenta that are cycled.
+
+    Each has a colour and the first one the widest line; each of its groups of parameters has a
+    kind of dashes. The legend says ``name``, or ``name/group``.
+    """
+    rates, momenta = [], []
+    widths = np.linspace(*_WIDTHS, max(len(schedules), 2))
+    for number, (name, values) in enumerate(schedules.items()):
+        turn, place = divmod(number, len(_COLOURS))
+        for group, (label, rate) in enumerate(values.rates.items()):
+            full = f"{name}{label.removeprefix('lr')}"
+            dashes = _DASHES[(turn + group) % len(_DASHES)]
+            curve = _Curve(full, values.steps, rate, _COLOURS[place], widths[number], dashes)
+            rates.append(curve)
+            if group == 0 and values.momentum is not None:
+                momenta.append(replace(curve, values=values.momentum))
+    return _figure(rates, momenta)
+
+
+@dataclass(frozen=True, eq=False)
+class _Curve:
+    label: str
+    steps: np.ndarray
+    values: np.ndarray
+    colour: str
+    width: float = 1.6
+    dashes: str = "-"
+
+
+def _figure(
+    rates: Sequence[_Curve],
+    momenta: Sequence[_Curve],
+    *,
+    cycle_ends: Sequence[int] = (),
+    title: str = "",
+) -> bytes:
     # matplotlib takes its time to import, and pyplot would keep every figure alive.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    panels = 1 if momentum is None else 2
-    figure = Figure(figsize=(8, 2.2 + 1.3 * panels), dpi=120, layout="constrained")
-    ratios = [1.0] if momentum is None else [2.0, 1.0]
+    ratios = [2.0, 1.0] if momenta else [1.0]
+    columns = _legend_columns(rates, beside=title)
+    rows_more = max(-(-len(rates) // columns) - 1, 0)
+    height = 2.2 + 1.3 * len(ratios) + 0.2 * rows_more
+    figure = Figure(figsize=(8, height), dpi=120, layout="constrained")
+    panels = len(ratios)
     all_axes = figure.subplots(panels, 1, sharex=True, squeeze=False, height_ratios=ratios)[:, 0]
-    _draw_rates(all_axes[0], steps, values.rates)
-    if momentum is not None:
-        _draw_momentum(all_axes[1], steps, momentum)
+    _draw_rates(all_axes[0], rates)
+    if len(rates) > 1:
+        _add_legend(all_axes[0], columns, side="right" if title else "left")
+    if momenta:
+        _draw_momenta(all_axes[1], momenta)
     for axes in all_axes:
         _style(axes, cycle_ends)
     all_axes[-1].set_xlabel("step", color=_INK)
-    all_axes[0].set_title(title, loc="left", fontsize=11, color=_INK)
+    all_axes[0].set_title(title, loc="left", fontsize=11, color=_INK, parse_math=False)
     png = io.BytesIO()
     FigureCanvasAgg(figure).print_png(png)
     return png.getvalue()
@@ -87,27 +143,49 @@ def write_schedule_csv(path: Path, blocks: Iterable[ScheduleValues]) -> None:
         raise StorageError(str(path), problem, "choose another folder, or make room") from error
 
 
-def _draw_rates(axes: Any, steps: np.ndarray, rates: Mapping[str, np.ndarray]) -> None:
-    for number, (label, values) in enumerate(rates.items()):
-        _draw(axes, steps, values, colour=_COLOURS[number % len(_COLOURS)], label=label)
+def _legend_columns(curves: Sequence[_Curve], *, beside: str) -> int:
+    """As many as fit beside the title, or fewer where as many rows do with fewer."""
+    room, sample = _LEGEND_CHARACTERS
+    widest = max(len(curve.label) for curve in curves) + sample
+    rows = -(-len(curves) // max((room - 2 * len(beside)) // widest, 1))
+    return -(-len(curves) // rows)
+
+
+def _draw_rates(axes: Any, curves: Sequence[_Curve]) -> None:
+    for curve in curves:
+        _draw(axes, curve)
     axes.set_ylabel("learning rate", color=_INK)
     # From 0, so that heights compare as the rates do; a free scale_fn may lead below it.
-    if min(np.min(values) for values in rates.values()) >= 0:
+    if min(np.min(curve.values) for curve in curves) >= 0:
         axes.set_ylim(bottom=0)
-    if len(rates) > 1:
-        # In the title's row: inside, it would lie on a curve.
-        place = {"loc": "lower right", "bbox_to_anchor": (1, 1), "ncols": len(rates)}
-        axes.legend(frameon=False, fontsize=9, labelcolor=_INK, **place)
 
 
-def _draw_momentum(axes: Any, steps: np.ndarray, momentum: np.ndarray) -> None:
-    _draw(axes, steps, momentum, colour=_MOMENTUM_COLOUR, label="momentum")
+def _draw_momenta(axes: Any, curves: Sequence[_Curve]) -> None:
+    for curve in curves:
+        _draw(axes, curve)
     axes.set_ylabel("momentum", color=_INK)
 
 
-def _draw(axes: Any, steps: np.ndarray, values: np.ndarray, *, colour: str, label: str) -> None:
-    marker = "o" if len(steps) == 1 else None  # a line of one point cannot be seen
-    axes.plot(*_outline(steps, values), color=colour, linewidth=1.6, marker=marker, label=label)
+def _draw(axes: Any, curve: _Curve) -> None:
+    axes.plot(
+        *_outline(curve.steps, curve.values),
+        color=curve.colour,
+        linewidth=curve.width,
+        linestyle=curve.dashes,
+        marker="o" if len(curve.steps) == 1 else None,  # a line of one point cannot be seen
+        label=curve.label,
+    )
+
+
+def _add_legend(axes: Any, columns: int, *, side: str) -> None:
+    """In the title's row: inside, it would lie on a curve."""
+    corner = (1, 1) if side == "right" else (0, 1)
+    place = {"loc": f"lower {side}", "bbox_to_anchor": corner, "ncols": columns}
+    # Handed over one by one, as those whose names begin with _ would be left out.
+    look = {"handlelength": 2.6, "frameon": False, "fontsize": 9, "labelcolor": _INK}
+    legend = axes.legend(handles=list(axes.lines), **look, **place)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
 
 
 def _outline(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

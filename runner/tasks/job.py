@@ -1,7 +1,7 @@
 """A job: everything a config names, built and checked against the data, ready to run."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -146,6 +146,23 @@ def build_job(config: Config, device: jax.Device) -> Job:
     )
     check_memory(jax.eval_shape(job.initial_state), device)
     return job
+
+
+def with_scheduler(job: Job, config: Config) -> Job:
+    """``job`` under the scheduler of ``config``, which is in all else the job's.
+
+    Raises:
+      ConfigError: the schedule is wrong, or does not fit the optimizer or its groups.
+    """
+    schedule = build_schedule(
+        config.scheduler, steps_per_epoch=job.steps_per_epoch, total_steps=job.plan.steps
+    )
+    _check_momentum(config.scheduler, schedule, job.structure.optimizer)
+    check_rates(schedule, job.structure.groups)
+    hyper = jax.device_put(replace(job.hyper, schedule=schedule), job.device)
+    if not registry.all_ours(config.scheduler.name, config.optimizer.name, config.model.name):
+        check_update(job.structure, hyper, job.example)
+    return replace(job, hyper=hyper)
 
 
 def _steps_per_epoch(dataset: Dataset, training: Training) -> int:

@@ -47,6 +47,20 @@ def blocks(job: Job) -> Iterator[ScheduleValues]:
         yield _values(job, np.arange(start, min(start + MOST_STEPS, job.plan.steps)))
 
 
+def rate_ranges(job: Job) -> dict[str, tuple[float, float]]:
+    """The lowest and the highest rate of the run, by name.
+
+    Raises:
+      ConfigError: as ``outline``.
+    """
+    ranges: dict[str, tuple[float, float]] = {}
+    for block in blocks(job):
+        for name, rates in block.rates.items():
+            low, high = ranges.get(name, (np.inf, -np.inf))
+            ranges[name] = min(low, float(rates.min())), max(high, float(rates.max()))
+    return ranges
+
+
 def _values(job: Job, steps: np.ndarray) -> ScheduleValues:
     steps = steps.astype(np.int32)
     padded = np.pad(steps, (0, -len(steps) % _AT_ONCE), mode="edge")

@@ -10,9 +10,15 @@ import pytest
 from PIL import Image
 
 from runner.errors import StorageError
-from runner.records.plots import ScheduleValues, schedule_figure, write_schedule_csv
+from runner.records.plots import (
+    ScheduleValues,
+    comparison_figure,
+    schedule_figure,
+    write_schedule_csv,
+)
 
-BLUE, ORANGE = (37, 99, 235), (234, 88, 12)
+BLUE, ORANGE, GREEN = (37, 99, 235), (234, 88, 12), (5, 150, 105)
+PURPLE, PINK, BROWN = (147, 51, 234), (219, 39, 119), (133, 77, 14)
 
 
 def triangle(steps, half):
@@ -62,6 +68,74 @@ def test_momentum_gets_a_panel_of_its_own_and_groups_a_colour_each():
     assert len(pixels(plain, ORANGE)[0]) == 0
     assert len(pixels(both, ORANGE)[0]) > 100
     assert len(pixels(both, BLUE)[0]) > 100
+
+
+@pytest.mark.parametrize("count", [2, 3, 6])
+def test_schedules_compared_get_a_colour_each(count):
+    steps = np.arange(401)
+    schedules = {
+        f"option_{n}": values({"lr": triangle(steps, 100) + np.float32(n)}) for n in range(count)
+    }
+    png = comparison_figure(schedules)
+    highest = []
+    for number, colour in enumerate([BLUE, ORANGE, GREEN, PURPLE, PINK, BROWN]):
+        columns, rows = pixels(png, colour)
+        if number >= count:
+            assert len(columns) == 0
+        else:  # across the whole picture, each one above those before it
+            assert columns.max() - columns.min() > 700
+            highest.append(rows[columns > 800].min())
+    assert highest == sorted(highest, reverse=True)
+
+
+def drawn(monkeypatch, schedules):
+    """(label, colour, dashes) of the curves of a comparison, by panel, and what its legend says."""
+    from matplotlib.figure import Figure
+
+    found = []
+    subplots = Figure.subplots
+
+    def noted(*args, **named):
+        found.extend(subplots(*args, **named)[:, 0])
+        return np.array(found)[:, None]
+
+    monkeypatch.setattr(Figure, "subplots", noted)
+    comparison_figure(schedules)
+    legend = found[0].get_legend()
+    extent = legend.get_window_extent()
+    assert extent.y0 >= found[0].get_window_extent().y1  # it lies above all curves
+    assert extent.x1 <= found[0].figure.bbox.x1
+    curves = [
+        [(curve.get_label(), curve.get_color(), curve.get_linestyle()) for curve in panel.lines]
+        for panel in found
+    ]
+    return curves, [text.get_text() for text in legend.get_texts()]
+
+
+def test_the_legend_names_the_schedules_and_groups_differ_in_dashes(monkeypatch):
+    steps = np.arange(401)
+    rate, momentum = triangle(steps, 100), 0.9 - 0.1 * triangle(steps, 100)
+    groups = {"lr/body": rate, "lr/head": 2 * rate}
+    (rates, momenta), legend = drawn(
+        monkeypatch, {"cyclic": values(groups, momentum=momentum), "cosine": values(groups)}
+    )
+    assert legend == ["cyclic/body", "cyclic/head", "cosine/body", "cosine/head"]
+    assert [label for label, _, _ in rates] == legend
+    (_, first, solid), (_, second, dashed), (_, third, _), (_, fourth, _) = rates
+    assert first == second != third == fourth
+    assert solid != dashed
+    assert [colour for _, colour, _ in momenta] == [first]
+
+
+def test_a_title_is_shown_as_it_is():
+    assert schedule_figure(values({"lr": np.ones(9)}), title="$^$").startswith(b"\x89PNG")
+
+
+def test_no_two_of_all_schedulers_look_alike_and_their_names_fit(monkeypatch):
+    names = [f"{'a_longer_name' if n % 2 else '_short$^$'}_{n}" for n in range(18)]
+    (rates,), legend = drawn(monkeypatch, {n: values({"lr": np.ones(9)}) for n in names})
+    assert legend == names
+    assert len({(colour, dashes) for _, colour, dashes in rates}) == 18
 
 
 def test_a_single_spike_among_a_million_steps_is_still_seen():

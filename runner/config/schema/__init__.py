@@ -41,6 +41,7 @@ from runner.config.schema.schedulers import (
     TriangularLR,
     WarmupCosine,
 )
+from runner.config.schema.tasks import Check
 from runner.config.schema.training import Training
 from runner.config.schema.wrappers import Wrappers
 
@@ -94,6 +95,6 @@ CHOICES: Mapping[str, Mapping[str, type[Any]]] = MappingProxyType(
         },
         "model": {"linear": Nothing, "mlp": Mlp, "cnn": Cnn},
         "dataset": {"digits": Nothing, "idx": Idx},
-        "task": {"train": Nothing, "check": Nothing},
+        "task": {"train": Nothing, "check": Check},
     }
 )

@@ -1,0 +1,8 @@
+"""Settings of the tasks."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Check:
+    compare: tuple[str, ...]

@@ -1,0 +1,53 @@
+"""The schedulers that ``task.compare`` names, each in the place of the one that was chosen."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from runner.config import Config
+from runner.config.choice import comparing
+from runner.records.plots import ScheduleValues
+from runner.tasks.job import Job, with_scheduler
+from runner.tasks.timeline import outline, rate_ranges
+
+
+@dataclass(frozen=True, eq=False)
+class Policy:
+    """A scheduler under which the run might be made.
+
+    Attributes:
+      config, job: of the run under it.
+      values: for a picture.
+      ranges: the lowest and the highest rate, by name.
+    """
+
+    config: Config
+    job: Job
+    values: ScheduleValues
+    ranges: Mapping[str, tuple[float, float]]
+
+    @property
+    def option(self) -> str:
+        return self.config.scheduler.option
+
+
+def policy(config: Config, job: Job) -> Policy:
+    """The one that was chosen.
+
+    Raises:
+      ConfigError: a rate is not finite, or below zero.
+    """
+    return Policy(config, job, outline(job), rate_ranges(job))
+
+
+def compared(config: Config, job: Job) -> list[Policy]:
+    """Those that it is compared with.
+
+    Raises:
+      ConfigError: one is wrong, or does not fit the run; it is named.
+    """
+    found = []
+    for scheduler in config.compared:
+        other = replace(config, scheduler=scheduler)
+        with comparing(scheduler.option):
+            found.append(policy(other, with_scheduler(job, other)))
+    return found
