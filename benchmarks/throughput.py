@@ -71,7 +71,7 @@ def the_runner(job: Job) -> Callable[[], float]:
             recorder = Recorder(
                 events=EventWriter(Path(folder)),
                 progress=Silent(),
-                log_every=job.log_every,
+                log_every=job.length.log_every,
                 started=started,
             )
             with recorder:

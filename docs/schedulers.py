@@ -113,7 +113,7 @@ def curves() -> dict[str, Curve]:
         extra = [f"scheduler.{SHOWN_WITH[option]}"] if option in SHOWN_WITH else []
         choice = configure(f"scheduler={option}", *extra).scheduler
         schedule: Schedule = build_schedule(
-            choice, steps_per_epoch=job.steps_per_epoch, total_steps=len(steps)
+            choice, steps_per_epoch=job.length.steps_per_epoch, total_steps=len(steps)
         )
         momentum = np.asarray(schedule.momentum(steps)) if schedule.cycles_momentum else None
         return Curve(choice.name, np.asarray(schedule(steps)), momentum)

@@ -23,7 +23,7 @@ def warnings(config: Config, job: Job) -> list[str]:
     """Sentences that each name the key and what would be better; empty when all is well."""
     found = _unfinished_cycle(job.schedule, job.plan.steps)
     for key, arguments, schedule in _cyclic_parts(config.scheduler, job.schedule):
-        found += _half_cycles(key, arguments, schedule, job.steps_per_epoch)
+        found += _half_cycles(key, arguments, schedule, job.length.steps_per_epoch)
         found += _bounds(key, arguments, schedule)
         found += _adaptive(key, schedule, job.structure.optimizer, config.optimizer.option)
     return found

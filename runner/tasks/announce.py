@@ -17,14 +17,15 @@ LOST_ACCURACY = 0.05
 
 def announce(console: Console, config: Config, job: Job, *, params: int) -> None:
     """Names what is about to run, then what to think over about it."""
-    steps, epochs = job.plan.steps, _plain(job.plan.steps / job.steps_per_epoch)
+    steps, epochs = job.plan.steps, _plain(job.plan.steps / job.length.steps_per_epoch)
     train, test = len(job.dataset.train), len(job.dataset.test)
     line(console, f"{config.model.option} · {params:,} parameters")
     line(console, f"{config.dataset.option} · {train:,} training and {test:,} test examples")
-    batches = f"{job.steps_per_epoch} batches of {config.training.batch_size}"
+    batches = f"{job.length.steps_per_epoch} batches of {config.training.batch_size}"
     if config.training.accumulate > 1:
-        batches = f"{job.steps_per_epoch} times {config.training.accumulate} batches of " + str(
-            config.training.batch_size
+        batches = (
+            f"{job.length.steps_per_epoch} times {config.training.accumulate} batches of "
+            + str(config.training.batch_size)
         )
     line(
         console,

@@ -31,11 +31,11 @@ HOST_SHARE = 0.9
 class Outline:
     """What the shape of the data makes of a model, before anything is computed.
 
-    params: their shapes and types.
+    params: the shapes and types of its parameters.
     forward: its computation for one example.
     """
 
-    model: nn.Module
+    module: nn.Module
     params: Any
     forward: Jaxpr
 

@@ -8,15 +8,15 @@ import jax
 import numpy as np
 
 from runner import data, models, optimizers, registry  # noqa: F401 - data and models register
-from runner.config import Choice, Config, Training, Wrappers
+from runner.config import Choice, Config, Wrappers
 from runner.config.choice import momentum_key
 from runner.data.dataset import Dataset
 from runner.data.feed import Feed, Placement, choose_placement
 from runner.errors import ConfigError
-from runner.lengths import resolve_length
 from runner.optimizers import Groups, Optimizer
 from runner.schedules import Schedule
 from runner.tasks.fitting import (
+    Outline,
     check_count,
     check_dataset,
     check_memory,
@@ -25,6 +25,7 @@ from runner.tasks.fitting import (
     check_rates,
     check_update,
 )
+from runner.tasks.run_length import RunLength, run_length
 from runner.tasks.scheduling import build_schedule
 from runner.training.loop import Plan
 from runner.training.program import Dispatch, Program, compile_program, may_loop
@@ -37,7 +38,6 @@ class Job:
     """What a task works with; lengths are in steps.
 
     example: shape and type of one normalised example, as a batch of one.
-    examples_per_step: of all batches that are accumulated for an update.
     """
 
     device: jax.Device
@@ -48,10 +48,8 @@ class Job:
     plan: Plan
     dispatch: Dispatch
     placement: Placement
-    examples_per_step: int
     example: jax.ShapeDtypeStruct
-    steps_per_epoch: int
-    log_every: int
+    length: RunLength
 
     @property
     def schedule(self) -> Schedule:
@@ -72,7 +70,7 @@ class Job:
         """The examples, sent to the device where they are to live there."""
         return Feed(
             self.dataset,
-            batch_size=self.examples_per_step,
+            batch_size=self.length.examples_per_step,
             seed=self.seed,
             placement=self.placement,
             device=self.device,
@@ -87,65 +85,39 @@ def build_job(config: Config, device: jax.Device) -> Job:
       DataError: a data file is missing or damaged.
       OutOfMemoryError: the model cannot fit.
     """
-    training = config.training
-    name = config.dataset.name
+    training, name = config.training, config.dataset.name
     dataset = check_dataset(registry.datasets.build(name, config.dataset.arguments), name)
-    steps_per_epoch = _steps_per_epoch(dataset, training)
-    steps = _run_length(training, steps_per_epoch)
-
-    def in_steps(key: str, value: Any) -> int:
-        return resolve_length(value, key=key, steps_per_epoch=steps_per_epoch, total_steps=steps)
-
-    every = training.eval_every
-    eval_every = None if every is None else in_steps("training.eval_every", every)
-    schedule = build_schedule(config.scheduler, steps_per_epoch=steps_per_epoch, total_steps=steps)
-    optimizer, numbers = optimizers.split(config.optimizer.name, config.optimizer.arguments)
-    check_optimizer(optimizer, numbers)
-    _check_momentum(config.scheduler, schedule, optimizer)
+    length = run_length(training, examples=len(dataset.train))
     example = jax.ShapeDtypeStruct((1, *dataset.train.inputs.shape[1:]), np.float32)
-    outline = check_model(
-        registry.models.build(
-            config.model.name, {**config.model.arguments, "num_classes": dataset.num_classes}
-        ),
-        config.model.name,
-        example,
-        num_classes=dataset.num_classes,
-    )
-    groups = _groups(config.wrappers, outline.params)
-    check_rates(schedule, groups)
-    for key, number in numbers.items():
-        if number.ndim:
-            check_count(len(number), groups, key=f"optimizer.{key}")
-    wrappers = _wrappers(config.wrappers, groups, ema_decay=training.ema_decay)
-    hyper = jax.device_put(Hyper(schedule, numbers, wrappers), device)
-    in_loops = may_loop(outline.forward, device.platform)
-    structure = Structure(
-        outline.model,
-        optimizer,
-        groups,
-        accumulate=training.accumulate,
-        compute_dtype=training.compute_dtype,
-        in_loops=in_loops,
-    )
-    if not registry.all_ours(config.scheduler.name, config.optimizer.name, config.model.name):
-        check_update(structure, hyper, example)
+    model = _model(config.model, example, num_classes=dataset.num_classes)
+    groups = _groups(config.wrappers, model.params)
+    optimizer, numbers = _optimizer(config.optimizer, groups)
+    in_loops = may_loop(model.forward, device.platform)
     auto_dispatch = "scan" if in_loops else "step"
     job = Job(
         device=device,
         seed=config.seed,
         dataset=dataset,
-        structure=structure,
-        hyper=hyper,
-        plan=Plan(steps=steps, eval_every=eval_every, chunk=training.chunk),
+        structure=Structure(
+            model.module,
+            optimizer,
+            groups,
+            accumulate=training.accumulate,
+            compute_dtype=training.compute_dtype,
+            in_loops=in_loops,
+        ),
+        hyper=Hyper(
+            _schedule(config.scheduler, optimizer, groups, length),
+            numbers,
+            _wrappers(config.wrappers, groups, ema_decay=training.ema_decay),
+        ),
+        plan=Plan(steps=length.steps, eval_every=length.eval_every, chunk=training.chunk),
         dispatch=auto_dispatch if training.dispatch == "auto" else training.dispatch,
         placement=choose_placement(dataset, device) if training.feed == "auto" else training.feed,
-        examples_per_step=training.accumulate * training.batch_size,
         example=example,
-        steps_per_epoch=steps_per_epoch,
-        log_every=in_steps("training.log_every", training.log_every),
+        length=length,
     )
-    check_memory(jax.eval_shape(job.initial_state), device)
-    return job
+    return _settled(job, config)
 
 
 def with_scheduler(job: Job, config: Config) -> Job:
@@ -154,42 +126,42 @@ def with_scheduler(job: Job, config: Config) -> Job:
     Raises:
       ConfigError: the schedule is wrong, or does not fit the optimizer or its groups.
     """
-    schedule = build_schedule(
-        config.scheduler, steps_per_epoch=job.steps_per_epoch, total_steps=job.plan.steps
-    )
-    _check_momentum(config.scheduler, schedule, job.structure.optimizer)
-    check_rates(schedule, job.structure.groups)
-    hyper = jax.device_put(replace(job.hyper, schedule=schedule), job.device)
+    structure = job.structure
+    schedule = _schedule(config.scheduler, structure.optimizer, structure.groups, job.length)
+    return _settled(replace(job, hyper=replace(job.hyper, schedule=schedule)), config)
+
+
+def _settled(job: Job, config: Config) -> Job:
+    """``job`` with its numbers on the device, once its parts are seen to work together."""
+    job = replace(job, hyper=jax.device_put(job.hyper, job.device))
     if not registry.all_ours(config.scheduler.name, config.optimizer.name, config.model.name):
-        check_update(job.structure, hyper, job.example)
-    return replace(job, hyper=hyper)
+        check_update(job.structure, job.hyper, job.example)
+    check_memory(jax.eval_shape(job.initial_state), job.device)
+    return job
 
 
-def _steps_per_epoch(dataset: Dataset, training: Training) -> int:
-    examples, batch_size = len(dataset.train), training.batch_size
-    per_step = training.accumulate * batch_size
-    if training.accumulate > 1 and batch_size <= examples < per_step:
-        raise ConfigError(
-            "training.accumulate",
-            f"{training.accumulate} batches of {batch_size} are more than the {examples} training "
-            "examples",
-            f"write a number from 1 to {examples // batch_size}",
-        )
-    if batch_size > examples:
-        raise ConfigError(
-            "training.batch_size",
-            f"{batch_size} is more than the {examples} training examples",
-            f"write a number from 1 to {examples}",
-        )
-    return examples // per_step
+def _model(choice: Choice, example: jax.ShapeDtypeStruct, *, num_classes: int) -> Outline:
+    arguments = {**choice.arguments, "num_classes": num_classes}
+    module = registry.models.build(choice.name, arguments)
+    return check_model(module, choice.name, example, num_classes=num_classes)
 
 
-def _run_length(training: Training, steps_per_epoch: int) -> int:
-    if training.steps is not None:
-        return resolve_length(training.steps, key="training.steps", steps_per_epoch=steps_per_epoch)
-    return resolve_length(
-        f"{training.epochs}ep", key="training.epochs", steps_per_epoch=steps_per_epoch
+def _optimizer(choice: Choice, groups: Groups) -> tuple[Optimizer, dict[str, np.ndarray]]:
+    optimizer, numbers = optimizers.split(choice.name, choice.arguments)
+    check_optimizer(optimizer, numbers)
+    for key, number in numbers.items():
+        if number.ndim:
+            check_count(len(number), groups, key=f"optimizer.{key}")
+    return optimizer, numbers
+
+
+def _schedule(choice: Choice, optimizer: Optimizer, groups: Groups, length: RunLength) -> Schedule:
+    schedule = build_schedule(
+        choice, steps_per_epoch=length.steps_per_epoch, total_steps=length.steps
     )
+    _check_momentum(choice, schedule, optimizer)
+    check_rates(schedule, groups)
+    return schedule
 
 
 def _groups(wrappers: Wrappers, params: Any) -> Groups:

@@ -56,7 +56,7 @@ def run(config: Config, folder: Path) -> int | None:
 
 def _train(config: Config, job: Job, *, console: Console, ending: Ending, stop: Stop) -> None:
     state = job.initial_state()
-    ending.steps_per_epoch = job.steps_per_epoch
+    ending.steps_per_epoch = job.length.steps_per_epoch
     ending.params_count = params_count = count(state.params)
     announce(console, config, job, params=params_count)
     events = EventWriter(ending.folder)
@@ -64,7 +64,7 @@ def _train(config: Config, job: Job, *, console: Console, ending: Ending, stop: 
     ending.recorder = recorder = Recorder(
         events=events,
         progress=progress(job.plan.steps, console=console),
-        log_every=job.log_every,
+        log_every=job.length.log_every,
         started=ending.started,
     )
     with recorder, _schedule_drawn(config, job, recorder, stop):
