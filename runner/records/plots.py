@@ -47,8 +47,8 @@ def schedule_figure(
 ) -> bytes:
     """A PNG of the rates over steps, below them the momentum where it is cycled.
 
-    More than one rate gives a legend of their groups. ``cycle_ends``, steps at which a cycle ends, are drawn as
-    thin lines while they can be told apart; ``title`` is a line above the picture.
+    More than one rate gives a legend of their groups. ``cycle_ends``, steps at which a cycle ends,
+    are drawn as thin lines while they can be told apart; ``title`` is a line above the picture.
     """
     rates = [
         _Curve(label.removeprefix("lr/"), values.steps, rate, _COLOURS[number % len(_COLOURS)])
