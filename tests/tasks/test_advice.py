@@ -23,8 +23,8 @@ def advice(schedule, *, steps, steps_per_epoch=20, momentum_key="momentum", **ar
     job = SimpleNamespace(
         schedule=schedule,
         plan=SimpleNamespace(steps=steps),
-        steps_per_epoch=steps_per_epoch,
-        optimizer=SimpleNamespace(momentum_key=momentum_key),
+        length=SimpleNamespace(steps_per_epoch=steps_per_epoch),
+        structure=SimpleNamespace(optimizer=SimpleNamespace(momentum_key=momentum_key)),
     )
     return warnings(config, job)
 
