@@ -130,11 +130,8 @@ def _check_phases(total_steps: int, pct_start: float, three_phase: bool) -> None
     if peak <= 0:
         problem = f"{total_steps} is shorter than the phases: the climb ends at step {peak:.3g}"
         least = math.floor(1 / pct_start) + 1
-        raise ConfigError(
-            "total_steps",
-            problem,
-            f"write at least {least}, or pct_start above {1 / total_steps:.3g}",
-        )
+        higher = f", or pct_start above {1 / total_steps:.3g}" if total_steps > 1 else ""
+        raise ConfigError("total_steps", problem, f"write at least {least}{higher}")
     if (2 * peak if three_phase else peak) >= last:
         phases = "the climb and the descent take" if three_phase else "the climb takes"
         problem = f"{pct_start} is too much: {phases} all of the {total_steps} steps"

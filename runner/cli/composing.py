@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from hydra import version
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra._internal.hydra import Hydra
 from hydra._internal.sources_registry import SourcesRegistry
@@ -38,8 +39,9 @@ from runner.errors import ConfigError, RunnerError, nearest
 
 Result = TypeVar("Result")
 
-# Mappings to which the command line may add names without Hydra's +.
-OPEN_KEYS = ("optimizer.groups", "optimizer.multiplier")
+# Groups with mappings whose names are the user's to choose: the command line may add some without
+# Hydra's +. What is no setting is answered when the configuration is read.
+OPEN_GROUPS = ("scheduler", "optimizer")
 
 PACKAGE = Path(runner.__file__).resolve().parent
 # In the wheel, conf/ lies inside the package; in a checkout, beside it.
@@ -63,7 +65,7 @@ class Composer:
           ConfigError: an override or a folder is refused, or a plugin cannot be imported.
         """
         version.setbase("1.3")
-        self.overrides: list[str] = [_opened(override) for override in args.overrides]
+        self.overrides: list[str] = list(args.overrides)
         self.config_name: str = args.config_name or "config"
         screen_overrides(self.overrides)
         self.hydra = _start_hydra(args.config_path, args.config_dir)
@@ -210,11 +212,15 @@ class ScreenedFiles(FileConfigSource):
         return super().load_config(config_path)
 
 
-def _opened(override: str) -> str:
-    """``override`` as Hydra wants it for a mapping whose names are the user's to choose."""
-    key, equals, _ = override.partition("=")
-    is_open = any(key == name or key.startswith(f"{name}.") for name in OPEN_KEYS)
-    return f"++{override}" if equals and is_open else override
+class OpenLoader(ConfigLoaderImpl):
+    """Hydra's own, with sections to which the command line may add without Hydra's +."""
+
+    def _compose_config_from_defaults_list(self, *args: Any, **kwargs: Any) -> DictConfig:
+        cfg = super()._compose_config_from_defaults_list(*args, **kwargs)
+        for group in OPEN_GROUPS:
+            if isinstance(cfg.get(group), DictConfig):
+                OmegaConf.set_struct(cfg[group], False)
+        return cfg
 
 
 def _start_hydra(config_path: str | None, config_dir: str | None) -> Hydra:
@@ -231,7 +237,9 @@ def _start_hydra(config_path: str | None, config_dir: str | None) -> Hydra:
         search_path.prepend("command-line", f"file://{folder}", SearchPathQuery(provider="schema"))
     SourcesRegistry.instance().types["file"] = ScreenedFiles
     GlobalHydra.instance().clear()
-    return Hydra.create_main_hydra2("runner", search_path)
+    hydra = Hydra("runner", OpenLoader(search_path))
+    GlobalHydra.instance().initialize(hydra)
+    return hydra
 
 
 def _folder(flag: str, name: str) -> str:

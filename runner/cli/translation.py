@@ -141,6 +141,11 @@ def _must_choose(found: dict[str, str], known: Known) -> ConfigError:
     return ConfigError(group, "has no option", nearest("", known.options(group)))
 
 
+def _list_by_name(found: dict[str, str], known: Known) -> ConfigError:
+    problem = f"{found['name']!r} is no place in the list that is there"
+    return ConfigError("configuration", problem, "write the whole list, or a mapping alone")
+
+
 def _no_search_path(found: dict[str, str], known: Known) -> ConfigError:
     return ConfigError("hydra.searchpath", f"{found['path']!r} is not there", "name a folder")
 
@@ -164,6 +169,7 @@ _TEXTS: Iterable[tuple[str, Answer]] = (
     (r"^Could not append '(?P<key>[^'=]+)", _already_there),
     (r"^Could not delete(?: from config\.)? '(?P<key>[^'=]+)", _nothing_to_delete),
     (r"^provider=hydra\.searchpath.* path=(?P<path>.*) is not available", _no_search_path),
+    (r"^invalid literal for int\(\) with base 10: '(?P<name>[^']*)'", _list_by_name),
     (r"^You must specify '(?P<key>[^']+)'", _must_choose),
 )
 
@@ -185,8 +191,8 @@ def _omegaconf(error: OmegaConfBaseException, fallback: str = "configuration") -
         return ConfigError(key, text, "resolvers are oc.env, oc.select, oc.decode, now, ...")
     if isinstance(error, GrammarParseError):
         return ConfigError(key, "holds an interpolation that cannot be read", "write ${key}")
-    if text.startswith("Cannot merge DictConfig with ListConfig"):
-        text = "holds a list, which a mapping cannot change"
+    if re.match("Cannot merge (Dict|List)Config with (Dict|List)Config", text):
+        text = "is a list here and a mapping there, which do not go together"
     return ConfigError(key, text, SEE_HELP)
 
 

@@ -1,5 +1,6 @@
 """Turns a section of plain values into its typed schema, strictly: nothing is guessed or cast."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from types import NoneType, UnionType
@@ -7,7 +8,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from runner.checks import shown as shown_in_python
 from runner.config.groups import GroupNames
-from runner.errors import ConfigError, nearest
+from runner.errors import ConfigError, RunnerError, nearest
 from runner.lengths import Length, check_length
 
 Schema = TypeVar("Schema")
@@ -39,7 +40,34 @@ def convert(
     try:
         return schema(**values)
     except ConfigError as error:
+        error = _of_group(error, section, groups)
         raise (error.under(key) if key else error) from error
+
+
+def rates(value: Any, *, key: str, groups: GroupNames = ONE_GROUP) -> Any:
+    """A number for all groups; or the tuple of one for each, which a list or a mapping gives.
+
+    Raises:
+      ConfigError: what it is made of are no numbers, or they do not go with the groups.
+    """
+    if isinstance(value, Mapping):
+        groups.check_names(value, key=key)
+        numbers = {name: _one_of((float,), item, f"{key}.{name}") for name, item in value.items()}
+    else:
+        numbers = _one_of(get_args(Rates), value, key)
+    if not isinstance(numbers, (dict, tuple)):
+        return numbers
+    if not numbers:
+        raise ConfigError(key, f"{shown(value)} is empty", "write a number, or one for each group")
+    return groups.in_order(numbers, key=key)
+
+
+def _of_group(error: ConfigError, section: Any, groups: GroupNames) -> RunnerError:
+    """The error with its key as it was written: not the place in the tuple that was made of it."""
+    match = re.fullmatch(r"(\w+)\[(\d+)\]", error.key)
+    if match is None or not isinstance(section[match[1]], Mapping):
+        return error
+    return ConfigError(f"{match[1]}.{groups.all_names[int(match[2])]}", error.problem, error.remedy)
 
 
 def check_keys(section: Any, *, known: list[str], required: list[str], key: str) -> None:
@@ -66,21 +94,21 @@ def _value(kind: Any, value: Any, key: str, groups: GroupNames = ONE_GROUP) -> A
     if value is None and NoneType in options:
         return None
     options = tuple(option for option in options if option is not NoneType)
-    if options == (int, str):  # lengths.Length
-        check_length(value, key=key)
-        return value
+    if options == get_args(Rates):
+        return rates(value, key=key, groups=groups)
     if is_dataclass(options[0]) and not isinstance(value, options[0]):  # type: ignore[arg-type]
         return convert(options[0], value, key=key)  # type: ignore[type-var]
     if get_origin(options[-1]) is Mapping and (len(options) == 1 or isinstance(value, Mapping)):
         return _mapping(options[-1], value, key)
-    if options == get_args(Rates):
-        value = groups.in_order(value, key=key)
     if options == (Lengths,) and isinstance(value, list):
         return tuple(_value(Length, item, f"{key}[{i}]") for i, item in enumerate(value))
     return _one_of(options, value, key)
 
 
 def _one_of(options: tuple[Any, ...], value: Any, key: str) -> Any:
+    if options == (int, str):  # lengths.Length
+        check_length(value, key=key)
+        return value
     for option in options:
         if _fits(option, value):
             return _plain(option, value, key)

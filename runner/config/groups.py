@@ -1,12 +1,11 @@
 """The names of parameter groups, and numbers that each group may have its own of."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from runner.checks import shown
-from runner.checks.values import is_list
 from runner.errors import ConfigError, nearest
 from runner.registry import DEFAULT_GROUP
 
@@ -25,38 +24,50 @@ class GroupNames:
     names: tuple[str, ...] = ()
     frozen: tuple[str, ...] = ()
 
-    def in_order(self, value: Any, *, key: str) -> Any:
-        """A number as it is; numbers by name as the list that they stand for, one for each group.
+    @property
+    def all_names(self) -> tuple[str, ...]:
+        """Those of the configuration, then the default group, which may have no parameters."""
+        return (*self.names, DEFAULT_GROUP)
 
-        A frozen group needs none, nor does the default group, which may have no parameters.
+    def in_order(
+        self, numbers: Mapping[str, float] | tuple[float, ...], *, key: str
+    ) -> tuple[float, ...]:
+        """``numbers``, by name or in order, as one for each group.
+
+        A frozen group needs none, and what it has is not looked at: it gets another group's. The
+        default group may be left out, as it may have no parameters.
 
         Raises:
-          ConfigError: a name is of no group, or one has no value; there are more or fewer numbers
+          ConfigError: a name is of no group, or one has no number; there are more or fewer of them
             than there can be groups.
         """
-        values = self._listed(value, key) if isinstance(value, Mapping) else value
-        if is_list(values) and len(values):
-            self._check_count(len(values), key)
-        return values
+        if isinstance(numbers, Mapping):
+            by_name: Mapping[str, float] = numbers
+            self._check_named(by_name, key)
+        else:
+            self._check_count(len(numbers), key)
+            by_name = dict(zip(self.all_names, numbers, strict=False))
+        needed = [name for name in self.all_names if name not in self.frozen]
+        spare = next((by_name[name] for name in needed if name in by_name), 0.0)
+        return tuple(
+            spare if name in self.frozen else by_name[name]
+            for name in self.all_names
+            if name in self.frozen or name in by_name
+        )
 
-    def check_names(self, values: Mapping[Any, Any], *, key: str) -> None:
-        """Raises ConfigError where ``values`` are none, or one is for a group that is not there."""
-        if not values:
-            raise ConfigError(key, "the mapping is empty", "write a number, or one for each group")
-        for name in values:
-            if name not in (*self.names, DEFAULT_GROUP):
-                known = nearest(str(name), (*self.names, DEFAULT_GROUP))
+    def check_names(self, names: Iterable[Any], *, key: str) -> None:
+        """Raises ConfigError where one of ``names`` is of no group."""
+        for name in names:
+            if name not in self.all_names:
+                known = nearest(str(name), self.all_names)
                 raise ConfigError(f"{key}.{name}", "there is no such group", known)
 
-    def _listed(self, values: Mapping[Any, Any], key: str) -> list[Any]:
-        self.check_names(values, key=key)
-        for name in self.names:
-            if name not in values and name not in self.frozen:
+    def _check_named(self, numbers: Mapping[str, float], key: str) -> None:
+        self.check_names(numbers, key=key)
+        for name in self.names or (DEFAULT_GROUP,):
+            if name not in numbers and name not in self.frozen:
                 problem = f"has no value for the group {name}"
                 raise ConfigError(key, problem, f"write one: {key}.{name}=...")
-        spare = next(iter(values.values()))
-        last = (DEFAULT_GROUP,) if DEFAULT_GROUP in values else ()
-        return [values.get(name, spare) for name in (*self.names, *last)]
 
     def _check_count(self, count: int, key: str) -> None:
         """One for each group; whether the default group has parameters is not known yet."""
@@ -64,8 +75,8 @@ class GroupNames:
             problem = f"{count} numbers, but there is one group of parameters"
             raise ConfigError(key, problem, "write a number, or set optimizer.groups")
         if self.names and count not in (len(self.names), len(self.names) + 1):
-            listed = ", ".join((*self.names, DEFAULT_GROUP))
-            problem = f"{count} numbers, but there are {len(self.names) + 1} groups ({listed})"
+            listed = ", ".join(self.all_names)
+            problem = f"{count} numbers, but there are {len(self.all_names)} groups ({listed})"
             raise ConfigError(key, problem, "write one for each group in order, or by name")
 
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from runner.checks import whole
 from runner.config.choice import Choice, momentum_key
-from runner.config.convert import MISSING, check_keys, convert
+from runner.config.convert import MISSING, check_keys, convert, rates
 from runner.config.groups import GroupNames, group_names
 from runner.config.plugins import check_arguments
 from runner.config.schema import CHOICES, Sequence, Training, Wrappers
@@ -123,7 +123,7 @@ def _parted(section: Any, groups: GroupNames) -> tuple[Wrappers, Any]:
     wrappers = convert(Wrappers, around, key="optimizer")
     if isinstance(wrappers.multiplier, Mapping):
         groups.check_names(wrappers.multiplier, key="optimizer.multiplier")
-    else:
+    elif isinstance(wrappers.multiplier, tuple):
         groups.in_order(wrappers.multiplier, key="optimizer.multiplier")
     return wrappers, {key: value for key, value in section.items() if key not in known}
 
@@ -148,13 +148,18 @@ def _choice(group: str, section: Any, option: Any, key: str = "", *, groups: Gro
     if group not in GROUPS:
         raise ConfigError(f"{key}.name", f"there is no {group} {name!r}", nearest(name, known))
     arguments = check_arguments(group, name, arguments, built_in=known, key=key)
-    if group == "optimizer":
-        arguments |= {
-            k: tuple(listed)
-            for k in arguments.keys() & set(GROUP_KEYS)
-            if isinstance(listed := groups.in_order(arguments[k], key=f"{key}.{k}"), list)
-        }
+    for argument, value in arguments.items():
+        if _is_by_group(group, argument, value, groups):
+            arguments[argument] = rates(value, key=f"{key}.{argument}", groups=groups)
     return Choice(option or name, name, arguments)
+
+
+def _is_by_group(group: str, argument: str, value: Any, groups: GroupNames) -> bool:
+    """Whether an argument of a plugin's is numbers of which each group has its own."""
+    if group == "optimizer":
+        return argument in GROUP_KEYS and isinstance(value, (list, Mapping))
+    named = isinstance(value, Mapping) and bool(value)
+    return group == "scheduler" and named and set(value) <= set(groups.all_names)
 
 
 def _nameless(group: str, option: Any, key: str) -> ConfigError:

@@ -13,6 +13,9 @@ from runner.records.progress import Progress
 from runner.records.throughput import Throughput
 from runner.tags import EVAL_ACCURACY, EVAL_LOSS, LOSS, RATE, THROUGHPUT, group_of, is_rate
 
+# An error names the rates of so many groups.
+_MOST_RATES = 4
+
 _Rows = tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]
 
 
@@ -130,8 +133,9 @@ def _diverged_in_training(rows: _Rows) -> DivergedError:
     if RATE in rates:
         problem += f", where the rate was {rates[RATE]:.4g}"
     elif rates:
-        listed = ", ".join(f"{rate:.4g} ({group_of(tag)})" for tag, rate in rates.items())
-        problem += f", where the rates were {listed}"
+        listed = [f"{rate:.4g} ({group_of(tag)})" for tag, rate in rates.items()]
+        more = ["..."] if len(listed) > _MOST_RATES else []
+        problem += f", where the rates were {', '.join([*listed[:_MOST_RATES], *more])}"
     return DivergedError(LOSS, problem, _remedy(steps[-1]))
 
 

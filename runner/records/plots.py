@@ -3,13 +3,14 @@
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import cycle, pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from runner.errors import StorageError
+from runner.records.labels import shortened
 
 _INK = "#333333"
 _FAINT = "#e3e6ea"
@@ -20,9 +21,11 @@ _POINTS = 2000
 _MOST_ENDS = 60
 # Where curves coincide the first one, which lies beneath, shows on both sides of the last one.
 _WIDTHS = 3.2, 1.3
+_WIDTH = 1.6
 _DASHES = "-", "--", ":", "-."
 # What fits above a picture, of a font in which each colour's sample takes seven.
 _LEGEND_CHARACTERS = 96, 7
+_LONGEST_LABEL = 40
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,9 +53,13 @@ def schedule_figure(
     More than one rate gives a legend of their groups. ``cycle_ends``, steps at which a cycle ends,
     are drawn as thin lines while they can be told apart; ``title`` is a line above the picture.
     """
+    count = len(values.rates)
+    widths = np.linspace(*_WIDTHS, count) if count > 1 else [_WIDTH]
     rates = [
-        _Curve(label.removeprefix("lr/"), values.steps, rate, _COLOURS[number % len(_COLOURS)])
-        for number, (label, rate) in enumerate(values.rates.items())
+        _Curve(label.removeprefix("lr/"), values.steps, rate, colour, width)
+        for (label, rate), colour, width in zip(
+            values.rates.items(), cycle(_COLOURS), widths, strict=False
+        )
     ]
     momenta = []
     if values.momentum is not None:
@@ -86,7 +93,7 @@ class _Curve:
     steps: np.ndarray
     values: np.ndarray
     colour: str
-    width: float = 1.6
+    width: float = _WIDTH
     dashes: str = "-"
 
 
@@ -101,6 +108,7 @@ def _figure(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    rates = [replace(curve, label=shortened(curve.label, _LONGEST_LABEL)) for curve in rates]
     ratios = [2.0, 1.0] if momenta else [1.0]
     columns = _legend_columns(rates, beside=title)
     rows_more = max(-(-len(rates) // columns) - 1, 0)

@@ -3,10 +3,12 @@
 import time
 from collections.abc import Mapping
 
+from runner.records.labels import shortened
 from runner.tags import CYCLE, LOSS, RATE, group_of, is_rate
 
 # The rates of more groups would not fit on a line.
 _MOST_RATES = 3
+_LABEL = 12
 # The time left is told from no less than this: a few early chunks say little about the others.
 _PACE_SECONDS = 0.2
 
@@ -75,7 +77,7 @@ class Standing:
 def _group_rates(values: Mapping[str, float]) -> dict[str, str]:
     """Tag → label of the rates of groups, as many as fit."""
     tags = [tag for tag in values if is_rate(tag) and tag != RATE]
-    return {tag: f"rate {group_of(tag)}" for tag in tags[:_MOST_RATES]}
+    return {tag: f"rate {shortened(group_of(tag), _LABEL)}" for tag in tags[:_MOST_RATES]}
 
 
 def _short(tag: str) -> str:

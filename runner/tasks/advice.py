@@ -22,6 +22,7 @@ HIGHEST_ADAPTIVE = 0.02
 def warnings(config: Config, job: Job) -> list[str]:
     """Sentences that each name the key and what would be better; empty when all is well."""
     found = _unfinished_cycle(job.schedule, job.plan.steps)
+    found += _unfinished_lookahead(config, job.plan.steps)
     for key, arguments, schedule in _cyclic_parts(config.scheduler, job.schedule):
         found += _half_cycles(key, arguments, schedule, job.length.steps_per_epoch)
         found += _bounds(key, arguments, schedule)
@@ -49,6 +50,18 @@ def _unfinished_cycle(schedule: Schedule, steps: int) -> list[str]:
     return [
         f"training: the run of {steps:,} steps ends in the middle of a cycle, where the rate is "
         f"not at its low point; {lengths} ends with a cycle"
+    ]
+
+
+def _unfinished_lookahead(config: Config, steps: int) -> list[str]:
+    period = config.wrappers.lookahead.sync_period
+    left = steps % period if period is not None else 0
+    if left == 0 or config.training.ema_decay is not None:
+        return []
+    return [
+        f"optimizer.lookahead.sync_period: the last {left:,} updates come after the last meeting "
+        "with the slow parameters, which are evaluated; "
+        f"training.steps={steps - left} ends with one"
     ]
 
 

@@ -23,7 +23,7 @@ def inventory(chosen: Policy, others: list[Policy]) -> Table:
     config, job = chosen.config, chosen.job
     state = jax.eval_shape(job.initial_state)  # computes nothing
     table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(style="bold")
+    table.add_column(style="bold", overflow="fold")
     table.add_column(overflow="fold")
     table.add_row("run", _run(config, job))
     table.add_row("schedule", _described(chosen))
@@ -85,6 +85,8 @@ def _around(config: Config) -> list[str]:
     clips = {"values of": wrappers.clip_value, "a norm of": wrappers.clip_norm}
     limits = [f"{what} {limit:g}" for what, limit in clips.items() if limit is not None]
     told = [f"gradients clipped to {' and '.join(limits)}"] if limits else []
+    if isinstance(wrappers.multiplier, float) and wrappers.multiplier != 1:
+        told.append(f"rates × {wrappers.multiplier:g}")
     if wrappers.lookahead.sync_period is not None:
         told.append(f"lookahead every {wrappers.lookahead.sync_period} steps")
     return told + ([f"average of decay {decay:g} evaluated"] if decay is not None else [])

@@ -92,8 +92,7 @@ def build_job(config: Config, device: jax.Device) -> Job:
     model = _model(config.model, example, num_classes=dataset.num_classes)
     groups = _groups(config.wrappers, model.params)
     optimizer, numbers = _optimizer(config.optimizer, groups)
-    in_loops = may_loop(model.forward, device.platform)
-    auto_dispatch = "scan" if in_loops else "step"
+    auto_dispatch = "scan" if may_loop(model.forward, device.platform) else "step"
     job = Job(
         device=device,
         seed=config.seed,
@@ -104,12 +103,11 @@ def build_job(config: Config, device: jax.Device) -> Job:
             groups,
             accumulate=training.accumulate,
             compute_dtype=training.compute_dtype,
-            in_loops=in_loops,
         ),
         hyper=Hyper(
             _schedule(config.scheduler, optimizer, groups, length),
             numbers,
-            _wrappers(config.wrappers, groups, ema_decay=training.ema_decay),
+            _wrappers(config.wrappers, groups, ema_decay=training.ema_decay, steps=length.steps),
         ),
         plan=Plan(steps=length.steps, eval_every=length.eval_every, chunk=training.chunk),
         dispatch=auto_dispatch if training.dispatch == "auto" else training.dispatch,
@@ -156,12 +154,24 @@ def _optimizer(choice: Choice, groups: Groups) -> tuple[Optimizer, dict[str, np.
 
 
 def _schedule(choice: Choice, optimizer: Optimizer, groups: Groups, length: RunLength) -> Schedule:
+    _check_counts(choice, groups, "scheduler")
     schedule = build_schedule(
         choice, steps_per_epoch=length.steps_per_epoch, total_steps=length.steps
     )
     _check_momentum(choice, schedule, optimizer)
     check_rates(schedule, groups)
     return schedule
+
+
+def _check_counts(choice: Choice, groups: Groups, key: str) -> None:
+    """Where a scheduler, or a part of one, has lists of rates, they have one for each group."""
+    for name, value in choice.arguments.items():
+        if isinstance(value, Mapping):
+            for part, item in value.items():
+                if isinstance(item, Choice):
+                    _check_counts(item, groups, f"{key}.{name}.{part}")
+        elif isinstance(value, tuple) and all(isinstance(item, float) for item in value):
+            check_count(len(value), groups, key=f"{key}.{name}")
 
 
 def _groups(wrappers: Wrappers, params: Any) -> Groups:
@@ -172,11 +182,19 @@ def _groups(wrappers: Wrappers, params: Any) -> Groups:
 
 
 def _wrappers(
-    wrappers: Wrappers, groups: Groups, *, ema_decay: float | None
+    wrappers: Wrappers, groups: Groups, *, ema_decay: float | None, steps: int
 ) -> optimizers.Wrappers:
     """The numbers of what surrounds the optimizer, as arrays."""
     lookahead, multiplier = wrappers.lookahead, wrappers.multiplier
+    if lookahead.sync_period is not None and lookahead.sync_period > steps:
+        # The slow parameters, which are evaluated, would still be those of the beginning.
+        problem = f"{lookahead.sync_period} is longer than the run of {steps} steps"
+        raise ConfigError("optimizer.lookahead.sync_period", problem, f"write at most {steps}")
     if isinstance(multiplier, Mapping):
+        for name in multiplier:
+            if name not in groups.names:
+                problem = f"there is no {name} group, as every parameter is in another one"
+                raise ConfigError(f"optimizer.multiplier.{name}", problem, "leave it out")
         multiplier = tuple(multiplier.get(name, 1.0) for name in groups.names)
     if isinstance(multiplier, tuple):
         check_count(len(multiplier), groups, key="optimizer.multiplier")

@@ -64,6 +64,6 @@ def _examples_per_step(training: Training, examples: int) -> int:
         raise ConfigError(
             "training.accumulate",
             f"{batches} batches of {batch_size} are more than the {examples} training examples",
-            f"write a number from 1 to {examples // batch_size}",
+            f"write at most {examples // batch_size}",
         )
     return batches * batch_size

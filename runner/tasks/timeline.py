@@ -85,5 +85,5 @@ def _check_rates(steps: np.ndarray, rates: np.ndarray, tag: str) -> None:
         raise ConfigError(
             "scheduler",
             f"gives{to_group} the rate {rates[first]:g} at step {steps[first]}",
-            "change scale_fn or the bounds so that every rate is finite and none is negative",
+            "change scale_fn, the bounds or the multiplier: rates are finite and not negative",
         )

@@ -18,7 +18,17 @@ from runner.data.feed import Source
 from runner.optimizers import Groups
 from runner.tags import EVAL_ACCURACY, EVAL_LOSS
 from runner.training.state import Hyper, TrainState
-from runner.training.step import init_state, metric_shapes, score, train_step
+from runner.training.step import (
+    Gradients,
+    add_gradients,
+    apply_gradients,
+    init_state,
+    metric_shapes,
+    no_gradients,
+    part,
+    score,
+    train_step,
+)
 from runner.training.structure import Structure
 
 Dispatch = Literal["scan", "step"]
@@ -45,10 +55,13 @@ def compile_program(structure: Structure, dispatch: Dispatch) -> Program:
     init = jax.jit(
         lambda seed, hyper, inputs: init_state(structure, hyper, seed=seed, inputs=inputs)
     )
-    row = partial(_train_row, structure)
     empty = partial(_empty_metrics, structure.groups)
-    chunk = _in_one_loop if dispatch == "scan" else _row_by_row
-    return Program(init, chunk(row, empty), _evaluation(structure))
+    if dispatch == "step" and structure.accumulate > 1:
+        train_chunk = _batch_by_batch(structure, empty)
+    else:
+        chunk = _in_one_loop if dispatch == "scan" else _row_by_row
+        train_chunk = chunk(partial(_train_row, structure), empty)
+    return Program(init, train_chunk, _evaluation(structure))
 
 
 def may_loop(forward: Jaxpr, platform: str) -> bool:
@@ -76,7 +89,11 @@ def _train_row(
     state, noted = carry
     examples = source.examples(jax.tree.map(lambda array: array[i], rows))
     state, metrics = train_step(structure, state, hyper, examples)
-    return state, {tag: noted[tag].at[i].set(value) for tag, value in metrics.items()}
+    return state, _with_row(noted, i, metrics)
+
+
+def _with_row(noted: Metrics, i: jax.Array, metrics: Metrics) -> Metrics:
+    return {tag: noted[tag].at[i].set(value) for tag, value in metrics.items()}
 
 
 def _empty_metrics(groups: Groups, hyper: Hyper, rows: Any) -> Metrics:
@@ -113,6 +130,44 @@ def _row_by_row(
         carry = state, empty_metrics(hyper, rows)
         for i in range(count):
             carry = train_row(np.int32(i), carry, hyper, source, rows)
+        return carry
+
+    return train_chunk
+
+
+def _batch_by_batch(
+    structure: Structure, empty_metrics: Callable[..., Metrics]
+) -> Callable[..., Any]:
+    """A chunk of updates that accumulate, a dispatch for each of their batches and one more.
+
+    Laid out in one program, hundreds of batches would take minutes to compile.
+    """
+
+    def add_batch(
+        state: TrainState, sums: Gradients, source: Source, rows: Any, i: Any, number: Any
+    ) -> Gradients:
+        row = jax.tree.map(lambda array: part(structure, array[i])[number], rows)
+        return add_gradients(structure, state, sums, number, source.examples(row))
+
+    def finish(
+        i: Any, carry: tuple[TrainState, Metrics], hyper: Hyper, sums: Gradients
+    ) -> tuple[TrainState, Metrics]:
+        state, noted = carry
+        state, metrics = apply_gradients(structure, state, hyper, sums)
+        return state, _with_row(noted, i, metrics)
+
+    begin = jax.jit(partial(no_gradients, structure))
+    add_batch = jax.jit(add_batch, donate_argnums=1)
+    finish = jax.jit(finish, donate_argnums=1)
+    empty_metrics = jax.jit(empty_metrics)
+
+    def train_chunk(state: TrainState, hyper: Hyper, source: Source, rows: Any, count: np.int32):
+        carry = state, empty_metrics(hyper, rows)
+        for i in range(count):
+            sums = begin(carry[0])
+            for number in range(structure.accumulate):
+                sums = add_batch(carry[0], sums, source, rows, np.int32(i), np.int32(number))
+            carry = finish(np.int32(i), carry, hyper, sums)
         return carry
 
     return train_chunk

@@ -1,7 +1,8 @@
 """One optimizer update, and the score of one batch: pure functions of arrays."""
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,18 @@ from runner.training.state import Hyper, TrainState
 from runner.training.structure import Structure
 
 Examples = tuple[jax.Array, jax.Array]
+Metrics = dict[str, jax.Array]
+
+
+class Gradients(NamedTuple):
+    """Of the trained parameters, with the loss that they are of and the model's state after it.
+
+    Sums over the batches of an update, where it accumulates several.
+    """
+
+    grads: Any
+    loss: jax.Array
+    model_state: Any
 
 
 def init_state(
@@ -40,15 +53,59 @@ def init_state(
 
 def train_step(
     structure: Structure, state: TrainState, hyper: Hyper, examples: Examples
-) -> tuple[TrainState, dict[str, jax.Array]]:
+) -> tuple[TrainState, Metrics]:
     """Applies the update numbered ``state.step``; metrics are those of this update.
 
     examples: inputs [accumulate * batch, ...] float32 and targets [accumulate * batch] int32.
     The loss is the mean cross-entropy of the examples, before the update.
     """
-    step, wrappers = state.step, hyper.wrappers
+    if structure.accumulate == 1:
+        return apply_gradients(structure, state, hyper, _gradients(structure, state, examples))
+    batches = jax.tree.map(lambda a: part(structure, a), examples)
+
+    def add(sums: Gradients, numbered: Any) -> tuple[Gradients, None]:
+        return add_gradients(structure, state, sums, *numbered), None
+
+    numbered = jnp.arange(structure.accumulate), batches
+    sums, _ = jax.lax.scan(add, no_gradients(structure, state), numbered)
+    return apply_gradients(structure, state, hyper, sums)
+
+
+def part(structure: Structure, array: jax.Array) -> jax.Array:
+    """[accumulate * batch, ...] → [accumulate, batch, ...]."""
+    return array.reshape(structure.accumulate, -1, *array.shape[1:])
+
+
+def no_gradients(structure: Structure, state: TrainState) -> Gradients:
+    """What gradients are added to, before the first batch of an update."""
     trained = structure.groups.trained(state.params)
-    grads, loss, model_state = _gradients(structure, state, trained, examples)
+    zeros = jax.tree.map(jnp.zeros_like, trained)
+    # A copy, as sums are donated while the state is still read.
+    model_state = jax.tree.map(jnp.copy, state.model_state)
+    return Gradients(zeros, jnp.zeros((), jnp.float32), model_state)
+
+
+def add_gradients(
+    structure: Structure, state: TrainState, sums: Gradients, number: Any, batch: Examples
+) -> Gradients:
+    """``sums`` with those of the batch of that number among those that an update accumulates.
+
+    It passes through the model's state that the batch before it left.
+    """
+    passing = replace(state, model_state=sums.model_state)
+    new = _gradients(structure, passing, batch, number)
+    return Gradients(
+        jax.tree.map(jnp.add, sums.grads, new.grads), sums.loss + new.loss, new.model_state
+    )
+
+
+def apply_gradients(
+    structure: Structure, state: TrainState, hyper: Hyper, sums: Gradients
+) -> tuple[TrainState, Metrics]:
+    """The state after the update by the mean of ``sums``, and the update's metrics."""
+    step, wrappers = state.step, hyper.wrappers
+    grads, loss = jax.tree.map(lambda total: total / structure.accumulate, (sums.grads, sums.loss))
+    trained = structure.groups.trained(state.params)
     tx = transformation(structure, hyper, step)
     updates, opt_state = tx.update(grads, state.opt_state, trained)
     trained = optax.apply_updates(trained, updates)
@@ -59,11 +116,11 @@ def train_step(
         average = wrappers.average.after(step, trained, average)
     params = structure.groups.whole(trained, state.params)
     metrics = {LOSS: loss, **schedule_values(structure.groups, hyper, step)}
-    state = TrainState(step + 1, params, model_state, opt_state, state.key, slow, average)
+    state = TrainState(step + 1, params, sums.model_state, opt_state, state.key, slow, average)
     return state, metrics
 
 
-def schedule_values(groups: Groups, hyper: Hyper, step: jax.Array) -> dict[str, jax.Array]:
+def schedule_values(groups: Groups, hyper: Hyper, step: jax.Array) -> Metrics:
     """Rates, cycle and, where it is cycled, momentum of the update numbered ``step``.
 
     One rate, or where there are groups that of each one that is trained.
@@ -103,9 +160,7 @@ def transformation(
     return hyper.wrappers.around(groups.transformation(build))
 
 
-def score(
-    structure: Structure, state: TrainState, examples: Examples, valid: jax.Array
-) -> dict[str, jax.Array]:
+def score(structure: Structure, state: TrainState, examples: Examples, valid: jax.Array) -> Metrics:
     """Summed loss and number of correct answers over the examples where ``valid`` [batch].
 
     Scored is the average of the parameters where one is kept, else lookahead's slow parameters
@@ -138,54 +193,37 @@ def _rates(groups: Groups, hyper: Hyper, step: jax.Array) -> list[jax.Array]:
 
 
 def _gradients(
-    structure: Structure, state: TrainState, trained: Any, examples: Examples
-) -> tuple[Any, jax.Array, Any]:
-    """Means over the examples: gradients of the trained parameters and loss; the model's state.
-
-    Batches that are accumulated pass one after another, each through the model's state that the
-    one before it left.
-    """
+    structure: Structure, state: TrainState, examples: Examples, number: Any = 0
+) -> Gradients:
+    """Of one batch: means over its examples; ``number`` is its place in the update."""
     key = jax.random.fold_in(state.key, state.step)
-    gradients = jax.value_and_grad(_loss_of(structure, state.params), has_aux=True)
-    batches = structure.accumulate
-    if batches == 1:
-        (loss, model_state), grads = gradients(trained, state.model_state, examples, key)
-        return grads, loss, model_state
-
-    def add(sums: Any, batch: Any) -> tuple[Any, None]:
-        model_state, *so_far = sums
-        examples, key = batch
-        (loss, model_state), grads = gradients(trained, model_state, examples, key)
-        return (model_state, *jax.tree.map(jnp.add, tuple(so_far), (loss, grads))), None
-
-    parted = jax.tree.map(lambda a: a.reshape(batches, -1, *a.shape[1:]), examples)
-    zero = jnp.zeros((), jnp.float32), jax.tree.map(jnp.zeros_like, trained)
-    (model_state, loss, grads), _ = jax.lax.scan(
-        add,
-        (state.model_state, *zero),
-        (parted, jax.random.split(key, batches)),
-        unroll=not structure.in_loops,
-    )
-    return jax.tree.map(lambda total: total / batches, grads), loss / batches, model_state
+    if structure.accumulate > 1:
+        key = jax.random.fold_in(key, number)
+    loss_fn = _loss_of(structure, state, examples, key)
+    trained = structure.groups.trained(state.params)
+    (loss, model_state), grads = jax.value_and_grad(loss_fn, has_aux=True)(trained)
+    return Gradients(grads, loss, model_state)
 
 
-def _loss_of(structure: Structure, params: Any) -> Callable[..., tuple[jax.Array, Any]]:
-    """(trained parameters, model's state, examples, key) → mean loss, the model's new state."""
+def _loss_of(
+    structure: Structure, state: TrainState, examples: Examples, key: jax.Array
+) -> Callable[[Any], tuple[jax.Array, Any]]:
+    """Trained parameters → mean loss of the examples, the model's new state."""
+    inputs, targets = examples
 
-    def loss_fn(
-        trained: Any, model_state: Any, examples: Examples, key: jax.Array
-    ) -> tuple[jax.Array, Any]:
-        inputs, targets = examples
-        whole = structure.groups.whole(trained, params)
+    def loss_fn(trained: Any) -> tuple[jax.Array, Any]:
+        params = structure.groups.whole(trained, state.params)
         logits, changed = structure.model.apply(
-            {"params": _computed(structure, whole), **model_state},
+            {"params": _computed(structure, params), **state.model_state},
             _computed(structure, inputs),
             train=True,
-            mutable=list(model_state),
+            mutable=list(state.model_state),
             rngs={"dropout": key},
         )
-        changed = jax.tree.map(lambda new, old: new.astype(old.dtype), dict(changed), model_state)
-        return _cross_entropy(logits.astype(jnp.float32), targets).mean(), changed
+        model_state = jax.tree.map(
+            lambda new, old: new.astype(old.dtype), dict(changed), state.model_state
+        )
+        return _cross_entropy(logits.astype(jnp.float32), targets).mean(), model_state
 
     return loss_fn
 

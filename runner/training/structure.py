@@ -19,8 +19,6 @@ class Structure:
     groups: which parameters have rates of their own, or stay as they are.
     accumulate: batches whose gradients are averaged into one update.
     compute_dtype: what the model computes in; parameters, loss and optimizer stay in float32.
-    in_loops: whether the program may hold while loops; if not, batches that are accumulated are
-      laid out one after another.
     """
 
     model: nn.Module
@@ -28,4 +26,3 @@ class Structure:
     groups: Groups = field(default_factory=Groups)
     accumulate: int = 1
     compute_dtype: ComputeDtype = "float32"
-    in_loops: bool = True

@@ -216,8 +216,8 @@ def test_members_of_a_multirun_compare_by_their_own_settings(run, tmp_path):
         ),
         (
             ["task.compare=[bad]"],  # 0.01 - (0.29 - 0.01) / 4 at the first step up
-            "task.compare bad: scheduler: gives the rate -0.06 at step 1; change scale_fn or the "
-            "bounds so that every rate is finite and none is negative",
+            "task.compare bad: scheduler: gives the rate -0.06 at step 1; change scale_fn, the "
+            "bounds or the multiplier: rates are finite and not negative",
         ),
     ],
 )

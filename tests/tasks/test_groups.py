@@ -198,6 +198,100 @@ def test_twenty_runs_that_differ_in_numbers_compile_nothing_anew(run, compilatio
     assert compilations() == before
 
 
+def test_a_frozen_group_needs_no_numbers_and_has_no_say(run):
+    """Its place in a list or in a mapping is not looked at: 9 above 0.05 would be an error."""
+    code, folder = run(
+        "task=check",
+        *CYCLE,
+        "training.steps=20",
+        "optimizer.groups={a: Dense_0/*, b: Dense_1/*}",
+        "optimizer.frozen=[a]",
+        "scheduler.base_lr=[9,0.3,0.01]",
+        "scheduler.max_lr={default: 0.05, b: 0.4}",
+    )
+    assert code == 0
+    with (folder / "schedule.csv").open(newline="") as file:
+        header, *rows = csv.reader(file)
+    assert header == ["step", "lr/b", "lr/default", "momentum", "cycle"]
+    assert [row[1:3] for row in (rows[0], rows[10])] == [["0.3", "0.01"], ["0.4", "0.05"]]
+
+
+def test_numbers_by_name_are_given_one_by_one_on_the_command_line(run):
+    code, folder = run(
+        "task=check",
+        *CYCLE,
+        "training.steps=20",
+        "optimizer.groups.a=Dense_0/*",
+        "optimizer.frozen=[default]",
+        "scheduler.max_lr.a=0.5",
+        "optimizer.weight_decay.a=0.1",
+        "optimizer.multiplier.a=2",
+    )
+    assert code == 0
+    assert (folder / "schedule.csv").read_text().splitlines()[11].startswith("10,1.0,")
+
+
+def test_lookahead_that_ends_between_meetings_is_warned_of(run, capsys):
+    assert run("task=check", "training.steps=22", "optimizer.lookahead.sync_period=5")[0] == 0
+    assert "the last 2 updates come after the last meeting" in capsys.readouterr().out
+    assert run("task=check", "optimizer.lookahead.sync_period=5", name="whole")[0] == 0
+    assert "meeting" not in capsys.readouterr().out
+
+
+def test_hundreds_of_accumulated_batches_of_a_convolution_compile_as_few(run, summary):
+    small = ("model=cnn", "model.features=[2]", "training.batch_size=2", "training.steps=2")
+    code, folder = run(*small, "training.accumulate=300")
+    assert code == 0
+    assert summary(folder)["seconds"]["compile"] < 60  # laid out in one program: minutes
+
+
+@pytest.mark.parametrize(
+    ("overrides", "key"),
+    [
+        ("optimizer.groups.a=x scheduler.max_lr={b:1}", "scheduler.max_lr.b"),
+        ("optimizer.groups.a=x scheduler.max_lr={a:-1,default:2}", "scheduler.max_lr.a"),
+        ("optimizer.groups.a=x scheduler.max_lr={a:null,default:2}", "scheduler.max_lr.a"),
+        ("optimizer.groups.a=x scheduler.max_lr={a:[1],default:2}", "scheduler.max_lr.a"),
+        ("optimizer.groups.a=x scheduler.max_lr={default:2}", "scheduler.max_lr"),
+        ("optimizer.groups.a=x scheduler.max_lr={}", "scheduler.max_lr"),
+        ("optimizer.groups.a=x scheduler.max_lr=[]", "scheduler.max_lr"),
+        ("optimizer.groups.a=x scheduler.max_lr=[1,2,3]", "scheduler.max_lr"),
+        ("scheduler.max_lr=[1,2]", "scheduler.max_lr"),
+        (
+            "optimizer.groups.a=x optimizer.weight_decay.a=-0.1 optimizer.weight_decay.default=0",
+            "optimizer.weight_decay.a",
+        ),
+        ("optimizer.groups.a=3", "optimizer.groups.a"),
+        ("optimizer.groups.a=[]", "optimizer.groups.a"),
+        ("optimizer.groups.default=x", "optimizer.groups.default"),
+        ("optimizer.groups={a.b:x}", "optimizer.groups"),
+        ("optimizer.groups=[a]", "optimizer.groups"),
+        ("optimizer.groups=x", "optimizer.groups"),
+        ("optimizer.frozen=[b]", "optimizer.frozen"),
+        ("optimizer.frozen=[default]", "optimizer.frozen"),
+        ("optimizer.frozen=a", "optimizer.frozen"),
+        ("optimizer.multiplier.b=3", "optimizer.multiplier.b"),
+        ("optimizer.multiplier=0", "optimizer.multiplier"),
+        ("optimizer.multiplier=[1,2]", "optimizer.multiplier"),
+        ("optimizer.clip_norm=0", "optimizer.clip_norm"),
+        ("optimizer.clip_value=-1", "optimizer.clip_value"),
+        ("optimizer.lookahead=5", "optimizer.lookahead"),
+        ("optimizer.lookahead.sync_period=0", "optimizer.lookahead.sync_period"),
+        ("optimizer.lookahead.slow_step_size=2", "optimizer.lookahead.slow_step_size"),
+        ("training.accumulate=0", "training.accumulate"),
+        ("training.ema_decay=1", "training.ema_decay"),
+        ("training.compute_dtype=float16", "training.compute_dtype"),
+    ],
+)
+def test_what_is_wrong_in_itself_is_one_line_that_names_the_key(run, capsys, overrides, key):
+    code, folder = run(*overrides.split())
+    said = capsys.readouterr().err
+    assert code == 2
+    assert said.startswith(f"error: {key}: ")
+    assert len(said.splitlines()) == 1
+    assert not folder.exists()
+
+
 @pytest.mark.parametrize(
     ("overrides", "line"),
     [
@@ -217,8 +311,8 @@ def test_twenty_runs_that_differ_in_numbers_compile_nothing_anew(run, compilatio
         ),
         (
             ["optimizer.groups={a: '*'}", "scheduler.base_lr={a: 0.1, default: 0.2}"],
-            "scheduler: 2 numbers, but the parameters are in one group (a); write one for each "
-            "group, or a number for all",
+            "scheduler.base_lr: 2 numbers, but the parameters are in one group (a); write one for "
+            "each group, or a number for all",
         ),
         (
             ["optimizer.groups={a: Dense_0/*}", "optimizer.weight_decay={a: 0.1}"],
@@ -231,9 +325,28 @@ def test_twenty_runs_that_differ_in_numbers_compile_nothing_anew(run, compilatio
             "for each group, or a number for all",
         ),
         (
+            ["optimizer.groups={a: '*'}", "optimizer.multiplier={a: 1, default: 2}"],
+            "optimizer.multiplier.default: there is no default group, as every parameter is in "
+            "another one; leave it out",
+        ),
+        (
+            [
+                "scheduler=sequence",
+                "optimizer.groups.a=Dense_0/*",
+                "scheduler.parts.cycles.base_lr=[1]",
+            ],
+            "scheduler.parts.cycles.base_lr: 1 number, but the parameters are in 2 groups (a, "
+            "default); write one for each group, or a number for all",
+        ),
+        (
+            ["optimizer.lookahead.sync_period=881"],
+            "optimizer.lookahead.sync_period: 881 is longer than the run of 880 steps; write at "
+            "most 880",
+        ),
+        (
             ["training.accumulate=23"],
             "training.accumulate: 23 batches of 64 are more than the 1437 training examples; "
-            "write a number from 1 to 22",
+            "write at most 22",
         ),
     ],
 )

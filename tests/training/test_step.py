@@ -9,10 +9,12 @@ import numpy as np
 import optax
 import pytest
 
+from runner.data.feed import Source
 from runner.models.cnn import cnn
 from runner.models.mlp import mlp
 from runner.optimizers import Wrappers, assign, split
 from runner.schedules import Constant, CyclicLR
+from runner.training.program import compile_program
 from runner.training.state import Hyper
 from runner.training.step import init_state, score, train_step
 from runner.training.structure import Structure
@@ -99,12 +101,18 @@ def test_accumulation_equals_optaxs():
 
 
 @pytest.mark.parametrize("model", [Noisy(), cnn(features=[2], dense=4, num_classes=10)])
-def test_batches_laid_out_one_after_another_equal_those_in_a_loop(model):
-    looped = set_up(model, accumulate=3)
-    laid_out = replace(looped[0], in_loops=False)
-    one, _ = updates(*looped, size=12)
-    other, _ = updates(laid_out, *looped[1:], size=12)
-    close((one.params, one.model_state), (other.params, other.model_state), rtol=1e-4)
+def test_batches_dispatched_one_after_another_equal_those_in_a_loop(model):
+    structure, hyper, state = set_up(model, accumulate=3)
+    source, rows = Source(INPUTS, TARGETS, 0.0, 1.0), np.arange(24).reshape(2, 12)
+    ends = []
+    for dispatch in ("scan", "step"):
+        program = compile_program(structure, dispatch)
+        start = jax.tree.map(jnp.copy, state)  # the program takes it over
+        ends.append(program.train_chunk(start, hyper, source, rows, np.int32(2)))
+    (looped, noted), (laid_out, noted_too) = ends
+    close((looped.params, looped.model_state), (laid_out.params, laid_out.model_state), rtol=1e-4)
+    close(noted, noted_too, rtol=1e-4)
+    assert int(laid_out.step) == 2
 
 
 def test_running_statistics_pass_through_every_accumulated_batch():

@@ -38,9 +38,9 @@ class Wrappers:
                 positive(key, getattr(self, key))
         if isinstance(self.multiplier, Mapping):
             for name, factor in self.multiplier.items():
-                between(f"multiplier.{name}", factor, at_least=0)
+                positive(f"multiplier.{name}", factor)
         else:
-            rates("multiplier", self.multiplier, at_least=0)
+            rates("multiplier", self.multiplier, above=0)
         for name, patterns in self.patterns().items():
             if not patterns or "" in patterns:
                 problem = "has no pattern, or an empty one"
