@@ -18,7 +18,7 @@ from runner.config import Config, read_config
 from runner.config.schema import CHOICES, Training, Wrappers
 from runner.config.settings import Settings
 from runner.errors import ConfigError
-from runner.registry import GROUPS
+from runner.registry import GROUPS, register_optimizer
 
 OPTIONS = sorted((path.parent.name, path.stem) for g in CHOICES for path in (CONF / g).iterdir())
 
@@ -145,6 +145,98 @@ def test_a_momentum_cycles_only_where_there_is_one() -> None:
                 read(values)
         else:
             assert read(values)
+
+
+def grouped(values: Any, optimizer: Any) -> Any:
+    """``values`` with the groups a and b, and what else the section ``optimizer`` is to have."""
+    groups = {"a": "x/*", "b": ["y", "z"]}
+    return {**values, "optimizer": {**values["optimizer"], "groups": groups, **optimizer}}
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "says"),
+    [
+        ({"groups": {}, "multiplier": [1, 2]}, r"multiplier: 2 numbers, but there is one group"),
+        ({"multiplier": [1, 2, 3, 4]}, r"multiplier: 4 numbers, .* 3 groups \(a, b, default\)"),
+        ({"multiplier": [1]}, r"multiplier: 1 numbers, .* 3 groups"),
+        ({"multiplier": {"c": 2}}, r"multiplier\.c: there is no such group"),
+        ({"multiplier": {}}, r"multiplier: the mapping is empty"),
+        ({"multiplier": {"b": -1}}, r"multiplier\.b: -1"),
+        ({"multiplier": -1}, r"multiplier: -1"),
+        ({"weight_decay": [1, 2, 3, 4]}, r"weight_decay: 4 numbers, .* 3 groups"),
+        ({"weight_decay": {"a": 0, "b": 0, "c": 0}}, r"weight_decay\.c: there is no such group"),
+        ({"weight_decay": {"a": 0, "default": 0}}, r"weight_decay: has no value for the group b"),
+        ({"weight_decay": {}}, r"weight_decay: the mapping is empty"),
+        ({"frozen": ["a", "c"]}, r"frozen: there is no group 'c'"),
+        ({"frozen": ["a", "b", "default"]}, r"frozen: leaves nothing to train"),
+        ({"groups": {"a b": "x"}}, r"groups: 'a b' cannot be the name of a group"),
+        ({"groups": {"1": "x"}}, r"groups: '1' cannot be the name of a group"),
+        ({"groups": {1: "x"}}, r"groups: 1 cannot be the name of a group"),
+        ({"groups": {"default": "x"}}, r"groups\.default: is the group of all parameters"),
+        ({"groups": {"a": ""}}, r"groups\.a: has no pattern, or an empty one"),
+        ({"groups": {"a": []}}, r"groups\.a: has no pattern, or an empty one"),
+        ({"groups": {"a": ["x", ""]}}, r"groups\.a: has no pattern, or an empty one"),
+        ({"lookahead": {"sync_period": 0, "slow_step_size": 0.5}}, r"lookahead\.sync_period: 0"),
+        ({"lookahead": {"sync_period": 5, "slow_step_size": 0}}, r"lookahead\.slow_step_size: 0"),
+        ({"lookahead": {"sync_period": 5, "slow_step_size": 1.5}}, r"slow_step_size: 1\.5"),
+        ({"clip_value": 0}, r"clip_value: 0"),
+        ({"clip_norm": 0}, r"clip_norm: 0"),
+    ],
+)
+def test_what_fits_no_group_or_no_bound_is_refused(
+    defaults: Any, optimizer: Any, says: str
+) -> None:
+    with pytest.raises(ConfigError, match=rf"^optimizer\.(lookahead\.)?{says}"):
+        read(grouped(defaults, optimizer))
+
+
+def test_bounds_are_in_what_surrounds_an_optimizer(defaults: Any) -> None:
+    lookahead = {"sync_period": 1, "slow_step_size": 1}
+    wrappers = read(grouped(defaults, {"multiplier": 0, "lookahead": lookahead})).wrappers
+    assert (wrappers.multiplier, vars(wrappers.lookahead)) == (0.0, lookahead)
+
+
+def test_numbers_by_name_are_in_the_order_of_the_groups(defaults: Any) -> None:
+    values = grouped(defaults, {"weight_decay": {"default": 0.3, "b": 0.2, "a": 0.1}})
+    values["scheduler"] = {
+        **values["scheduler"],
+        "base_lr": {"b": 0.02, "a": 0.01},
+        "max_lr": {"b": 2, "a": 1},  # the default group may have no parameters
+    }
+    config = read(values)
+    assert config.optimizer.arguments["weight_decay"] == (0.1, 0.2, 0.3)
+    assert config.scheduler.arguments["base_lr"] == (0.01, 0.02)
+    assert config.scheduler.arguments["max_lr"] == (1.0, 2.0)
+
+
+def test_an_optimizer_of_ones_own_takes_numbers_by_name_too(defaults: Any) -> None:
+    @register_optimizer("test_by_name")
+    def optimizer(learning_rate: float, *, weight_decay: float = 0.0) -> None: ...
+
+    values = grouped(defaults, {"weight_decay": {"default": 0.3, "b": 0.2, "a": 0.1}})
+    kept = {"weight_decay", *(field.name for field in fields(Wrappers))}
+    section = {key: value for key, value in values["optimizer"].items() if key in kept}
+    config = read({**values, "optimizer": section | {"name": "test_by_name"}})
+    assert config.optimizer.arguments == {"weight_decay": (0.1, 0.2, 0.3)}
+
+
+def test_lists_may_leave_out_the_default_group(defaults: Any) -> None:
+    config = read(grouped(defaults, {"multiplier": [1, 2], "weight_decay": [0.1, 0.2, 0.3]}))
+    assert config.wrappers.multiplier == (1.0, 2.0)
+    assert config.optimizer.arguments["weight_decay"] == (0.1, 0.2, 0.3)
+
+
+def test_a_frozen_group_needs_no_number(defaults: Any) -> None:
+    values = grouped(defaults, {"frozen": ["b"], "weight_decay": {"default": 0.3, "a": 0.1}})
+    first, _, last = read(values).optimizer.arguments["weight_decay"]
+    assert (first, last) == (0.1, 0.3)
+
+
+def test_the_parts_of_a_sequence_know_the_groups() -> None:
+    values = grouped(composed("scheduler=sequence"), {})
+    values["scheduler"]["parts"]["warmup"]["base_lr"] = {"default": 0.3, "b": 0.2, "a": 0.1}
+    part = read(values).scheduler.arguments["parts"]["warmup"]
+    assert part.arguments["base_lr"] == (0.1, 0.2, 0.3)
 
 
 _DEFAULTS = yaml.safe_dump(composed())

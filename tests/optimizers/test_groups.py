@@ -14,7 +14,9 @@ from test_against_optax import CASES
 from runner.errors import ConfigError
 from runner.optimizers import Groups, assign, split
 from runner.optimizers.base import of_group
+from runner.registry import register_optimizer
 
+ADAMW = {"b1": 0.9, "b2": 0.999, "eps": 1e-8, "decay_all": True}
 PARAMS = {
     "body": {"kernel": np.ones((2, 3)), "bias": np.ones(3)},
     "head": {"kernel": np.ones((3, 2)), "bias": np.ones(2)},
@@ -74,6 +76,13 @@ def test_the_paths_of_a_large_model_are_not_all_listed():
     assert len(str(error.value)) < 400
 
 
+def test_the_paths_of_a_small_model_are_all_listed():
+    params = {f"layer_{i}": np.ones(1) for i in range(8)}
+    with pytest.raises(ConfigError) as error:
+        assign(params, {"a": ("nothing",)})
+    assert str(error.value).endswith(f"the paths are {', '.join(params)}")
+
+
 @given(st.lists(st.text("ab*?/", min_size=1, max_size=4), max_size=4), st.data())
 def test_every_parameter_is_in_the_first_group_that_matches(patterns, data):
     paths = data.draw(st.sets(st.text("ab", min_size=1, max_size=3), min_size=1, max_size=5))
@@ -102,6 +111,35 @@ def test_a_frozen_group_has_no_state():
     tx = groups.transformation(lambda _: optimizer.build(0.1, numbers))
     shapes = [leaf.shape for leaf in jax.tree.leaves(tx.init(groups.trained(PARAMS)))]
     assert sorted(shapes) == [(), (2,), (2,), (3, 2), (3, 2)]  # a count and two moments
+
+
+def test_a_frozen_group_leaves_the_others_their_numbers():
+    patterns = {"body": ("body/*",), "biases": ("*/bias",)}
+    groups = assign(PARAMS, patterns, frozen=("body",))
+    _, numbers = split("adamw", {"weight_decay": (0.25, 0.5, 4.0)} | ADAMW)
+    tx = groups.transformation(
+        lambda i: optax.add_decayed_weights(of_group(numbers, i)["weight_decay"])
+    )
+    params = groups.trained(PARAMS)
+    updates, _ = tx.update(params, tx.init(params), params)
+    # A gradient of one, and the decay of a parameter that is one.
+    np.testing.assert_array_equal(updates["head"]["bias"], [1.5, 1.5])
+    np.testing.assert_array_equal(updates["head"]["kernel"], np.full((3, 2), 5.0))
+
+
+def test_a_list_of_another_key_is_no_number_for_each_group():
+    register_optimizer("test_listed")(
+        lambda learning_rate, *, weight_decay, shares: optax.sgd(learning_rate * shares[1])
+    )
+    optimizer, numbers = split("test_listed", {"weight_decay": (0.1, 0.2), "shares": (0.5, 0.25)})
+    assert optimizer.structure == (("shares", (0.5, 0.25)),)
+    assert list(numbers) == ["weight_decay"]
+
+
+@pytest.mark.parametrize("decays", [(0.1, 1e39), (float("nan"), 0.1)])
+def test_one_number_beyond_float32_is_refused_wherever_it_stands(decays):
+    with pytest.raises(ConfigError, match=r"optimizer\.weight_decay: .* is no finite float32"):
+        split("adamw", {"weight_decay": decays} | ADAMW)
 
 
 UPDATES = 3

@@ -3,10 +3,14 @@
 import csv
 from fractions import Fraction
 
+import jax
 import pytest
 from PIL import Image
 
+from runner.cli.commands import configure
+from runner.errors import ConfigError
 from runner.tasks import timeline
+from runner.tasks.job import build_job
 
 
 @pytest.fixture
@@ -40,9 +44,37 @@ def test_the_table_is_the_formula_at_every_step(check):
 
 def test_a_run_of_many_steps_is_tabled_piece_by_piece(check, monkeypatch):
     _, whole = check("training.steps=50", name="whole")
-    monkeypatch.setattr(timeline, "MOST_STEPS", 7)
+    monkeypatch.setattr(timeline, "MOST_STEPS", 17)
+    monkeypatch.setattr(timeline, "_AT_ONCE", 7)
     _, pieces = check("training.steps=50", name="pieces")
     assert (whole / "schedule.csv").read_bytes() == (pieces / "schedule.csv").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        # The second cycle is scaled by zero, the third, from step 40 on, by minus one.
+        (
+            [
+                "scheduler.scale_fn='2 - x'",
+                "scheduler.base_lr=[0.1,0]",
+                "scheduler.max_lr=[0.1,0.5]",
+                "optimizer.groups={still: Dense_0/*}",
+            ],
+            "gives to the group default the rate -0.05 at step 41",
+        ),
+        (
+            ["scheduler.scale_fn='1 / (x - 25) ** 2'", "scheduler.scale_mode=iterations"],
+            "gives the rate inf at step 25",
+        ),
+    ],
+)
+def test_the_first_rate_that_cannot_be_is_named(overrides, said, monkeypatch):
+    monkeypatch.setattr(timeline, "MOST_STEPS", 17)
+    cycle = ("scheduler=cyclic", "scheduler.step_size_up=10", "training.steps=60")
+    job = build_job(configure(*cycle, *overrides), jax.devices("cpu")[0])
+    with pytest.raises(ConfigError, match=rf"^scheduler: {said}; "):
+        list(timeline.blocks(job))
 
 
 def test_no_training_takes_place_and_the_picture_can_be_opened(check):

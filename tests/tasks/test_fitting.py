@@ -142,8 +142,22 @@ def test_a_model_with_running_statistics_and_dropout_is_right():
     assert job.initial_state().model_state["batch_stats"]
 
 
-def test_a_model_that_cannot_fit_is_refused_before_it_is_made():
-    # Parameters, gradients and momentum, in the 4 bytes of float32 each.
-    gigabytes = 3 * 4 * (64 * 2e6 + 2e6 + 2e6 * 2e6 + 2e6 + 2e6 * 10 + 10) / 2**30
+def test_accumulated_batches_of_a_model_of_ones_own_are_right():
+    register_model("accumulated")(lambda *, num_classes: Normalised(num_classes))
+    job = job_with("training.accumulate=3", "training.batch_size=4", model="accumulated")
+    assert job.structure.accumulate == 3
+
+
+@pytest.mark.parametrize(
+    ("kept", "copies"),
+    [
+        ([], 3),
+        (["training.ema_decay=0.9"], 4),
+        (["training.ema_decay=0.9", "optimizer.lookahead.sync_period=5"], 5),
+    ],
+)
+def test_a_model_that_cannot_fit_is_refused_before_it_is_made(kept, copies):
+    # Parameters, gradients, momentum and what else is kept, in the 4 bytes of float32 each.
+    gigabytes = copies * 4 * (64 * 2e6 + 2e6 + 2e6 * 2e6 + 2e6 + 2e6 * 10 + 10) / 2**30
     with pytest.raises(OutOfMemoryError, match=f"take {gigabytes:,.1f} GiB"):
-        job_with("model.hidden=[2000000,2000000]")
+        job_with("model.hidden=[2000000,2000000]", *kept)

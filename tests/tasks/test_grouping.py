@@ -4,8 +4,12 @@ import csv
 from fractions import Fraction
 from pathlib import Path
 
+import jax
 import pytest
 from test_train import scalars
+
+from runner.cli.commands import configure
+from runner.tasks.job import build_job
 
 GROUPS = ("optimizer.groups.body=Dense_0/*", "optimizer.groups.head=Dense_2/*")
 SMALL = ("model.hidden=[16,16]", "training.steps=60", "training.eval_every=null")
@@ -116,6 +120,34 @@ def test_check_tells_what_surrounds_the_optimizer(run, capsys):
         "computed in bfloat16",
     ):
         assert told in text
+
+
+def test_every_number_around_the_optimizer_reaches_the_job():
+    config = configure(
+        *GROUPS,
+        "optimizer.clip_norm=2",
+        "optimizer.clip_value=0.25",
+        "optimizer.lookahead={sync_period: 7, slow_step_size: 0.75}",
+        "optimizer.multiplier={default: 4, head: 3}",
+        "training.ema_decay=0.75",
+        "training.batch_size=32",
+        "training.accumulate=3",
+        "training.compute_dtype=bfloat16",
+    )
+    job = build_job(config, jax.devices("cpu")[0])
+    wrappers = job.hyper.wrappers
+    assert (float(wrappers.clip_norm), float(wrappers.clip_value)) == (2.0, 0.25)
+    assert int(wrappers.lookahead.sync_period) == 7
+    assert float(wrappers.lookahead.slow_step_size) == 0.75
+    assert wrappers.multiplier.tolist() == [1.0, 3.0, 4.0]
+    assert float(wrappers.average.rest) == 0.25
+    assert (job.structure.accumulate, job.structure.compute_dtype) == (3, "bfloat16")
+    assert (job.examples_per_step, job.steps_per_epoch) == (96, 14)  # 1437 examples
+
+
+def test_batches_may_take_all_examples_in_one_step():
+    config = configure("training.batch_size=479", "training.accumulate=3", "training.steps=5")
+    assert build_job(config, jax.devices("cpu")[0]).steps_per_epoch == 1  # 3 * 479 = 1437
 
 
 @pytest.mark.parametrize("option", ["clip_norm: 0.5", "groups: {head: Dense_2/*}"])

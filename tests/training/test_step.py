@@ -11,7 +11,7 @@ import pytest
 
 from runner.data.feed import Source
 from runner.models.cnn import cnn
-from runner.models.mlp import mlp
+from runner.models.mlp import linear, mlp
 from runner.optimizers import Wrappers, assign, split
 from runner.schedules import Constant, CyclicLR
 from runner.training.program import compile_program
@@ -36,6 +36,19 @@ class Noisy(nn.Module):
         x = nn.Dense(16)(x.reshape(len(x), -1))
         x = nn.BatchNorm(use_running_average=not train)(x)
         x = nn.Dropout(0.2, deterministic=not train)(nn.relu(x))
+        return nn.Dense(10)(x)
+
+
+class Watched(nn.Module):
+    """A linear classifier that counts what its dropout has kept, in the type it computes in."""
+
+    @nn.compact
+    def __call__(self, x, *, train):
+        x = x.reshape(len(x), -1)
+        counts = self.variable("watched", "counts", jnp.zeros, 1000)
+        kept = nn.Dropout(0.5, deterministic=not train)(jnp.ones(1000, x.dtype))
+        if train:
+            counts.value = counts.value.astype(x.dtype) + (kept > 0)
         return nn.Dense(10)(x)
 
 
@@ -126,6 +139,28 @@ def test_running_statistics_pass_through_every_accumulated_batch():
     close(one.model_state["batch_stats"]["BatchNorm_0"]["mean"], mean, atol=1e-5)
 
 
+@pytest.mark.parametrize(("accumulate", "steps"), [(1, 2), (2, 1)])
+def test_dropout_keeps_others_in_every_batch(accumulate, steps):
+    set_up_so = set_up(Watched(), accumulate=accumulate)
+    after, _ = updates(*set_up_so, steps=steps)
+    counts = np.asarray(after.model_state["watched"]["counts"])
+    # Kept twice, once, never: a quarter, a half, a quarter of the 1000 to within 6 sigma.
+    np.testing.assert_allclose(np.bincount(counts.astype(int)), [250, 500, 250], atol=95)
+
+
+def test_batches_laid_out_one_after_another_are_in_no_while_loop():
+    model = cnn(features=[2], dense=4, num_classes=10)
+
+    def loops(*, in_loops):
+        structure, hyper, state = set_up(model, accumulate=3, in_loops=in_loops)
+        step = jax.jit(train_step, static_argnums=0)
+        compiled = step.lower(structure, state, hyper, (INPUTS, TARGETS)).compile()
+        return " while(" in compiled.as_text()
+
+    assert loops(in_loops=True)
+    assert not loops(in_loops=False)
+
+
 def test_a_frozen_group_keeps_its_bytes_while_the_others_move():
     wrappers = Wrappers.of(clip_norm=0.5, sync_period=2, ema_decay=0.9)
     structure, hyper, state = set_up(frozen=("first",), wrappers=wrappers)
@@ -198,6 +233,72 @@ def test_each_group_moves_at_its_rate_times_its_multiplier():
     close(after.params, expected)
 
 
+def test_without_groups_a_multiplier_is_a_factor_of_the_rate():
+    structure, hyper, state = set_up(
+        arguments=SGD | {"weight_decay": 0.0, "momentum": 0.0},
+        wrappers=Wrappers.of(multiplier=0.5),
+    )
+    after, (noted,) = updates(structure, hyper, state, steps=1)
+    np.testing.assert_allclose(noted["schedule/lr"], 0.05, rtol=1e-6)
+    grads = gradients(state.params, 0)
+    close(after.params, jax.tree.map(lambda p, g: p - 0.05 * g, state.params, grads))
+
+
+def test_a_schedules_momentum_takes_the_place_of_the_optimizers():
+    """Heavy ball by hand, with a momentum that falls from 0.9 by 0.1 an update."""
+    schedule = CyclicLR(
+        base_lr=0.1,
+        max_lr=0.1,
+        step_size_up=4,
+        cycle_momentum=True,
+        base_momentum=0.5,
+        max_momentum=0.9,
+    )
+    structure, hyper, state = set_up(arguments=SGD | {"weight_decay": 0.0}, schedule=schedule)
+    after, noted = updates(structure, hyper, state, steps=4)
+    params = state.params
+    velocity = jax.tree.map(jnp.zeros_like, params)
+    for i, momentum in enumerate((0.9, 0.8, 0.7, 0.6)):
+        np.testing.assert_allclose(noted[i]["schedule/momentum"], momentum, rtol=1e-6)
+        grads = gradients(params, i)
+        velocity = jax.tree.map(lambda v, g, m=momentum: m * v + g, velocity, grads)
+        params = jax.tree.map(lambda p, v: p - 0.1 * v, params, velocity)
+    close(after.params, params)
+
+
+def gradients(params, i):
+    """Those of the i-th update's examples, by hand."""
+    rows = (np.arange(8) + 8 * i) % len(INPUTS)
+
+    def loss(params):
+        logits = MLP.apply({"params": params}, INPUTS[rows], train=True)
+        return optax.softmax_cross_entropy_with_integer_labels(logits, TARGETS[rows]).mean()
+
+    return jax.grad(loss)(params)
+
+
+def test_lookahead_and_average_go_with_every_update_from_the_first():
+    """Both by hand: a meeting after updates 2 and 4, and weights that double each update."""
+    structure, hyper, state = set_up(
+        arguments=SGD | {"weight_decay": 0.0, "momentum": 0.0},
+        wrappers=Wrappers.of(sync_period=2, slow_step_size=0.25, ema_decay=0.5),
+    )
+    after, _ = updates(structure, hyper, state, steps=5)
+    fast = slow = state.params
+    passed = []
+    for i in range(5):
+        fast = jax.tree.map(lambda p, g: p - 0.1 * g, fast, gradients(fast, i))
+        if i in (1, 3):
+            slow = jax.tree.map(lambda s, p: 0.75 * s + 0.25 * p, slow, fast)
+            fast = slow
+        passed.append(fast)
+    close((after.params, after.slow), (fast, slow))
+    weights = np.array([1, 2, 4, 8, 16]) / 31
+    average = jax.tree.map(lambda *p: np.tensordot(weights, np.stack(p), 1), *passed)
+    close(after.average, average)
+    assert not np.allclose(fast["Dense_1"]["kernel"], slow["Dense_1"]["kernel"], atol=1e-3)
+
+
 def correct(structure, state, params):
     """How many targets the model hits with ``params``."""
     logits = structure.model.apply({"params": params}, INPUTS, train=False)
@@ -226,6 +327,55 @@ def test_what_is_evaluated(wrappers, scored):
         assert abs(correct(structure, state, state.params)[1] - loss) > 1e-3
 
 
+@pytest.mark.parametrize(
+    ("wrappers", "scored"),
+    [({}, "params"), ({"sync_period": 3}, "slow"), ({"ema_decay": 0.9}, "average")],
+)
+def test_what_is_frozen_is_evaluated_with_the_rest(wrappers, scored):
+    structure, hyper, state = set_up(frozen=("first",), wrappers=Wrappers.of(**wrappers))
+    state, _ = updates(structure, hyper, state)
+    found = score(structure, state, (INPUTS, TARGETS), jnp.ones(len(INPUTS), bool))
+    kept = getattr(state, scored)["Dense_1"]
+    params = {"Dense_0": state.params["Dense_0"], "Dense_1": kept}
+    np.testing.assert_allclose(found["loss"], correct(structure, state, params)[1], rtol=1e-5)
+
+
+@pytest.mark.parametrize("odd", ["params", "inputs"])
+def test_in_bfloat16_params_and_inputs_are_rounded_and_the_loss_is_not(odd):
+    # Both become one, so that the ten logits are 256 and the loss log(10), which bfloat16 lacks.
+    values = {"params": 1.0, "inputs": 1.0} | {odd: 1 + 2**-9}
+    structure, hyper, state = set_up(linear(num_classes=10), compute_dtype="bfloat16")
+    kernel = jnp.zeros((64, 10)).at[0, 0].set(256 * values["params"])
+    params = {"Dense_0": {"kernel": kernel, "bias": jnp.full(10, 256.0).at[0].set(0)}}
+    state = replace(state, params=params)
+    inputs = jnp.full((4, 8, 8, 1), values["inputs"], jnp.float32)
+    examples = inputs, jnp.zeros(4, jnp.int32)
+    _, metrics = train_step(structure, state, hyper, examples)
+    np.testing.assert_allclose(metrics["train/loss"], np.log(10), rtol=1e-5)
+    found = score(structure, state, examples, jnp.ones(4, bool))
+    np.testing.assert_allclose(found["loss"], 4 * np.log(10), rtol=1e-5)
+    exact = replace(structure, compute_dtype="float32")
+    _, metrics = train_step(exact, state, hyper, examples)
+    np.testing.assert_allclose(metrics["train/loss"], np.log(1 + 9 * np.exp(-0.5)), rtol=1e-5)
+
+
+def test_gradients_in_bfloat16_are_averaged_in_float32():
+    """Ten logits of zero: the gradient of a bias is 1/10 or, for the target, -9/10, rounded."""
+    structure, hyper, state = set_up(
+        linear(num_classes=10),
+        arguments=SGD | {"weight_decay": 0.0, "momentum": 0.0},
+        schedule=Constant(base_lr=1.0),
+        compute_dtype="bfloat16",
+        accumulate=2,
+    )
+    state = replace(state, params=jax.tree.map(jnp.zeros_like, state.params))
+    after, _ = train_step(structure, state, hyper, (INPUTS[:2], jnp.array([3, 4])))
+    tenth, rest = 0.10009765625, -0.8984375  # the nearest of 8 significant bits
+    expected = np.full(10, -tenth)
+    expected[[3, 4]] = -(tenth + rest) / 2  # which needs 11 bits
+    np.testing.assert_allclose(after.params["Dense_0"]["bias"], expected, rtol=1e-6)
+
+
 def test_in_bfloat16_the_model_computes_and_nothing_else():
     """The gradient is that of the model by hand in bfloat16; all that is kept is float32."""
     plain = SGD | {"weight_decay": 0.0, "momentum": 0.0}
@@ -248,8 +398,9 @@ def test_in_bfloat16_the_model_computes_and_nothing_else():
     assert kinds <= {np.dtype("float32"), np.dtype("int32")}
 
 
-def test_running_statistics_stay_in_float32():
-    structure, hyper, state = set_up(Noisy(), compute_dtype="bfloat16")
+@pytest.mark.parametrize("model", [Noisy(), Watched()])
+def test_running_statistics_stay_in_float32(model):
+    structure, hyper, state = set_up(model, compute_dtype="bfloat16")
     after, _ = updates(structure, hyper, state, steps=2)
     before = jax.tree.map(lambda leaf: leaf.dtype, state.model_state)
     assert jax.tree.map(lambda leaf: leaf.dtype, after.model_state) == before
