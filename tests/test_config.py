@@ -160,13 +160,13 @@ def grouped(values: Any, optimizer: Any) -> Any:
         ({"multiplier": [1, 2, 3, 4]}, r"multiplier: 4 numbers, .* 3 groups \(a, b, default\)"),
         ({"multiplier": [1]}, r"multiplier: 1 numbers, .* 3 groups"),
         ({"multiplier": {"c": 2}}, r"multiplier\.c: there is no such group"),
-        ({"multiplier": {}}, r"multiplier: the mapping is empty"),
+        ({"multiplier": {}}, r"multiplier: is empty"),
         ({"multiplier": {"b": -1}}, r"multiplier\.b: -1"),
         ({"multiplier": -1}, r"multiplier: -1"),
         ({"weight_decay": [1, 2, 3, 4]}, r"weight_decay: 4 numbers, .* 3 groups"),
         ({"weight_decay": {"a": 0, "b": 0, "c": 0}}, r"weight_decay\.c: there is no such group"),
         ({"weight_decay": {"a": 0, "default": 0}}, r"weight_decay: has no value for the group b"),
-        ({"weight_decay": {}}, r"weight_decay: the mapping is empty"),
+        ({"weight_decay": {}}, r"weight_decay: is empty"),
         ({"frozen": ["a", "c"]}, r"frozen: there is no group 'c'"),
         ({"frozen": ["a", "b", "default"]}, r"frozen: leaves nothing to train"),
         ({"groups": {"a b": "x"}}, r"groups: 'a b' cannot be the name of a group"),
@@ -192,8 +192,8 @@ def test_what_fits_no_group_or_no_bound_is_refused(
 
 def test_bounds_are_in_what_surrounds_an_optimizer(defaults: Any) -> None:
     lookahead = {"sync_period": 1, "slow_step_size": 1}
-    wrappers = read(grouped(defaults, {"multiplier": 0, "lookahead": lookahead})).wrappers
-    assert (wrappers.multiplier, vars(wrappers.lookahead)) == (0.0, lookahead)
+    wrappers = read(grouped(defaults, {"multiplier": 1e-9, "lookahead": lookahead})).wrappers
+    assert (wrappers.multiplier, vars(wrappers.lookahead)) == (1e-9, lookahead)
 
 
 def test_numbers_by_name_are_in_the_order_of_the_groups(defaults: Any) -> None:

@@ -22,7 +22,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import MissingConfigException
+from hydra.errors import ConfigCompositionException, MissingConfigException
 from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
 from omegaconf import Container, DictConfig, Node, OmegaConf
@@ -39,8 +39,7 @@ from runner.errors import ConfigError, RunnerError, nearest
 
 Result = TypeVar("Result")
 
-# Groups with mappings whose names are the user's to choose: the command line may add some without
-# Hydra's +. What is no setting is answered when the configuration is read.
+# Groups with settings that may be mappings, whose names are the user's to choose.
 OPEN_GROUPS = ("scheduler", "optimizer")
 
 PACKAGE = Path(runner.__file__).resolve().parent
@@ -213,13 +212,29 @@ class ScreenedFiles(FileConfigSource):
 
 
 class OpenLoader(ConfigLoaderImpl):
-    """Hydra's own, with sections to which the command line may add without Hydra's +."""
+    """Hydra's own, with settings below which the command line may add names without Hydra's +."""
+
+    def load_configuration(
+        self, config_name: str | None, overrides: list[str], *args: Any, **kwargs: Any
+    ) -> DictConfig:
+        cfg = super().load_configuration(config_name, overrides, *args, **kwargs)
+        added = [line.partition("=")[0].lstrip("+") for line in overrides if line.startswith("+")]
+        for group, known in self._settings.items():
+            for name in cfg.get(group) or {}:
+                key = f"{group}.{name}"
+                if name not in known and not any(
+                    f"{line}.".startswith(f"{key}.") for line in added
+                ):
+                    raise ConfigCompositionException(f"Could not override '{key}'.")
+        return cfg
 
     def _compose_config_from_defaults_list(self, *args: Any, **kwargs: Any) -> DictConfig:
         cfg = super()._compose_config_from_defaults_list(*args, **kwargs)
+        self._settings: dict[str, list[Any]] = {}
         for group in OPEN_GROUPS:
             if isinstance(cfg.get(group), DictConfig):
                 OmegaConf.set_struct(cfg[group], False)
+                self._settings[group] = list(cfg[group])
         return cfg
 
 

@@ -58,7 +58,7 @@ def rates(value: Any, *, key: str, groups: GroupNames = ONE_GROUP) -> Any:
     if not isinstance(numbers, (dict, tuple)):
         return numbers
     if not numbers:
-        raise ConfigError(key, f"{shown(value)} is empty", "write a number, or one for each group")
+        raise ConfigError(key, "is empty", "write a number, or one for each group")
     return groups.in_order(numbers, key=key)
 
 
@@ -97,7 +97,7 @@ def _value(kind: Any, value: Any, key: str, groups: GroupNames = ONE_GROUP) -> A
     if options == get_args(Rates):
         return rates(value, key=key, groups=groups)
     if is_dataclass(options[0]) and not isinstance(value, options[0]):  # type: ignore[arg-type]
-        return convert(options[0], value, key=key)  # type: ignore[type-var]
+        return convert(options[0], value, key=key, groups=groups)  # type: ignore[type-var]
     if get_origin(options[-1]) is Mapping and (len(options) == 1 or isinstance(value, Mapping)):
         return _mapping(options[-1], value, key)
     if options == (Lengths,) and isinstance(value, list):

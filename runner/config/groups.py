@@ -56,7 +56,9 @@ class GroupNames:
         )
 
     def check_names(self, names: Iterable[Any], *, key: str) -> None:
-        """Raises ConfigError where one of ``names`` is of no group."""
+        """Raises ConfigError where there are no ``names``, or one is of no group."""
+        if not names:
+            raise ConfigError(key, "is empty", "write a number, or one for each group")
         for name in names:
             if name not in self.all_names:
                 known = nearest(str(name), self.all_names)

@@ -49,16 +49,23 @@ def registered_options() -> dict[tuple[str, str], dict[str, Any]]:
 
 
 def check_arguments(
-    group: str, name: str, arguments: Mapping[str, Any], *, built_in: Iterable[str], key: str = ""
+    group: str,
+    name: str,
+    arguments: Mapping[str, Any],
+    *,
+    built_in: Iterable[str],
+    reserved: Iterable[str] = (),
+    key: str = "",
 ) -> dict[str, Any]:
     """Checks the settings of an option that a plugin brings against its factory's signature.
 
     They are returned with whole numbers made floats where the factory's default is a float: the
     type of a number decides whether it is compiled in. ``key`` is where the option stands,
-    the group's name if empty.
+    the group's name if empty; ``reserved`` are settings that every option of the group has.
 
     Raises:
-      ConfigError: there is no such factory, or it does not take these arguments.
+      ConfigError: there is no such factory, or it does not take these arguments, or takes one
+        whose name is reserved.
     """
     key = key or group
     if name not in GROUPS[group].names():
@@ -68,6 +75,9 @@ def check_arguments(
         remedy = nearest(name, {*names, *built_in})
         raise ConfigError(f"{key}.name", f"there is no {group} {name!r}", remedy)
     parameters = _settings(group, GROUPS[group].get(name))
+    for taken in sorted(parameters.keys() & set(reserved)):
+        problem = f"has an argument {taken}, which is a setting of every {group}"
+        raise ConfigError(f"the {group} {name!r}", problem, "give it another name")
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     named = [key for key, p in parameters.items() if p.kind is not p.VAR_KEYWORD]
     required = [key for key in named if parameters[key].default is inspect.Parameter.empty]

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from runner.checks import whole
 from runner.config.choice import Choice, momentum_key
-from runner.config.convert import MISSING, check_keys, convert, rates
+from runner.config.convert import MISSING, check_keys, convert, rates, shown
 from runner.config.groups import GroupNames, group_names
 from runner.config.plugins import check_arguments
 from runner.config.schema import CHOICES, Sequence, Training, Wrappers
@@ -147,7 +147,8 @@ def _choice(group: str, section: Any, option: Any, key: str = "", *, groups: Gro
         return Choice(option or name, name, vars(settings))
     if group not in GROUPS:
         raise ConfigError(f"{key}.name", f"there is no {group} {name!r}", nearest(name, known))
-    arguments = check_arguments(group, name, arguments, built_in=known, key=key)
+    reserved = Wrappers.__dataclass_fields__ if group == "optimizer" else ()
+    arguments = check_arguments(group, name, arguments, built_in=known, reserved=reserved, key=key)
     for argument, value in arguments.items():
         if _is_by_group(group, argument, value, groups):
             arguments[argument] = rates(value, key=f"{key}.{argument}", groups=groups)
@@ -197,10 +198,10 @@ def _check_momentum(scheduler: Choice, optimizer: Choice) -> None:
             f"true, but the optimizer {optimizer.name} has no momentum",
             f"choose one that has, such as sgd or adam, or set {key}=false",
         )
-    if all(optimizer.arguments[name] is None for name in taken):
+    if not any(optimizer.arguments[name] for name in taken):
         raise ConfigError(
             key,
-            f"true, but optimizer.{taken[0]} is null",
+            f"true, but optimizer.{taken[0]} is {shown(optimizer.arguments[taken[0]])}",
             f"set optimizer.{taken[0]} (0.9), or {key}=false",
         )
 

@@ -45,9 +45,9 @@ class Average:
 
         sum of decay ** (t - i) * p_i   /   sum of decay ** (t - i)        over i from 0 to t
 
-    as ``optax.ema(decay, debias=True)``, so that the initial parameters have no share in it. It
-    is kept as itself: no step divides by a number close to zero, and what stands still is
-    averaged to the bit.
+    so that the initial parameters have no share in it. It is what ``optax.ema(decay,
+    debias=True)`` comes to but for its rounding: with a decay of 0.999 its first averages are off
+    by 3e-5, these by no more than 2e-6, and what stands still is averaged to the bit.
 
     rest, log_decay: 1 - decay and its logarithm, each rounded once, float32 scalars.
     """

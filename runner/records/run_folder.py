@@ -1,8 +1,10 @@
 """Claims a run folder, so that no two runs ever write into one."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from errno import ENOENT
 from itertools import count
 from pathlib import Path
 from typing import TypeVar
@@ -13,6 +15,9 @@ from runner.records.summary import SUMMARY
 RECORD = ".hydra"
 # What Hydra writes there.
 _RECORDED = ("config.yaml", "hydra.yaml", "overrides.yaml")
+
+# A folder that is taken away each time between two calls is no other run's doing.
+_TRIES = 100
 
 Taken = TypeVar("Taken")
 
@@ -101,12 +106,16 @@ def _claim_run(folder: Path) -> Claim | None:
     # A summary without .hydra is a run's too (hydra.output_subdir=null); it is never overwritten.
     if (folder / SUMMARY).exists():
         return None
-    try:
-        # With its parents: another run may have given the folder back just now.
-        (folder / RECORD).mkdir(parents=True)
-    except FileExistsError:
-        return None
-    return Claim(folder, is_new)
+    for _ in range(_TRIES):
+        # With its parents: another run may have given the folder back just now, and does so again
+        # between the two that are made.
+        with suppress(FileNotFoundError):
+            try:
+                (folder / RECORD).mkdir(parents=True)
+            except FileExistsError:
+                return None
+            return Claim(folder, is_new)
+    raise FileNotFoundError(ENOENT, os.strerror(ENOENT), str(folder))
 
 
 def _claim_sweep(folder: Path) -> bool:

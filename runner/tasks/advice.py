@@ -7,7 +7,6 @@ import numpy as np
 
 from runner.checks import INT32_MAX
 from runner.config import Choice, Config
-from runner.optimizers import Optimizer
 from runner.schedules import CyclicLR, Schedule, Sequence
 from runner.tasks.job import Job
 
@@ -15,6 +14,10 @@ from runner.tasks.job import Job
 FEWEST_EPOCHS, MOST_EPOCHS = 2, 10
 # Wider bounds than this are more often a slip of a digit than a finding of a range test.
 WIDEST = 100
+# Those that learn little or nothing at the default rates, which are for sgd.
+ADAPTIVE = frozenset(
+    ["adam", "adamw", "nadam", "nadamw", "amsgrad", "adabelief", "yogi", "lion", "lamb", "rmsprop"]
+)
 # Adam's usual rate is 0.001.
 HIGHEST_ADAPTIVE = 0.02
 
@@ -26,7 +29,7 @@ def warnings(config: Config, job: Job) -> list[str]:
     for key, arguments, schedule in _cyclic_parts(config.scheduler, job.schedule):
         found += _half_cycles(key, arguments, schedule, job.length.steps_per_epoch)
         found += _bounds(key, arguments, schedule)
-        found += _adaptive(key, schedule, job.structure.optimizer, config.optimizer.option)
+        found += _adaptive(key, schedule, job, config.optimizer.option)
     return found
 
 
@@ -117,12 +120,12 @@ def _bounds(key: str, arguments: Mapping[str, Any], schedule: CyclicLR) -> list[
     return found
 
 
-def _adaptive(key: str, schedule: CyclicLR, optimizer: Optimizer, option: str) -> list[str]:
+def _adaptive(key: str, schedule: CyclicLR, job: Job, option: str) -> list[str]:
     """Optimizers that scale each step by its own gradient's size bear far lower rates than sgd."""
-    max_lr = float(np.max(schedule.lr.high))
-    if optimizer.momentum_key != "b1" or max_lr <= HIGHEST_ADAPTIVE:
+    highest = float(np.max(schedule.lr.high * np.asarray(job.hyper.wrappers.multiplier)))
+    if job.structure.optimizer.name not in ADAPTIVE or highest <= HIGHEST_ADAPTIVE:
         return []
     return [
-        f"{key}.max_lr: {max_lr:g} is high for {option}, which may not learn at it; "
+        f"{key}.max_lr: {highest:g} is high for {option}, which may not learn at it; "
         f"try {key}.base_lr=0.0001 {key}.max_lr=0.002"
     ]

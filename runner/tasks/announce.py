@@ -21,12 +21,10 @@ def announce(console: Console, config: Config, job: Job, *, params: int) -> None
     train, test = len(job.dataset.train), len(job.dataset.test)
     line(console, f"{config.model.option} · {params:,} parameters")
     line(console, f"{config.dataset.option} · {train:,} training and {test:,} test examples")
-    batches = f"{job.length.steps_per_epoch} batches of {config.training.batch_size}"
-    if config.training.accumulate > 1:
-        batches = (
-            f"{job.length.steps_per_epoch} times {config.training.accumulate} batches of "
-            + str(config.training.batch_size)
-        )
+    per_epoch, training = job.length.steps_per_epoch, config.training
+    batches = f"{per_epoch} batches of {training.batch_size}"
+    if training.accumulate > 1:
+        batches = f"{per_epoch} steps of {training.accumulate} batches of {training.batch_size}"
     line(
         console,
         f"{config.scheduler.option} · {config.optimizer.option} · {steps:,} steps "

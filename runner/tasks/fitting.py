@@ -156,20 +156,23 @@ def check_optimizer(optimizer: Optimizer, numbers: Any) -> None:
         )
 
 
-def check_memory(state: TrainState, device: jax.Device) -> None:
+def check_memory(structure: Structure, state: TrainState, device: jax.Device) -> None:
     """Refuses a state, of shapes alone, that cannot fit: XLA may hang instead of failing.
 
     Raises:
-      OutOfMemoryError: the state and the gradients are larger than the device's memory.
+      OutOfMemoryError: the state and the gradients, those of a batch and their sum where batches
+        are accumulated, are larger than the device's memory.
     """
-    needed = _bytes(state.params) + _bytes(state)
+    gradients = _bytes(structure.groups.trained(state.params))
+    needed = _bytes(state) + gradients * (1 if structure.accumulate == 1 else 2)
     limit = (device.memory_stats() or {}).get("bytes_limit") or _host_memory()
     if limit is not None and needed > limit:
         raise OutOfMemoryError(
             "memory",
-            f"parameters, gradients and the optimizer's state take {needed / 2**30:,.1f} GiB, "
+            f"parameters, gradients, the optimizer's state and averages take "
+            f"{needed / 2**30:,.1f} GiB, "
             f"of {limit / 2**30:,.1f} GiB that are there",
-            "choose a smaller model (model.hidden, model.features, ...)",
+            "choose a smaller model (model.hidden, model.features, ...), or freeze some of it",
         )
 
 

@@ -88,7 +88,8 @@ def _around(config: Config) -> list[str]:
     if isinstance(wrappers.multiplier, float) and wrappers.multiplier != 1:
         told.append(f"rates × {wrappers.multiplier:g}")
     if wrappers.lookahead.sync_period is not None:
-        told.append(f"lookahead every {wrappers.lookahead.sync_period} steps")
+        share = wrappers.lookahead.slow_step_size
+        told.append(f"lookahead every {wrappers.lookahead.sync_period} steps by {share:g}")
     return told + ([f"average of decay {decay:g} evaluated"] if decay is not None else [])
 
 
@@ -133,8 +134,8 @@ def _described(policy: Policy) -> Text:
 
 def _range(name: str, low: float, high: float) -> str:
     """``rates 0.01 to 0.2``, of a group of parameters ``body: rate 0.1``."""
-    _, of_group, group = name.partition("/")
-    about = f"{group}: " if of_group else ""
+    _, slash, group = name.partition("/")
+    about = f"{group}: " if slash else ""
     return f"{about}rate {low:.3g}" if low == high else f"{about}rates {low:.3g} to {high:.3g}"
 
 

@@ -105,7 +105,7 @@ def build_job(config: Config, device: jax.Device) -> Job:
             compute_dtype=training.compute_dtype,
         ),
         hyper=Hyper(
-            _schedule(config.scheduler, optimizer, groups, length),
+            _schedule(config.scheduler, groups, length),
             numbers,
             _wrappers(config.wrappers, groups, ema_decay=training.ema_decay, steps=length.steps),
         ),
@@ -124,17 +124,17 @@ def with_scheduler(job: Job, config: Config) -> Job:
     Raises:
       ConfigError: the schedule is wrong, or does not fit the optimizer or its groups.
     """
-    structure = job.structure
-    schedule = _schedule(config.scheduler, structure.optimizer, structure.groups, job.length)
+    schedule = _schedule(config.scheduler, job.structure.groups, job.length)
     return _settled(replace(job, hyper=replace(job.hyper, schedule=schedule)), config)
 
 
 def _settled(job: Job, config: Config) -> Job:
     """``job`` with its numbers on the device, once its parts are seen to work together."""
+    _check_momentum(config.scheduler, job)
     job = replace(job, hyper=jax.device_put(job.hyper, job.device))
     if not registry.all_ours(config.scheduler.name, config.optimizer.name, config.model.name):
         check_update(job.structure, job.hyper, job.example)
-    check_memory(jax.eval_shape(job.initial_state), job.device)
+    check_memory(job.structure, jax.eval_shape(job.initial_state), job.device)
     return job
 
 
@@ -153,12 +153,11 @@ def _optimizer(choice: Choice, groups: Groups) -> tuple[Optimizer, dict[str, np.
     return optimizer, numbers
 
 
-def _schedule(choice: Choice, optimizer: Optimizer, groups: Groups, length: RunLength) -> Schedule:
+def _schedule(choice: Choice, groups: Groups, length: RunLength) -> Schedule:
     _check_counts(choice, groups, "scheduler")
     schedule = build_schedule(
         choice, steps_per_epoch=length.steps_per_epoch, total_steps=length.steps
     )
-    _check_momentum(choice, schedule, optimizer)
     check_rates(schedule, groups)
     return schedule
 
@@ -208,8 +207,10 @@ def _wrappers(
     )
 
 
-def _check_momentum(scheduler: Choice, schedule: Schedule, optimizer: Optimizer) -> None:
-    if schedule.cycles_momentum and optimizer.momentum_key is None:
+def _check_momentum(scheduler: Choice, job: Job) -> None:
+    """A momentum of zero is none: cycling would make it up."""
+    optimizer = job.structure.optimizer
+    if job.schedule.cycles_momentum and not job.hyper.optimizer.get(optimizer.momentum_key or ""):
         raise ConfigError(
             momentum_key(scheduler) or "scheduler",
             f"cycles the momentum, but the optimizer {optimizer.name!r} has none here",

@@ -31,6 +31,7 @@ def test_every_optimizer_takes_three_steps(
         (["optimizer=rmsprop"], "optimizer.momentum is null"),
         (["optimizer=adafactor"], "optimizer.momentum is null"),
         (["optimizer.momentum=null"], "optimizer.momentum is null"),
+        (["optimizer.momentum=0"], "optimizer.momentum is 0.0"),
     ],
 )
 def test_a_momentum_that_is_not_there_cannot_cycle(

@@ -16,15 +16,18 @@ from runner.schedules import (
 from runner.tasks.advice import nearest_cycle_ends, warnings
 
 
-def advice(schedule, *, steps, steps_per_epoch=20, momentum_key="momentum", **arguments):
+def advice(schedule, *, steps, steps_per_epoch=20, optimizer="sgd", factor=1.0, **arguments):
     config = SimpleNamespace(
-        scheduler=SimpleNamespace(arguments=arguments), optimizer=SimpleNamespace(option="adam")
+        scheduler=SimpleNamespace(arguments=arguments),
+        optimizer=SimpleNamespace(option=optimizer),
+        wrappers=SimpleNamespace(lookahead=SimpleNamespace(sync_period=None)),
     )
     job = SimpleNamespace(
         schedule=schedule,
         plan=SimpleNamespace(steps=steps),
         length=SimpleNamespace(steps_per_epoch=steps_per_epoch),
-        structure=SimpleNamespace(optimizer=SimpleNamespace(momentum_key=momentum_key)),
+        structure=SimpleNamespace(optimizer=SimpleNamespace(name=optimizer)),
+        hyper=SimpleNamespace(wrappers=SimpleNamespace(multiplier=factor)),
     )
     return warnings(config, job)
 
@@ -83,9 +86,11 @@ def test_bounds_that_meet_and_amplitudes_that_grow_are_named():
 
 
 def test_rates_for_sgd_are_doubted_with_adam():
-    (warning,) = advice(cyclic(100), steps=400, momentum_key="b1")
+    (warning,) = advice(cyclic(100), steps=400, optimizer="adam")
     assert warning.startswith("scheduler.max_lr: 0.1 is high for adam")
-    assert advice(cyclic(100, base_lr=1e-4, max_lr=0.006), steps=400, momentum_key="b1") == []
+    assert advice(cyclic(100, base_lr=1e-4, max_lr=0.006), steps=400, optimizer="adam") == []
+    assert advice(cyclic(100), steps=400, optimizer="adam", factor=0.1) == []
+    assert advice(cyclic(100), steps=400, optimizer="adamax") == []
 
 
 def test_arguments_of_another_schedule_are_not_judged():

@@ -115,7 +115,7 @@ def test_check_tells_what_surrounds_the_optimizer(run, capsys):
     assert "440 steps, 40 epochs of 11 steps of 2 batches of 64" in text
     for told in (
         "gradients clipped to values of 0.5 and a norm of 1",
-        "lookahead every 5 steps",
+        "lookahead every 5 steps by 0.5",
         "average of decay 0.99 evaluated",
         "computed in bfloat16",
     ):
@@ -142,12 +142,12 @@ def test_every_number_around_the_optimizer_reaches_the_job():
     assert wrappers.multiplier.tolist() == [1.0, 3.0, 4.0]
     assert float(wrappers.average.rest) == 0.25
     assert (job.structure.accumulate, job.structure.compute_dtype) == (3, "bfloat16")
-    assert (job.examples_per_step, job.steps_per_epoch) == (96, 14)  # 1437 examples
+    assert (job.length.examples_per_step, job.length.steps_per_epoch) == (96, 14)  # 1437 examples
 
 
 def test_batches_may_take_all_examples_in_one_step():
     config = configure("training.batch_size=479", "training.accumulate=3", "training.steps=5")
-    assert build_job(config, jax.devices("cpu")[0]).steps_per_epoch == 1  # 3 * 479 = 1437
+    assert build_job(config, jax.devices("cpu")[0]).length.steps_per_epoch == 1  # 3 * 479 = 1437
 
 
 @pytest.mark.parametrize("option", ["clip_norm: 0.5", "groups: {head: Dense_2/*}"])

@@ -148,23 +148,10 @@ def test_dropout_keeps_others_in_every_batch(accumulate, steps):
     np.testing.assert_allclose(np.bincount(counts.astype(int)), [250, 500, 250], atol=95)
 
 
-def test_batches_laid_out_one_after_another_are_in_no_while_loop():
-    model = cnn(features=[2], dense=4, num_classes=10)
-
-    def loops(*, in_loops):
-        structure, hyper, state = set_up(model, accumulate=3, in_loops=in_loops)
-        step = jax.jit(train_step, static_argnums=0)
-        compiled = step.lower(structure, state, hyper, (INPUTS, TARGETS)).compile()
-        return " while(" in compiled.as_text()
-
-    assert loops(in_loops=True)
-    assert not loops(in_loops=False)
-
-
 def test_a_frozen_group_keeps_its_bytes_while_the_others_move():
     wrappers = Wrappers.of(clip_norm=0.5, sync_period=2, ema_decay=0.9)
     structure, hyper, state = set_up(frozen=("first",), wrappers=wrappers)
-    # A zero of negative sign is the number that adding zero would change.
+    # Among them zeros of negative sign, which a sum with zero could change.
     first = jax.tree.map(lambda p: p.at[..., 0].set(-0.0), state.params["Dense_0"])
     state = replace(state, params={**state.params, "Dense_0": first})
     after, noted = updates(structure, hyper, state)
