@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from runner.cli import main
-from runner.cli.composing import CONF
+from runner.cli.loading import CONF
 from runner.config import Config
 from runner.errors import (
     DataError,

@@ -9,6 +9,8 @@ import numpy as np
 import optax
 import pytest
 
+from runner.cli.commands import configure
+from runner.config.schema import CHOICES
 from runner.data.feed import Source
 from runner.models.cnn import cnn
 from runner.models.mlp import linear, mlp
@@ -443,3 +445,51 @@ def test_lanes_with_numbers_of_their_own_equal_each_alone(compute_dtype):
     for i, hyper in enumerate(hypers):
         alone = jax.jit(three)(hyper)
         close(jax.tree.map(lambda leaf, i=i: leaf[i], together), alone, tolerance, tolerance)
+
+
+# What the optimizers' YAML files leave to be said: one of each, at numbers that move a small net.
+OPTIMIZERS = sorted(CHOICES["optimizer"])
+
+
+@pytest.mark.parametrize("compute_dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_optimizer_goes_under_jit_vmap_and_scan(name, compute_dtype):
+    """Two lanes of four updates, a group frozen and a group of its own rate, equal each alone."""
+    arguments = configure(f"optimizer={name}").optimizer.arguments
+
+    def numbers(rate):
+        schedule = Constant(base_lr=[0.0, rate, rate / 2])
+        wrappers = Wrappers.of(clip_norm=1.0, sync_period=3, ema_decay=0.9)
+        return Hyper(schedule, split(name, arguments)[1], wrappers)
+
+    hypers = [numbers(0.02), numbers(0.001)]
+    structure, _, start = set_up(
+        optimizer=name,
+        arguments=arguments,
+        schedule=hypers[0].schedule,
+        wrappers=hypers[0].wrappers,
+        frozen=("first",),
+        compute_dtype=compute_dtype,
+    )
+    rows = jnp.arange(24).reshape(4, 6)
+
+    def four(hyper):
+        def body(state, row):
+            return train_step(structure, state, hyper, (INPUTS[row], TARGETS[row]))
+
+        state, metrics = jax.lax.scan(body, start, rows)
+        return state.params, state.average, metrics
+
+    together = jax.jit(jax.vmap(four))(jax.tree.map(lambda *leaves: jnp.stack(leaves), *hypers))
+    alone = [jax.jit(four)(hyper) for hyper in hypers]
+    tolerance = 1e-4 if compute_dtype == "float32" else 1e-2
+    for i, own in enumerate(alone):
+        close(jax.tree.map(lambda leaf, i=i: leaf[i], together), own, tolerance, tolerance)
+    moved = [
+        jnp.abs(params["Dense_1"]["kernel"] - start.params["Dense_1"]["kernel"]).max()
+        for params, _, _ in alone
+    ]
+    assert moved[0] > 2 * moved[1] > 0
+    for params, _, _ in alone:
+        for key, param in start.params["Dense_0"].items():
+            assert np.asarray(params["Dense_0"][key]).tobytes() == np.asarray(param).tobytes()
