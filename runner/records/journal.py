@@ -59,14 +59,15 @@ class Journal:
         if len(bad):
             raise _diverged_in_training(rows)
 
-    def evaluation(self, step: int, metrics: Mapping[str, Any]) -> None:
-        """Records scalars measured after ``step`` updates.
+    def evaluation(self, step: int, metrics: Mapping[str, Any], *, submitted: float) -> None:
+        """Records scalars measured after ``step`` updates, handed over at that ``perf_counter``.
 
         Raises:
           DivergedError: the evaluation's loss is not finite.
         """
+        seen = not all(map(_is_ready, metrics.values()))
         values = {tag: float(np.asarray(value)) for tag, value in metrics.items()}
-        self.throughput.pause()
+        self.throughput.pause(since=submitted, seen=seen)
         columns = {tag: np.array([value]) for tag, value in values.items()}
         self._events.scalars(np.array([step]), columns, np.array([time.time()]))
         self.last_metrics = values
@@ -118,6 +119,11 @@ class Journal:
             return
         if self.best is None or sign * value > sign * float(self.best["value"]):
             self.best = {"metric": metric, "value": value, "step": step}
+
+
+def _is_ready(value: Any) -> bool:
+    """Whether it can be had without waiting; what is no device's always can."""
+    return getattr(value, "is_ready", lambda: True)()
 
 
 def _last_row(rows: _Rows) -> _Rows:

@@ -58,7 +58,8 @@ class Recorder:
 
     def evaluation(self, step: int, metrics: Mapping[str, Any]) -> None:
         """Hands over scalars by tag, measured after ``step`` updates; waits for room."""
-        self._queue.put(partial(self._journal.evaluation, step, metrics))
+        evaluation = self._journal.evaluation
+        self._queue.put(partial(evaluation, step, metrics, submitted=time.perf_counter()))
 
     def figure(self, tag: str, png: bytes) -> None:
         """Hands over a picture to be shown at step 0; waits for room."""

@@ -5,6 +5,8 @@ from time import perf_counter
 # Chunks that ended while nobody looked are seen to end together: over a shorter time than this,
 # the figure would be of the looking and not of the training.
 WINDOW_SECONDS = 0.2
+# So late may a thread see what it waits for: twice the interval at which threads take turns.
+_MOMENT = 0.01
 
 
 class Throughput:
@@ -36,9 +38,15 @@ class Throughput:
             self._seconds += now - self._since
         self._since = now
 
-    def pause(self) -> None:
-        """Something other than training has ended."""
-        self._since = perf_counter()
+    def pause(self, *, since: float, seen: bool) -> None:
+        """Something other than training has ended that began no earlier than ``since``.
+
+        seen: whether it was waited for; then it ended a moment ago at most. If not, the next chunk
+          may have been on its way for long. Rather some of the pause is counted as training than
+          the other way round: a figure is never of more than what was done.
+        """
+        ended = perf_counter() - _MOMENT if seen else since
+        self._since = max(self._since, since, ended)
 
     def window(self) -> float | None:
         """Steps per second since the last figure told; None until it covers enough seconds."""

@@ -39,12 +39,37 @@ def test_a_figure_is_told_only_once_it_covers_a_window(clock):
     assert measured.whole() is None  # figures were told; the rest is too short for one
 
 
+def test_a_pause_that_nobody_saw_end_counts_from_its_beginning(clock):
+    """The chunk after it may have ended long before it is looked at."""
+    measured = Throughput(started=99.0)
+    measured.chunk(10)
+    clock.now += 1.0
+    measured.pause(since=100.5, seen=False)
+    measured.chunk(10)  # between 100.5 and 101
+    assert measured.steps_per_second == pytest.approx(20)
+    measured.pause(since=100.7, seen=False)  # the chunk before it was seen to end at 101
+    clock.now += 0.5
+    measured.chunk(10)
+    assert measured.steps_per_second == pytest.approx(20)
+
+
+def test_a_short_pause_is_counted_whole(clock):
+    """Threads take turns every 5 ms: who sees it end may be as late as the next chunk takes."""
+    measured = Throughput(started=99.0)
+    measured.chunk(10)
+    clock.now += 0.004
+    measured.pause(since=100.001, seen=True)
+    clock.now += 0.001
+    measured.chunk(10)  # between 100.001 and 100.005
+    assert measured.steps_per_second == pytest.approx(2500)
+
+
 def test_pauses_are_left_out(clock):
     measured = Throughput(started=99.0)
     measured.chunk(10)
     clock.now += 60
-    measured.pause()
-    clock.now += 0.1
+    measured.pause(since=100.0, seen=True)
+    clock.now += 0.09  # the pause may have ended 0.01 s before it was seen to
     measured.chunk(10)
     assert measured.steps_per_second == pytest.approx(100)
     assert measured.whole() == pytest.approx(100)

@@ -48,7 +48,7 @@ def test_each_group_has_its_rate_in_tensorboard(run):
             assert abs(Fraction(value) / exact - 1) < Fraction(5, 10**7)
 
 
-def test_a_frozen_group_is_neither_trained_nor_logged(run, summary):
+def test_a_frozen_group_changes_the_result_and_is_not_logged(run, summary):
     _, first = run(*SMALL, *GROUPS, "optimizer.frozen=[head]", "seed=1", name="first")
     found = scalars(first)
     assert {tag for tag in found if tag.startswith("schedule/lr")} == {
