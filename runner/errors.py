@@ -79,6 +79,11 @@ def reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
+def kind(value: object) -> str:
+    """What another's code returned, in two words: ``a str``, ``None``."""
+    return "None" if value is None else f"a {type(value).__name__}"
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """A remedy for a mistyped name: the near ones if there are any, else all that are known."""
     names = sorted(known)

@@ -32,14 +32,14 @@ class GroupNames:
     def in_order(
         self, numbers: Mapping[str, float] | tuple[float, ...], *, key: str
     ) -> tuple[float, ...]:
-        """``numbers``, by name or in order, as one for each group.
+        """``numbers``, by names that ``check_names`` has seen or in order, as one for each group.
 
         A frozen group needs none, and what it has is not looked at: it gets another group's. The
         default group may be left out, as it may have no parameters.
 
         Raises:
-          ConfigError: a name is of no group, or one has no number; there are more or fewer of them
-            than there can be groups.
+          ConfigError: a group has no number; there are more or fewer of them than there can be
+            groups.
         """
         if isinstance(numbers, Mapping):
             by_name: Mapping[str, float] = numbers
@@ -65,7 +65,6 @@ class GroupNames:
                 raise ConfigError(f"{key}.{name}", "there is no such group", known)
 
     def _check_named(self, numbers: Mapping[str, float], key: str) -> None:
-        self.check_names(numbers, key=key)
         for name in self.names or (DEFAULT_GROUP,):
             if name not in numbers and name not in self.frozen:
                 problem = f"has no value for the group {name}"

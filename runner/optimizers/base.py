@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import optax
 
-from runner.errors import ConfigError
+from runner.errors import ConfigError, kind
 from runner.registry import GROUP_KEYS, MOMENTUM_KEYS, optimizers
 
 
@@ -42,8 +42,8 @@ def split(name: str, arguments: Mapping[str, Any]) -> tuple[Optimizer, dict[str,
     float32 array [groups].
 
     Raises:
-      ConfigError: the factory is not known or refuses its arguments, or a number is beyond
-        float32.
+      ConfigError: the factory is not known or refuses its arguments, or returns something else
+        than a transformation, or a number is beyond float32.
     """
     numbers = {
         key: _number(key, value)
@@ -55,7 +55,10 @@ def split(name: str, arguments: Mapping[str, Any]) -> tuple[Optimizer, dict[str,
     momentum_key = next((key for key in MOMENTUM_KEYS if key in numbers), None)
     optimizer = Optimizer(name, tuple(sorted(structure.items())), momentum_key)
     # Once with plain floats, so that what is wrong is said before anything is traced.
-    optimizer.build(0.0, {key: value.ravel()[0].item() for key, value in numbers.items()})
+    tx = optimizer.build(0.0, {key: value.ravel()[0].item() for key, value in numbers.items()})
+    if not isinstance(tx, optax.GradientTransformation):
+        remedy = "return an optax.GradientTransformation"
+        raise ConfigError(f"optimizer {name}", f"is {kind(tx)}", remedy)
     return optimizer, numbers
 
 

@@ -47,7 +47,7 @@ class Average:
 
     so that the initial parameters have no share in it. It is what ``optax.ema(decay,
     debias=True)`` comes to but for its rounding: with a decay of 0.999 its first averages are off
-    by 3e-5, these by no more than 2e-6, and what stands still is averaged to the bit.
+    by 3e-5, these by less than 4e-6, and what stands still is averaged to the bit.
 
     rest, log_decay: 1 - decay and its logarithm, each rounded once, float32 scalars.
     """
@@ -78,11 +78,11 @@ class Wrappers:
     clip_norm: largest norm of all gradients together; longer ones are scaled down to it.
     """
 
-    multiplier: Any = None
-    clip_value: Any = None
-    clip_norm: Any = None
-    lookahead: Lookahead | None = None
-    average: Average | None = None
+    multiplier: Any
+    clip_value: Any
+    clip_norm: Any
+    lookahead: Lookahead | None
+    average: Average | None
 
     @classmethod
     def of(

@@ -13,7 +13,6 @@ from runner.tasks.announce import line, short_path
 from runner.tasks.comparing import Policy, compared, policy
 from runner.tasks.inventory import inventory
 from runner.tasks.job import build_job
-from runner.tasks.timeline import blocks
 
 
 def run(config: Config, folder: Path) -> None:
@@ -32,9 +31,9 @@ def run(config: Config, folder: Path) -> None:
         job = build_job(config, device)
         chosen, others = policy(config, job), compared(config, job)
         (folder / "schedule.png").write_bytes(_picture(chosen, others))
-        tables = {"schedule.csv": job} | {f"schedule_{p.option}.csv": p.job for p in others}
-        for name, its_job in tables.items():
-            write_schedule_csv(folder / name, blocks(its_job))
+        tables = {"schedule.csv": chosen} | {f"schedule_{p.option}.csv": p for p in others}
+        for name, of in tables.items():
+            write_schedule_csv(folder / name, of.blocks())
         console.print(inventory(chosen, others))
     said = warnings(config, job)
     said += [f"{p.option}: {warning}" for p in others for warning in warnings(p.config, p.job)]

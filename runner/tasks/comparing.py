@@ -1,13 +1,13 @@
 """The schedulers that ``task.compare`` names, each in the place of the one that was chosen."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from runner.config import Config
 from runner.config.choice import comparing
 from runner.records.plots import ScheduleValues
 from runner.tasks.job import Job, with_scheduler
-from runner.tasks.timeline import outline, rate_ranges
+from runner.tasks.timeline import blocks, outline, rate_ranges
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +29,10 @@ class Policy:
     def option(self) -> str:
         return self.config.scheduler.option
 
+    def blocks(self) -> Iterable[ScheduleValues]:
+        """The schedule at every step: what the picture shows, where that leaves none out."""
+        return _blocks(self.job, self.values)
+
 
 def policy(config: Config, job: Job) -> Policy:
     """The one that was chosen.
@@ -36,7 +40,8 @@ def policy(config: Config, job: Job) -> Policy:
     Raises:
       ConfigError: a rate is not finite, or below zero.
     """
-    return Policy(config, job, outline(job), rate_ranges(job))
+    values = outline(job)
+    return Policy(config, job, values, rate_ranges(_blocks(job, values)))
 
 
 def compared(config: Config, job: Job) -> list[Policy]:
@@ -51,3 +56,7 @@ def compared(config: Config, job: Job) -> list[Policy]:
         with comparing(scheduler.option):
             found.append(policy(other, with_scheduler(job, other)))
     return found
+
+
+def _blocks(job: Job, values: ScheduleValues) -> Iterable[ScheduleValues]:
+    return [values] if len(values.steps) == job.plan.steps else blocks(job)

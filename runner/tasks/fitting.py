@@ -8,16 +8,14 @@ from typing import Any
 import flax.linen as nn
 import jax
 import numpy as np
-import optax
 from jax.extend.core import Jaxpr
 
 from runner.data.dataset import Dataset
-from runner.errors import ConfigError, DataError, OutOfMemoryError, RunnerError, reason
-from runner.optimizers import Groups, Optimizer
-from runner.optimizers.base import of_group
+from runner.errors import ConfigError, DataError, OutOfMemoryError, RunnerError, kind, reason
+from runner.optimizers import Groups
 from runner.registry import MEND
 from runner.schedules import Schedule
-from runner.training.state import Hyper, TrainState
+from runner.training.state import Hyper, TrainState, count_bytes
 from runner.training.step import init_state, schedule_values, train_step
 from runner.training.structure import Structure
 
@@ -43,7 +41,7 @@ class Outline:
 def check_dataset(dataset: Any, name: str) -> Dataset:
     """Raises DataError where a factory has returned something else."""
     if not isinstance(dataset, Dataset):
-        raise DataError(f"dataset {name}", f"is {_kind(dataset)}", "return a runner Dataset")
+        raise DataError(f"dataset {name}", f"is {kind(dataset)}", "return a runner Dataset")
     return dataset
 
 
@@ -52,13 +50,13 @@ def check_schedule(schedule: Any, name: str) -> Schedule:
     if not isinstance(schedule, Schedule):
         raise ConfigError(
             f"scheduler {name}",
-            f"is {_kind(schedule)}, not a schedule with momentum(), cycle() and cycle_ends()",
+            f"is {kind(schedule)}, not a schedule with momentum(), cycle() and cycle_ends()",
             "return a runner.schedules.Schedule, such as CyclicLR",
         )
     if jax.tree.structure(schedule) == jax.tree.structure(0):
         raise ConfigError(
             f"scheduler {name}",
-            f"is {_kind(schedule)}, which is no pytree",
+            f"is {kind(schedule)}, which is no pytree",
             "register it with jax, as runner.schedules.Schedule says",
         )
     return schedule
@@ -72,7 +70,7 @@ def check_model(model: Any, name: str, example: Shape, *, num_classes: int) -> O
     """
     key = f"model {name}"
     if not isinstance(model, nn.Module):
-        raise ConfigError(key, f"is {_kind(model)}", "return a flax.linen.Module")
+        raise ConfigError(key, f"is {kind(model)}", "return a flax.linen.Module")
     try:
         hash(model)
     except TypeError as error:
@@ -88,7 +86,7 @@ def check_model(model: Any, name: str, example: Shape, *, num_classes: int) -> O
         raise ConfigError(key, problem, "change its arguments, or the dataset") from error
     expected = (example.shape[0], num_classes)
     if not isinstance(logits, Shape) or logits.shape != expected:
-        shape = logits.shape if isinstance(logits, Shape) else _kind(logits)
+        shape = logits.shape if isinstance(logits, Shape) else kind(logits)
         raise ConfigError(key, f"returns {shape}", f"return logits of shape {expected}")
     if "params" not in variables:
         raise ConfigError(key, "has no parameters to train", "give it a layer that has some")
@@ -146,16 +144,6 @@ def check_count(count: int, groups: Groups, *, key: str) -> None:
         raise ConfigError(key, problem, "write one for each group, or a number for all")
 
 
-def check_optimizer(optimizer: Optimizer, numbers: Any) -> None:
-    """Raises ConfigError where a factory has returned no transformation."""
-    tx = optimizer.build(0.0, of_group(numbers, 0))
-    if not isinstance(tx, optax.GradientTransformation):
-        problem = f"is {_kind(tx)}"
-        raise ConfigError(
-            f"optimizer {optimizer.name}", problem, "return an optax.GradientTransformation"
-        )
-
-
 def check_memory(structure: Structure, state: TrainState, device: jax.Device) -> None:
     """Refuses a state, of shapes alone, that cannot fit: XLA may hang instead of failing.
 
@@ -163,8 +151,8 @@ def check_memory(structure: Structure, state: TrainState, device: jax.Device) ->
       OutOfMemoryError: the state and the gradients, those of a batch and their sum where batches
         are accumulated, are larger than the device's memory.
     """
-    gradients = _bytes(structure.groups.trained(state.params))
-    needed = _bytes(state) + gradients * (1 if structure.accumulate == 1 else 2)
+    gradients = count_bytes(structure.groups.trained(state.params))
+    needed = count_bytes(state) + gradients * (1 if structure.accumulate == 1 else 2)
     limit = (device.memory_stats() or {}).get("bytes_limit") or _host_memory()
     if limit is not None and needed > limit:
         raise OutOfMemoryError(
@@ -176,17 +164,9 @@ def check_memory(structure: Structure, state: TrainState, device: jax.Device) ->
         )
 
 
-def _bytes(tree: Any) -> int:
-    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
-
-
 def _host_memory() -> int | None:
     try:
         total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):  # a system that does not tell
         return None
     return int(HOST_SHARE * total)
-
-
-def _kind(value: Any) -> str:
-    return "None" if value is None else f"a {type(value).__name__}"

@@ -13,7 +13,7 @@ from runner.optimizers.base import of_group
 from runner.optimizers.groups import path_name
 from runner.tasks.comparing import Policy
 from runner.tasks.job import Job
-from runner.training.state import count
+from runner.training.state import count, count_bytes
 
 _DISPATCHES = {"scan": "a chunk at a time", "step": "step by step"}
 
@@ -140,5 +140,4 @@ def _range(name: str, low: float, high: float) -> str:
 
 
 def _megabytes(tree: Any) -> str:
-    leaves = jax.tree.leaves(tree)
-    return f"{sum(leaf.size * leaf.dtype.itemsize for leaf in leaves) / 2**20:.2f} MiB"
+    return f"{count_bytes(tree) / 2**20:.2f} MiB"

@@ -21,7 +21,6 @@ from runner.tasks.fitting import (
     check_dataset,
     check_memory,
     check_model,
-    check_optimizer,
     check_rates,
     check_update,
 )
@@ -146,7 +145,6 @@ def _model(choice: Choice, example: jax.ShapeDtypeStruct, *, num_classes: int) -
 
 def _optimizer(choice: Choice, groups: Groups) -> tuple[Optimizer, dict[str, np.ndarray]]:
     optimizer, numbers = optimizers.split(choice.name, choice.arguments)
-    check_optimizer(optimizer, numbers)
     for key, number in numbers.items():
         if number.ndim:
             check_count(len(number), groups, key=f"optimizer.{key}")

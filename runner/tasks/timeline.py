@@ -1,6 +1,6 @@
 """What a schedule does over a whole run, known before the run: its values at all steps at once."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 
 import jax
@@ -47,14 +47,10 @@ def blocks(job: Job) -> Iterator[ScheduleValues]:
         yield _values(job, np.arange(start, min(start + MOST_STEPS, job.plan.steps)))
 
 
-def rate_ranges(job: Job) -> dict[str, tuple[float, float]]:
-    """The lowest and the highest rate of the run, by name.
-
-    Raises:
-      ConfigError: as ``outline``.
-    """
+def rate_ranges(blocks: Iterable[ScheduleValues]) -> dict[str, tuple[float, float]]:
+    """The lowest and the highest rate of a run, by name."""
     ranges: dict[str, tuple[float, float]] = {}
-    for block in blocks(job):
+    for block in blocks:
         for name, rates in block.rates.items():
             low, high = ranges.get(name, (np.inf, -np.inf))
             ranges[name] = min(low, float(rates.min())), max(high, float(rates.max()))

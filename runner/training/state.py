@@ -1,7 +1,7 @@
 """What training carries from step to step, and the numbers that steer it; both are pytrees."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -45,9 +45,14 @@ class Hyper:
 
     schedule: Schedule
     optimizer: Mapping[str, Any]
-    wrappers: Wrappers = field(default_factory=Wrappers)
+    wrappers: Wrappers
 
 
 def count(tree: Any) -> int:
     """How many numbers a pytree of arrays, or of their shapes alone, holds."""
     return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+
+def count_bytes(tree: Any) -> int:
+    """The memory that a pytree of arrays, or of their shapes alone, takes."""
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))

@@ -184,9 +184,7 @@ def score(structure: Structure, state: TrainState, examples: Examples, valid: ja
 
 def _rates(groups: Groups, hyper: Hyper, step: jax.Array) -> list[jax.Array]:
     """The rate of each group, scalars."""
-    rates = hyper.schedule(step)
-    if hyper.wrappers.multiplier is not None:
-        rates = rates * hyper.wrappers.multiplier
+    rates = hyper.schedule(step) * hyper.wrappers.multiplier
     if not groups.members:
         return [rates.reshape(())]
     return list(jnp.broadcast_to(rates, len(groups.names)))

@@ -12,7 +12,7 @@ from runner.data.dataset import Dataset, Split
 from runner.data.feed import Feed, choose_placement
 from runner.models.cnn import cnn
 from runner.models.mlp import linear, mlp
-from runner.optimizers import split
+from runner.optimizers import Wrappers, split
 from runner.schedules import CyclicLR
 from runner.training.loop import Plan, train
 from runner.training.program import compile_program, may_loop
@@ -72,7 +72,7 @@ def fit(
     model = mlp(hidden=[16], num_classes=10) if model is None else model
     schedule = CyclicLR(base_lr=0.01, max_lr=max_lr, step_size_up=7, step_size_down=4)
     structure, numbers = split(optimizer, arguments)
-    hyper = Hyper(schedule, numbers)
+    hyper = Hyper(schedule, numbers, Wrappers.of())
     program = compile_program(Structure(model, structure), dispatch)
     feed = Feed(dataset, batch_size=batch_size, seed=seed, placement=placement, device=device)
     state = start or program.init(np.uint32(seed), hyper, np.zeros(EXAMPLE.shape, np.float32))
@@ -134,7 +134,7 @@ def initial_params():
     schedule = CyclicLR(base_lr=0.01, max_lr=0.05, step_size_up=7, step_size_down=4)
     program = compile_program(Structure(mlp(hidden=[16], num_classes=10), structure), "scan")
     inputs = np.zeros(EXAMPLE.shape, np.float32)
-    return program.init(np.uint32(3), Hyper(schedule, numbers), inputs).params
+    return program.init(np.uint32(3), Hyper(schedule, numbers, Wrappers.of()), inputs).params
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 50, 1000])
