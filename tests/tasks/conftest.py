@@ -1,5 +1,6 @@
 """Shared by the tests of tasks: runs of the command line in this process, and what they left."""
 
+import csv
 import json
 
 import pytest
@@ -23,3 +24,14 @@ def run(tmp_path, monkeypatch):
 def summary():
     """Reads a run folder's ``summary.json``."""
     return lambda folder: json.loads((folder / "summary.json").read_text())
+
+
+@pytest.fixture
+def read_table():
+    """Reads a ``schedule.csv``: its header, then its rows, all of it texts."""
+
+    def read(path):
+        with path.open(newline="") as file:
+            return list(csv.reader(file))
+
+    return read

@@ -1,6 +1,5 @@
 """``task=check``: its table against the formula, its picture, and what it says."""
 
-import csv
 from fractions import Fraction
 
 import jax
@@ -18,7 +17,7 @@ def check(run):
     return lambda *overrides, **names: run("task=check", *overrides, **names)
 
 
-def test_the_table_is_the_formula_at_every_step(check):
+def test_the_table_is_the_formula_at_every_step(check, read_table):
     code, folder = check(
         "scheduler=triangular2",
         "scheduler.step_size_up=4",
@@ -28,8 +27,7 @@ def test_the_table_is_the_formula_at_every_step(check):
         "training.steps=48",
     )
     assert code == 0
-    with (folder / "schedule.csv").open(newline="") as file:
-        header, *rows = csv.reader(file)
+    header, *rows = read_table(folder / "schedule.csv")
     assert header == ["step", "lr", "momentum", "cycle"]
     assert len(rows) == 48
     for step, (number, rate, momentum, cycle) in enumerate(rows):

@@ -47,15 +47,14 @@ def test_a_table_is_the_one_that_the_scheduler_gives_when_chosen(check, drawn):
     assert [list(schedules) for schedules in drawn] == [["triangular", "one_cycle", "triangular2"]]
 
 
-def test_a_table_is_the_formula_at_every_step(check):
+def test_a_table_is_the_formula_at_every_step(check, read_table):
     _, folder = check(
         "scheduler=one_cycle",
         "task.compare=[triangular2,constant]",
         "scheduler.max_lr=0.21",
         "training.steps=880",
     )
-    with (folder / "schedule_triangular2.csv").open(newline="") as file:
-        header, *rows = csv.reader(file)
+    header, *rows = read_table(folder / "schedule_triangular2.csv")
     assert header == ["step", "lr", "momentum", "cycle"]
     # 5 epochs of 22 steps up and as many down, from 0.01 to the bound on the command line.
     for step, (_, rate, momentum, cycle) in enumerate(rows):

@@ -1,6 +1,5 @@
 """Groups and wrappers from the command line: what is recorded, told and refused."""
 
-import csv
 from fractions import Fraction
 from pathlib import Path
 
@@ -59,7 +58,7 @@ def test_a_frozen_group_changes_the_result_and_is_not_logged(run, summary):
     assert summary(first)["params_sha256"] != summary(other)["params_sha256"]
 
 
-def test_the_table_has_a_column_for_each_group_in_their_order(run):
+def test_the_table_has_a_column_for_each_group_in_their_order(run, read_table):
     code, folder = run(
         "task=check",
         *SMALL,
@@ -69,8 +68,7 @@ def test_the_table_has_a_column_for_each_group_in_their_order(run):
         "optimizer.frozen=[body]",
     )
     assert code == 0
-    with (folder / "schedule.csv").open(newline="") as file:
-        header, *rows = csv.reader(file)
+    header, *rows = read_table(folder / "schedule.csv")
     assert header == ["step", "lr/tail", "lr/default", "momentum", "cycle"]
     for step, (number, tail, default, _, cycle) in enumerate(rows):
         assert (int(number), int(cycle)) == (step, step // 20)
@@ -230,7 +228,7 @@ def test_twenty_runs_that_differ_in_numbers_compile_nothing_anew(run, compilatio
     assert compilations() == before
 
 
-def test_a_frozen_group_needs_no_numbers_and_has_no_say(run):
+def test_a_frozen_group_needs_no_numbers_and_has_no_say(run, read_table):
     """Its place in a list or in a mapping is not looked at: 9 above 0.05 would be an error."""
     code, folder = run(
         "task=check",
@@ -242,8 +240,7 @@ def test_a_frozen_group_needs_no_numbers_and_has_no_say(run):
         "scheduler.max_lr={default: 0.05, b: 0.4}",
     )
     assert code == 0
-    with (folder / "schedule.csv").open(newline="") as file:
-        header, *rows = csv.reader(file)
+    header, *rows = read_table(folder / "schedule.csv")
     assert header == ["step", "lr/b", "lr/default", "momentum", "cycle"]
     assert [row[1:3] for row in (rows[0], rows[10])] == [["0.3", "0.01"], ["0.4", "0.05"]]
 
