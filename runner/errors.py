@@ -6,6 +6,9 @@ The exit code of each kind is part of the command line's contract.
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+INT32_MAX = 2**31 - 1  # steps, seeds and sizes are int32 on the device
+FLOAT32_MAX = (2 - 2**-23) * 2.0**127
+
 
 class RunnerError(Exception):
     """A failure that is an answer: ``key: problem; remedy``."""
@@ -72,6 +75,18 @@ class TerminatedRunError(RunnerError):
     exit_code = 143
 
 
+def shown(value: object) -> str:
+    """``value`` as an error shows it: one short line, with YAML's words for null and booleans."""
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    try:
+        text = repr(value)
+    except ValueError:  # an int of more digits than Python agrees to print
+        return "an integer of thousands of digits"
+    text = " ".join(text.split())
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
 def reason(error: BaseException) -> str:
     """What another's code raised, in a few words: ``TypeError: no such layer``."""
     first, *_ = str(error).strip().splitlines() or [""]
@@ -79,7 +94,7 @@ def reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def kind(value: object) -> str:
+def type_name(value: object) -> str:
     """What another's code returned, in two words: ``a str``, ``None``."""
     return "None" if value is None else f"a {type(value).__name__}"
 

@@ -1,32 +1,45 @@
 """Name → factory: what a ``name`` in YAML picks, and how a user's own package adds to it.
 
-A factory takes keyword arguments and returns the thing itself; it never sees a config object.
+A factory takes keyword arguments and returns the thing itself; it never sees a config object. Its
+signature is the schema of its settings (``runner.config.signature``).
 """
 
-import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from importlib import import_module
-from importlib.metadata import entry_points
+from inspect import signature
+from pkgutil import iter_modules
 from typing import Any, TypeVar
 
 from runner.errors import ConfigError, DataError, RunnerError, nearest, reason
 
-# The remedy for what somebody else's code has done wrong.
-MEND = "mend it; HYDRA_FULL_ERROR=1 shows where it failed"
+# The remedy for an exception in a plugin.
+FIX = "fix it; HYDRA_FULL_ERROR=1 shows where it failed"
+
+PLUGIN_ENTRY_POINTS = "runner.plugins"
+# The group of the parameters that no pattern matches.
+DEFAULT_GROUP = "default"
 
 Factory = TypeVar("Factory", bound=Callable[..., Any])
 
 
 class Registry:
-    """The factories of one config group, by name."""
+    """The factories of one config group, by name.
 
-    def __init__(self, group: str) -> None:
+    Attributes:
+      group: the config group.
+      supplied: arguments that the runner gives to the factories; they are not settings.
+    """
+
+    def __init__(self, group: str, *, home: str = "", supplied: Iterable[str] = ()) -> None:
+        """``home`` is the package whose modules register the built-in factories."""
         self.group = group
+        self.supplied = frozenset(supplied)
+        self._home = home
         self._factories: dict[str, Callable[..., Any]] = {}
 
     def register(self, name: str) -> Callable[[Factory], Factory]:
-        """Decorator that makes a factory known as ``name``; a name is given once.
+        """Decorator that makes a factory known as ``name``.
 
         Raises:
           ConfigError: another factory already has that name.
@@ -45,40 +58,44 @@ class Registry:
         return add
 
     def names(self) -> list[str]:
+        """All names, those of the built-in factories among them."""
+        if self._home:
+            import_module(self._home)
         return sorted(self._factories)
 
-    def get(self, name: str) -> Callable[..., Any]:
-        """The factory called ``name``.
+    def plugins(self) -> dict[str, Callable[..., Any]]:
+        """The factories registered so far that are not the runner's own; imports nothing."""
+        return {name: f for name, f in self._factories.items() if not is_built_in(f)}
+
+    def get(self, name: str, *, key: str = "") -> Callable[..., Any]:
+        """The factory called ``name``; installed plugins are loaded if no other has that name.
 
         Raises:
-          ConfigError: no factory has that name; near ones are listed.
+          ConfigError: no factory has that name; similar ones are listed. ``key`` is where it is
+            named, the group's own section if empty.
         """
+        if name not in self._factories and name not in self.names():
+            load_entry_points()
         if name not in self._factories:
-            raise ConfigError(
-                f"{self.group}.name",
-                f"there is no {self.group} {name!r}",
-                nearest(name, self._factories),
-            )
+            problem = f"there is no {self.group} {name!r}"
+            raise ConfigError(f"{key or self.group}.name", problem, nearest(name, self._factories))
         return self._factories[name]
 
     def build(self, name: str, arguments: Mapping[str, Any], *, key: str = "") -> Any:
         """Calls the factory ``name`` with ``arguments``.
 
         Raises:
-          ConfigError: an argument the factory does not take, or one that is missing; the keys of
-            errors raised inside the factory are placed below ``key``, or the group's name. Also,
-            whatever else a factory of somebody else's raises; DataError in a data set's.
+          ConfigError: an argument is unknown, missing or refused; the key is placed below ``key``, the
+            group's name if empty. Also any other exception in a plugin's factory; DataError where
+            it is a data set's.
         """
         key = key or self.group
         factory = self.get(name)
         try:
-            inspect.signature(factory).bind(**arguments)
+            signature(factory).bind(**arguments)
         except TypeError as error:
-            raise ConfigError(
-                key,
-                f"{name!r} cannot be built: {error}",
-                f"its signature is {inspect.signature(factory)}",
-            ) from error
+            problem = f"{name!r} cannot be built: {error}"
+            raise ConfigError(key, problem, f"its signature is {signature(factory)}") from error
         try:
             return factory(**arguments)
         except ConfigError as error:
@@ -86,19 +103,14 @@ class Registry:
         except (RunnerError, MemoryError):
             raise
         except Exception as error:
-            if _is_ours(factory):
+            if is_built_in(factory):
                 raise
-            kind = DataError if self.group == "dataset" else ConfigError
-            raise kind(key, f"{name!r} failed ({reason(error)})", MEND) from error
+            failure = DataError if self.group == "dataset" else ConfigError
+            raise failure(key, f"{name!r} failed ({reason(error)})", FIX) from error
 
 
-def all_ours(scheduler: str, optimizer: str, model: str) -> bool:
-    """Whether all these parts are the runner's own."""
-    factories = schedulers.get(scheduler), optimizers.get(optimizer), models.get(model)
-    return all(map(_is_ours, factories))
-
-
-def _is_ours(factory: Callable[..., Any]) -> bool:
+def is_built_in(factory: Callable[..., Any]) -> bool:
+    """Whether a factory is the runner's own."""
     module = getattr(factory, "__module__", None) or ""
     return module.partition(".")[0] == __name__.partition(".")[0]
 
@@ -107,31 +119,32 @@ def _place(factory: Callable[..., Any]) -> str:
     return f"{factory.__module__}.{getattr(factory, '__qualname__', factory)}"
 
 
-schedulers = Registry("scheduler")
-optimizers = Registry("optimizer")
-models = Registry("model")
-datasets = Registry("dataset")
+schedulers = Registry("scheduler", home="runner.schedules")
+optimizers = Registry("optimizer", home="runner.optimizers", supplied=["learning_rate"])
+models = Registry("model", home="runner.models", supplied=["num_classes"])
+datasets = Registry("dataset", home="runner.data.sources")
+tasks = Registry("task", home="runner.tasks", supplied=["config", "folder"])
 scale_fns = Registry("scale_fn")
 
-GROUPS = {registry.group: registry for registry in (schedulers, optimizers, models, datasets)}
+GROUPS = {
+    registry.group: registry for registry in (schedulers, optimizers, models, datasets, tasks)
+}
 
 register_scheduler = schedulers.register
 register_optimizer = optimizers.register
 register_model = models.register
 register_dataset = datasets.register
+register_task = tasks.register
 register_scale_fn = scale_fns.register
 
-PLUGIN_ENTRY_POINTS = "runner.plugins"
 
-# What a schedule's momentum replaces: the first of these among an optimizer's numbers.
-MOMENTUM_KEYS = ("momentum", "b1")
-# Numbers of an optimizer that each group of parameters may have its own of.
-GROUP_KEYS = ("weight_decay",)
-# The group of the parameters that no pattern matches.
-DEFAULT_GROUP = "default"
+def import_modules(package: str, path: Iterable[str]) -> None:
+    """Imports every module of a package, so that the parts in them register themselves."""
+    for found in iter_modules(path):
+        import_module(f"{package}.{found.name}")
 
 
-def import_plugins(modules: list[str]) -> None:
+def import_plugins(modules: Iterable[str]) -> None:
     """Imports packages by name.
 
     Raises:
@@ -147,6 +160,8 @@ def load_entry_points() -> None:
     Raises:
       ConfigError: one fails while it is imported.
     """
+    from importlib.metadata import entry_points  # slow to import, and hardly ever needed
+
     for found in entry_points(group=PLUGIN_ENTRY_POINTS):
         _load(f"entry point {found.name}", found.value, found.load)
 

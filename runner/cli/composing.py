@@ -23,8 +23,8 @@ from runner.cli.loading import start_hydra
 from runner.cli.screening import screen_composed, screen_overrides
 from runner.cli.translation import Known, one_line, translate
 from runner.config import plugins
-from runner.config.convert import shown
-from runner.config.schema import CHOICES
+from runner.errors import shown
+from runner.registry import GROUPS
 from runner.errors import ConfigError, RunnerError, nearest
 
 Result = TypeVar("Result")
@@ -77,7 +77,7 @@ class Composer:
 
     def _check_option(self, override: Override) -> None:
         group = override.key_or_group
-        if group in CHOICES and not (override.is_delete() or override.is_sweep_override()):
+        if group in GROUPS and not (override.is_delete() or override.is_sweep_override()):
             value = override.value()
             if not isinstance(value, str):
                 problem = f"{shown(value)} is not the name of an option"
@@ -180,7 +180,7 @@ class Composer:
     def _offer_registered(self) -> None:
         """Makes an option of each registered factory that no YAML file configures."""
         for (group, name), settings in plugins.registered_options().items():
-            if name not in CHOICES[group] and name not in self._options(group):
+            if name not in self._options(group):
                 ConfigStore.instance().store(group=group, name=name, node=settings)
 
 

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from runner.cli.composing import Composer, dotted_keys
 from runner.config import Choice, Config, read_config
-from runner.config.choice import comparing
+from runner.config.settings import comparing
 from runner.errors import ConfigError, nearest
 
 GROUP = "scheduler"
@@ -28,7 +28,7 @@ def read_settings(composer: Composer, settings: DictConfig) -> Config:
     """
     options = HydraConfig.get().runtime.choices
     config = _read(settings, options=options, plugins=composer.plugins)
-    named = dict.fromkeys(config.task.arguments.get("compare", ()))
+    named = dict.fromkeys(getattr(config.task.settings, "compare", ()))
     others = [option for option in named if option != config.scheduler.option]
     _check_names(composer, others)
     return replace(config, compared=tuple(_compared(composer, option) for option in others))

@@ -1,5 +1,6 @@
 """The typed configuration, and how plain values become it; no jax, no Hydra."""
 
-from runner.config.settings import Choice, Config, Training, Wrappers, read_config
+from runner.config.sections import LookaheadSettings, Training, WrapperSettings
+from runner.config.settings import Choice, Config, read_config
 
-__all__ = ["Choice", "Config", "Training", "Wrappers", "read_config"]
+__all__ = ["Choice", "Config", "LookaheadSettings", "Training", "WrapperSettings", "read_config"]

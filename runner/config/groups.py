@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from runner.checks import shown
-from runner.errors import ConfigError, nearest
+from runner.config.types import RefusedValueError
+from runner.errors import ConfigError, nearest, shown
 from runner.registry import DEFAULT_GROUP
 
 # A name becomes part of TensorBoard's tags and of the keys of settings.
@@ -17,8 +17,9 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 class GroupNames:
     """What is known of the groups before there is a model.
 
-    names: as the configuration has them, in order; the default group comes after them.
-    frozen: those that are not trained, the default group may be among them.
+    Attributes:
+      names: as the configuration has them, in order; the default group comes after them.
+      frozen: those that are not trained; the default group may be among them.
     """
 
     names: tuple[str, ...] = ()
@@ -29,23 +30,24 @@ class GroupNames:
         """Those of the configuration, then the default group, which may have no parameters."""
         return (*self.names, DEFAULT_GROUP)
 
-    def in_order(
-        self, numbers: Mapping[str, float] | tuple[float, ...], *, key: str
-    ) -> tuple[float, ...]:
-        """``numbers``, by names that ``check_names`` has seen or in order, as one for each group.
+    def in_order(self, numbers: Mapping[str, float] | tuple[float, ...]) -> tuple[float, ...]:
+        """``numbers``, by name or in order, as one for each group.
 
-        A frozen group needs none, and what it has is not looked at: it gets another group's. The
-        default group may be left out, as it may have no parameters.
+        A frozen group needs none: its number is not used and set to another group's. The default
+        group may be left out, as it may have no parameters.
 
         Raises:
-          ConfigError: a group has no number; there are more or fewer of them than there can be
-            groups.
+          RefusedValueError: a group has no number, or there are more or fewer numbers than groups.
         """
         if isinstance(numbers, Mapping):
             by_name: Mapping[str, float] = numbers
-            self._check_named(by_name, key)
+            for name in self.names or (DEFAULT_GROUP,):
+                if name not in by_name and name not in self.frozen:
+                    raise RefusedValueError(
+                        f"has no value for the group {name}", f"write one for {name}"
+                    )
         else:
-            self._check_count(len(numbers), key)
+            self.check_length(len(numbers))
             by_name = dict(zip(self.all_names, numbers, strict=False))
         needed = [name for name in self.all_names if name not in self.frozen]
         spare = next((by_name[name] for name in needed if name in by_name), 0.0)
@@ -55,37 +57,32 @@ class GroupNames:
             if name in self.frozen or name in by_name
         )
 
-    def check_names(self, names: Iterable[Any], *, key: str) -> None:
-        """Raises ConfigError where there are no ``names``, or one is of no group."""
+    def checked_names(self, names: Iterable[Any]) -> list[str]:
+        """``names``; RefusedValueError where there are none, or one is not a group."""
         if not names:
-            raise ConfigError(key, "is empty", "write a number, or one for each group")
+            raise RefusedValueError("is empty", "write a number, or one for each group")
         for name in names:
             if name not in self.all_names:
                 known = nearest(str(name), self.all_names)
-                raise ConfigError(f"{key}.{name}", "there is no such group", known)
+                raise RefusedValueError("there is no such group", known, below=f".{name}")
+        return list(names)
 
-    def _check_named(self, numbers: Mapping[str, float], key: str) -> None:
-        for name in self.names or (DEFAULT_GROUP,):
-            if name not in numbers and name not in self.frozen:
-                problem = f"has no value for the group {name}"
-                raise ConfigError(key, problem, f"write one: {key}.{name}=...")
-
-    def _check_count(self, count: int, key: str) -> None:
-        """One for each group; whether the default group has parameters is not known yet."""
-        if not self.names and count > 1:
-            problem = f"{count} numbers, but there is one group of parameters"
-            raise ConfigError(key, problem, "write a number, or set optimizer.groups")
-        if self.names and count not in (len(self.names), len(self.names) + 1):
+    def check_length(self, length: int) -> None:
+        """Raises RefusedValueError unless there is one number a group, the default optional."""
+        if not self.names and length > 1:
+            problem = f"{length} numbers, but there is one group of parameters"
+            raise RefusedValueError(problem, "write a number, or set optimizer.groups")
+        if self.names and length not in (len(self.names), len(self.names) + 1):
             listed = ", ".join(self.all_names)
-            problem = f"{count} numbers, but there are {len(self.all_names)} groups ({listed})"
-            raise ConfigError(key, problem, "write one for each group in order, or by name")
+            problem = f"{length} numbers, but there are {len(self.all_names)} groups ({listed})"
+            raise RefusedValueError(problem, "write one for each group in order, or by name")
 
 
 def group_names(section: Any) -> GroupNames:
     """The groups of an ``optimizer`` section of plain values, as far as it can be read.
 
     Raises:
-      ConfigError: a name cannot be one, or a frozen group is none of them.
+      ConfigError: a name cannot be one, or a frozen group does not exist.
     """
     section = section if isinstance(section, Mapping) else {}
     groups, listed = section.get("groups"), section.get("frozen")

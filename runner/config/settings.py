@@ -1,30 +1,55 @@
-"""The configuration as the rest of the runner knows it: typed, checked, and free of Hydra."""
+"""The configuration as the rest of the runner knows it: typed, validated, and free of Hydra."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from __future__ import annotations
 
-from runner.checks import whole
-from runner.config.choice import Choice, momentum_key
-from runner.config.convert import MISSING, check_keys, convert, rates, shown
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
+
 from runner.config.groups import GroupNames, group_names
-from runner.config.plugins import check_arguments
-from runner.config.schema import CHOICES, Sequence, Training, Wrappers
-from runner.errors import ConfigError, nearest
-from runner.registry import GROUP_KEYS, GROUPS, MOMENTUM_KEYS
+from runner.config.sections import (
+    Accelerator,
+    General,
+    LookaheadSettings,
+    Training,
+    WrapperSettings,
+)
+from runner.config.signature import MISSING, Context, markers, parameters, settings_of
+from runner.config.types import COMMON_TYPES, Parts, PerGroup, Switch
+from runner.errors import ConfigError, nearest, shown
+from runner.registry import GROUPS
 
-__all__ = ["Choice", "Config", "Training", "Wrappers", "read_config"]
+Section = TypeVar("Section")
 
-Accelerator = Literal["auto", "cpu", "gpu", "tpu"]
+ONE_GROUP = GroupNames()
+# What a schedule's momentum replaces: the first of these among an optimizer's settings.
+MOMENTUM_NAMES = ("momentum", "b1")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was chosen of a group.
+
+    Attributes:
+      option: the name of the YAML file, as a person chose it (``triangular2``).
+      name: the registered factory that the option configures (``cyclic``).
+      settings: the factory's arguments as attributes, typed by its signature; iterating over it
+        gives (name, value) pairs. Lengths are as written; parts of a sequence are choices.
+    """
+
+    option: str
+    name: str
+    settings: Any
 
 
 @dataclass(frozen=True)
 class Config:
-    """Everything a task is told.
+    """Everything a task needs to know.
 
     Attributes:
-      optimizer, wrappers: the section ``optimizer``, parted in the optimizer's own settings and
-        those that surround any.
+      optimizer, wrappers: the section ``optimizer``: the optimizer's own settings, and those that
+        any optimizer has.
       compared: schedulers to draw beside the chosen one, each once.
       hparams: the options by group and the settings by dotted key, as they were written: nothing
         from the environment.
@@ -37,29 +62,12 @@ class Config:
     training: Training
     scheduler: Choice
     optimizer: Choice
-    wrappers: Wrappers
+    wrappers: WrapperSettings
     model: Choice
     dataset: Choice
     task: Choice
     compared: tuple[Choice, ...]
     hparams: Mapping[str, str | int | float | bool]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The keys that belong to no section."""
-
-    seed: int
-    accelerator: Accelerator
-    compilation_cache: bool | str
-    plugins: tuple[str, ...]
-
-    def __post_init__(self) -> None:
-        whole("seed", self.seed, at_least=0)
-        if self.compilation_cache == "":
-            raise ConfigError(
-                "compilation_cache", "'' names no folder", "write true, false or a folder"
-            )
 
 
 def read_config(
@@ -69,7 +77,7 @@ def read_config(
     options: Mapping[str, Any],
     plugins: tuple[str, ...],
 ) -> Config:
-    """Checks the composed ``values`` and returns them typed.
+    """Validates the composed ``values`` and returns them typed.
 
     Args:
       values: plain containers, interpolations resolved.
@@ -78,140 +86,181 @@ def read_config(
       plugins: the packages that the command line names; no other place may name one.
 
     Raises:
-      ConfigError: a key is unknown, missing, of another type, out of range, or at odds with
+      ConfigError: a key is unknown, missing, of another type, out of range, or contradicts
         another one.
     """
-    top_level = list(Settings.__dataclass_fields__)
-    sections = ["training", *CHOICES]
-    check_keys(values, known=top_level + sections, required=top_level + sections, key="")
-    settings = convert(Settings, {name: values[name] for name in top_level}, key="")
-    if settings.plugins != plugins:
-        raise ConfigError(
-            "plugins",
-            f"{list(settings.plugins)} comes from a configuration file",
-            "name plugins on the command line only: plugins=[my_models]",
-        )
-    training = convert(Training, values["training"], key="training")
+    general_keys = [field.name for field in fields(General)]
+    _check_keys(values, [*general_keys, "training", *GROUPS])
+    general = _section(General, {name: values[name] for name in general_keys}, key="")
+    if general.plugins != plugins:
+        problem = f"{list(general.plugins)} comes from a configuration file"
+        remedy = "name plugins on the command line only: plugins=[my_models]"
+        raise ConfigError("plugins", problem, remedy)
+    training = _section(Training, values["training"], key="training")
     groups = group_names(values["optimizer"])
     wrappers, optimizer = _parted(values["optimizer"], groups)
-    sections = {group: values[group] for group in CHOICES} | {"optimizer": optimizer}
-    choices = {g: _choice(g, sections[g], options.get(g), groups=groups) for g in CHOICES}
+    sections = {group: values[group] for group in GROUPS} | {"optimizer": optimizer}
+    # The model comes last: its values are answered only after its library is imported.
+    order = sorted(GROUPS, key=lambda group: group == "model")
+    choices = {g: choice(g, sections[g], options.get(g), key=g, groups=groups) for g in order}
     _check_momentum(choices["scheduler"], choices["optimizer"])
     return Config(
-        seed=settings.seed,
-        accelerator=settings.accelerator,
-        compilation_cache=settings.compilation_cache,
-        plugins=settings.plugins,
+        **vars(general),
         training=training,
-        scheduler=choices["scheduler"],
-        optimizer=choices["optimizer"],
         wrappers=wrappers,
-        model=choices["model"],
-        dataset=choices["dataset"],
-        task=choices["task"],
-        compared=(),  # composed each by itself, once this is known to be good
+        **choices,
+        compared=(),  # composed one by one, once this much is known to be valid
         hparams=_hparams(as_written, choices),
     )
 
 
-def _parted(section: Any, groups: GroupNames) -> tuple[Wrappers, Any]:
-    """What surrounds the optimizer, and what is left of its section."""
-    if not isinstance(section, Mapping):
-        raise ConfigError("optimizer", f"{section!r} is no option", "pick one: optimizer=...")
-    known = Wrappers.__dataclass_fields__
-    around = {key: value for key, value in section.items() if key in known}
-    wrappers = convert(Wrappers, around, key="optimizer")
-    if isinstance(wrappers.multiplier, Mapping):
-        groups.check_names(wrappers.multiplier, key="optimizer.multiplier")
-    elif isinstance(wrappers.multiplier, tuple):
-        groups.in_order(wrappers.multiplier, key="optimizer.multiplier")
-    return wrappers, {key: value for key, value in section.items() if key not in known}
+def choice(group: str, section: Any, option: Any, *, key: str, groups: GroupNames) -> Choice:
+    """The choice that ``section`` at ``key`` makes of ``group``.
 
-
-def _choice(group: str, section: Any, option: Any, key: str = "", *, groups: GroupNames) -> Choice:
-    """The choice that ``section`` at ``key`` (if empty: at the group's own) makes of ``group``."""
-    key = key or group
+    Raises:
+      ConfigError: see ``read_config``.
+    """
     if section is None or isinstance(section, str):
-        raise ConfigError(key, f"{section!r} is no option", f"pick one: {group}=...")
+        problem = f"{shown(section)} is not an option"
+        raise ConfigError(key, problem, f"choose one: {group}=...")
     if not isinstance(section, Mapping) or section.get("name", MISSING) == MISSING:
         raise _nameless(group, option, f"{key}.name")
-    arguments = {key: value for key, value in section.items() if key != "name"}
     name = section["name"]
     if not isinstance(name, str):
-        raise ConfigError(f"{key}.name", f"{name!r} is not a text", "write a registered name")
-    known = CHOICES[group]
-    if name in known:
-        if known[name] is Sequence:
-            arguments = _with_parts(arguments, f"{key}.parts", groups)
-        settings = convert(known[name], arguments, key=key, groups=groups)
-        return Choice(option or name, name, vars(settings))
-    if group not in GROUPS:
-        raise ConfigError(f"{key}.name", f"there is no {group} {name!r}", nearest(name, known))
-    reserved = Wrappers.__dataclass_fields__ if group == "optimizer" else ()
-    arguments = check_arguments(group, name, arguments, built_in=known, reserved=reserved, key=key)
-    for argument, value in arguments.items():
-        if _is_by_group(group, argument, value, groups):
-            arguments[argument] = rates(value, key=f"{key}.{argument}", groups=groups)
-    return Choice(option or name, name, arguments)
-
-
-def _is_by_group(group: str, argument: str, value: Any, groups: GroupNames) -> bool:
-    """Whether an argument of a plugin's is numbers of which each group has its own."""
+        raise ConfigError(f"{key}.name", f"{shown(name)} is not a text", "write a registered name")
+    factory = GROUPS[group].get(name, key=key)
     if group == "optimizer":
-        return argument in GROUP_KEYS and isinstance(value, (list, Mapping))
-    named = isinstance(value, Mapping) and bool(value)
-    return group == "scheduler" and named and set(value) <= set(groups.all_names)
+        _check_reserved(name, factory)
+
+    def part(group: str, section: Any, name: str) -> Choice:
+        return choice(group, section, None, key=name, groups=groups)
+
+    arguments = {name: value for name, value in section.items() if name != "name"}
+    context = Context(groups, part)
+    settings = settings_of(factory, arguments, key=key, group=group, context=context)
+    return Choice(option or name, name, settings)
+
+
+def per_group_names(factory: Any) -> set[str]:
+    """The settings of an optimizer that may have a value per group of parameters."""
+    return {*markers(factory, PerGroup), *COMMON_TYPES["optimizer"]}
+
+
+def momentum_switch(scheduler: Choice, key: str = "scheduler") -> str | None:
+    """The key of the setting by which a scheduler, or a part of it, cycles the momentum."""
+    factory = GROUPS["scheduler"].get(scheduler.name)
+    for name in markers(factory, Switch):
+        if getattr(scheduler.settings, name):
+            return f"{key}.{name}"
+    for name in markers(factory, Parts):
+        for part, inner in getattr(scheduler.settings, name).items():
+            if found := momentum_switch(inner, f"{key}.{name}.{part}"):
+                return found
+    return None
+
+
+@contextmanager
+def comparing(option: str) -> Iterator[None]:
+    """Has an error about a scheduler say that it is the ``option`` that ``task.compare`` names."""
+    try:
+        yield
+    except ConfigError as error:
+        key = f"task.compare {option}: {error.key}"
+        raise ConfigError(key, error.problem, error.remedy) from error
+
+
+def _check_keys(values: Mapping[str, Any], known: list[str]) -> None:
+    for name in values:
+        if name not in known:
+            raise ConfigError(str(name), "there is no such setting", nearest(str(name), known))
+    for name in known:
+        if values.get(name, MISSING) == MISSING:
+            raise ConfigError(name, "has no value", f"give one: {name}=...")
+
+
+def _section(
+    cls: type[Section], section: Any, *, key: str, groups: GroupNames = ONE_GROUP
+) -> Section:
+    """The section at ``key`` as the dataclass that declares it."""
+
+    def never(*_: Any) -> Choice:
+        raise AssertionError("these sections have no parts")
+
+    settings = settings_of(cls, section, key=key, context=Context(groups, never))
+    try:
+        return cls(**dict(settings))
+    except ConfigError as error:
+        raise (error.under(key) if key else error) from error
+
+
+def _parted(section: Any, groups: GroupNames) -> tuple[WrapperSettings, Any]:
+    """What any optimizer has, and the rest of the section, which is the optimizer's own."""
+    if not isinstance(section, Mapping):
+        problem = f"{shown(section)} is not an option"
+        raise ConfigError("optimizer", problem, "choose one: optimizer=...")
+    known = {field.name for field in fields(WrapperSettings)}
+    around = {name: value for name, value in section.items() if name in known}
+    if isinstance(around.get("lookahead"), Mapping):
+        lookahead = _section(LookaheadSettings, around["lookahead"], key="optimizer.lookahead")
+        around["lookahead"] = lookahead
+    wrappers = _section(WrapperSettings, around, key="optimizer", groups=groups)
+    return wrappers, {name: value for name, value in section.items() if name not in known}
+
+
+def _check_reserved(name: str, factory: Any) -> None:
+    for field in fields(WrapperSettings):
+        if field.name in parameters(factory):
+            problem = f"has an argument {field.name}, which is a setting of every optimizer"
+            raise ConfigError(f"the optimizer {name!r}", problem, "give it another name")
 
 
 def _nameless(group: str, option: Any, key: str) -> ConfigError:
     if not isinstance(option, str):
-        return ConfigError(key, "has no value", f"pick an option: {group}=...")
-    example = f"defaults: [{next(iter(CHOICES[group]))}, _self_]"
+        return ConfigError(key, "has no value", f"choose an option: {group}=...")
     return ConfigError(
         key,
         f"has no value with the option {option!r}",
-        f"begin {group}/{option}.yaml with {example} to build upon an option, or with name: ...",
+        f"begin {group}/{option}.yaml with defaults: [{_EXAMPLES[group]}, _self_] to build upon an "
+        "option, or with name: ...",
     )
 
 
-def _with_parts(arguments: Mapping[str, Any], key: str, groups: GroupNames) -> dict[str, Any]:
-    """The arguments of a sequence, its parts read as the schedulers that they are."""
-    parts = arguments.get("parts")
-    if not isinstance(parts, Mapping):
-        return dict(arguments)
-    read = {
-        name: _choice("scheduler", part, None, f"{key}.{name}", groups=groups)
-        for name, part in parts.items()
-    }
-    return {**arguments, "parts": read}
+_EXAMPLES = {
+    "scheduler": "triangular",
+    "optimizer": "sgd",
+    "model": "mlp",
+    "dataset": "digits",
+    "task": "train",
+}
 
 
 def _check_momentum(scheduler: Choice, optimizer: Choice) -> None:
-    """A momentum that cycles needs one to replace; a plugin's optimizer is asked when built."""
-    key = momentum_key(scheduler)
-    if key is None or optimizer.name not in CHOICES["optimizer"]:
+    """A momentum that cycles needs one to replace."""
+    key = momentum_switch(scheduler)
+    if key is None:
         return
-    taken = [name for name in MOMENTUM_KEYS if name in optimizer.arguments]
-    if not taken:
+    settings = dict(optimizer.settings)
+    found = [name for name in MOMENTUM_NAMES if name in settings]
+    if not found:
         raise ConfigError(
             key,
             f"true, but the optimizer {optimizer.name} has no momentum",
             f"choose one that has, such as sgd or adam, or set {key}=false",
         )
-    if not any(optimizer.arguments[name] for name in taken):
+    if not any(settings[name] for name in found):
         raise ConfigError(
             key,
-            f"true, but optimizer.{taken[0]} is {shown(optimizer.arguments[taken[0]])}",
-            f"set optimizer.{taken[0]} (0.9), or {key}=false",
+            f"true, but optimizer.{found[0]} is {shown(settings[found[0]])}",
+            f"set optimizer.{found[0]} (0.9), or {key}=false",
         )
 
 
 def _hparams(
     as_written: Mapping[str, Any], choices: Mapping[str, Choice]
 ) -> dict[str, str | int | float | bool]:
-    told = {key: value for key, value in as_written.items() if key not in ("plugins", "task")}
-    flat = _flat(told)
-    for group in choices.keys() & told.keys():
+    written = {key: value for key, value in as_written.items() if key not in ("plugins", "task")}
+    flat = _flat(written)
+    for group in choices.keys() & written.keys():
         # The option says more than the factory it configures.
         del flat[f"{group}.name"]
         flat[group] = choices[group].option

@@ -1,11 +1,16 @@
 """What a data source returns: two splits of images and labels, checked once, in host memory."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
-import numpy as np
+from etils import epy
 
-from runner.checks import FLOAT32_MAX, finite, positive, whole
-from runner.errors import DataError
+from runner.config.types import Number, Whole, require
+from runner.errors import FLOAT32_MAX, DataError
+
+with epy.lazy_imports():
+    import numpy as np
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,9 +47,9 @@ class Dataset:
     std: float
 
     def __post_init__(self) -> None:
-        finite("mean", self.mean)
-        positive("std", self.std)
-        whole("num_classes", self.num_classes, at_least=2)
+        require("mean", self.mean, Number())
+        require("std", self.std, Number(gt=0))
+        require("num_classes", self.num_classes, Whole(2))
         for name, split in (("train", self.train), ("test", self.test)):
             _check_split(name, split, self.num_classes)
         train, test = self.train.inputs.shape[1:], self.test.inputs.shape[1:]

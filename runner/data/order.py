@@ -1,10 +1,15 @@
 """The order of examples: a pure function of (seed, step), without replacement within an epoch."""
 
+from __future__ import annotations
+
 from functools import lru_cache
 
-import numpy as np
+from etils import epy
 
 from runner.errors import ConfigError
+
+with epy.lazy_imports():
+    import numpy as np
 
 
 def batch_indices(*, seed: int, first_step: int, count: int, batch_size: int, n: int) -> np.ndarray:

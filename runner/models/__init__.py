@@ -1,5 +1,5 @@
 """Models: flax.linen modules, one family a file."""
 
-from runner.models import cnn, mlp
+from runner.registry import import_modules
 
-__all__ = ["cnn", "mlp"]
+import_modules(__name__, __path__)

@@ -1,11 +1,10 @@
 """A small convolutional network for grey or colour images of any size."""
 
-from collections.abc import Sequence
-
 import flax.linen as nn
 import jax
 
-from runner.checks import whole, widths
+from runner.config.signature import checked
+from runner.config.types import Count, Widths
 from runner.registry import register_model
 
 
@@ -35,14 +34,14 @@ class CNN(nn.Module):
 
 
 @register_model("cnn")
-def cnn(*, features: Sequence[int], dense: int, num_classes: int) -> nn.Module:
+@checked
+def cnn(*, features: Widths = (16, 32), dense: Count = 64, num_classes: int) -> nn.Module:
     """The convolutional network.
 
     Raises:
       ConfigError: ``features`` is empty, or a width is below 1.
     """
-    whole("dense", dense, at_least=1)
-    return CNN(features=widths("features", features), dense=dense, num_classes=num_classes)
+    return CNN(features=features, dense=dense, num_classes=num_classes)
 
 
 def _halve(x_bhwc: jax.Array) -> jax.Array:

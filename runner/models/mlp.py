@@ -1,11 +1,10 @@
 """Fully connected networks: a linear classifier and the multilayer perceptron."""
 
-from collections.abc import Sequence
-
 import flax.linen as nn
 import jax
 
-from runner.checks import widths
+from runner.config.signature import checked
+from runner.config.types import Widths
 from runner.registry import register_model
 
 
@@ -36,10 +35,11 @@ def linear(*, num_classes: int) -> nn.Module:
 
 
 @register_model("mlp")
-def mlp(*, hidden: Sequence[int], num_classes: int) -> nn.Module:
+@checked
+def mlp(*, hidden: Widths = (128, 128), num_classes: int) -> nn.Module:
     """The multilayer perceptron.
 
     Raises:
       ConfigError: ``hidden`` is empty or a width is below 1.
     """
-    return MLP(hidden=widths("hidden", hidden), num_classes=num_classes)
+    return MLP(hidden=hidden, num_classes=num_classes)

@@ -1,17 +1,14 @@
-"""Optimizers as functions of their numbers: structure is compiled, every float is an argument.
+"""Optimizers as functions of their hyperparameters: every float is an argument of the program.
 
-A factory has the shape of optax's own, ``factory(learning_rate, **arguments)``, and is called
-inside the traced step, so ``register_optimizer("adan")(optax.adan)`` is all it takes to add one.
+A factory has the form of optax's own, ``factory(learning_rate, **arguments)``, and is called
+inside the traced step, so ``register_optimizer("adan")(optax.contrib.adan)`` adds one.
 """
 
-from runner.optimizers import (  # noqa: F401 - they register themselves
-    adam,
-    adaptive,
-    descent,
-    layerwise,
-)
 from runner.optimizers.base import Optimizer, split
 from runner.optimizers.groups import Groups, assign
 from runner.optimizers.wrappers import Wrappers
+from runner.registry import import_modules
 
 __all__ = ["Groups", "Optimizer", "Wrappers", "assign", "split"]
+
+import_modules(__name__, __path__)

@@ -1,22 +1,40 @@
 """Adam and its kin: a mean of gradients over the root of a mean of their squares."""
 
-from typing import Any
+from __future__ import annotations
 
-import optax
+from typing import Annotated, Any
 
+from etils import epy
+
+from runner.config.types import Decay, Decays, NonNegative, Number, Positive
 from runner.optimizers.decay import mask
 from runner.registry import register_optimizer
 
+with epy.lazy_imports():
+    import optax
+
 
 @register_optimizer("adam")
-def adam(learning_rate: Any, *, b1: Any, b2: Any, eps: Any) -> optax.GradientTransformation:
+def adam(
+    learning_rate: Any,
+    *,
+    b1: Decay = 0.9,
+    b2: Decay = 0.999,
+    eps: Positive = 1e-8,
+) -> optax.GradientTransformation:
     """Adam (Kingma and Ba 2015, algorithm 1)."""
     return optax.adam(learning_rate, b1=b1, b2=b2, eps=eps)
 
 
 @register_optimizer("adamw")
 def adamw(
-    learning_rate: Any, *, b1: Any, b2: Any, eps: Any, weight_decay: Any, decay_all: bool
+    learning_rate: Any,
+    *,
+    b1: Decay = 0.9,
+    b2: Decay = 0.999,
+    eps: Positive = 1e-8,
+    weight_decay: Decays = 1e-4,
+    decay_all: bool = True,
 ) -> optax.GradientTransformation:
     """Adam with decoupled weight decay (Loshchilov and Hutter 2019, algorithm 2).
 
@@ -28,14 +46,26 @@ def adamw(
 
 
 @register_optimizer("nadam")
-def nadam(learning_rate: Any, *, b1: Any, b2: Any, eps: Any) -> optax.GradientTransformation:
+def nadam(
+    learning_rate: Any,
+    *,
+    b1: Decay = 0.9,
+    b2: Decay = 0.999,
+    eps: Positive = 1e-8,
+) -> optax.GradientTransformation:
     """Adam with Nesterov momentum (Dozat 2016), its momentum constant, not warmed up."""
     return optax.nadam(learning_rate, b1=b1, b2=b2, eps=eps)
 
 
 @register_optimizer("nadamw")
 def nadamw(
-    learning_rate: Any, *, b1: Any, b2: Any, eps: Any, weight_decay: Any, decay_all: bool
+    learning_rate: Any,
+    *,
+    b1: Decay = 0.9,
+    b2: Decay = 0.999,
+    eps: Positive = 1e-8,
+    weight_decay: Decays = 1e-4,
+    decay_all: bool = True,
 ) -> optax.GradientTransformation:
     """NAdam with the decoupled weight decay of ``adamw``."""
     return optax.nadamw(
@@ -44,7 +74,13 @@ def nadamw(
 
 
 @register_optimizer("amsgrad")
-def amsgrad(learning_rate: Any, *, b1: Any, b2: Any, eps: Any) -> optax.GradientTransformation:
+def amsgrad(
+    learning_rate: Any,
+    *,
+    b1: Decay = 0.9,
+    b2: Decay = 0.999,
+    eps: Positive = 1e-8,
+) -> optax.GradientTransformation:
     """Adam over the largest second moment so far (Reddi et al. 2018, algorithm 2).
 
     The largest is taken of the corrected moments; PyTorch takes it before the correction.
@@ -53,14 +89,26 @@ def amsgrad(learning_rate: Any, *, b1: Any, b2: Any, eps: Any) -> optax.Gradient
 
 
 @register_optimizer("adamax")
-def adamax(learning_rate: Any, *, b1: Any, b2: Any, eps: Any) -> optax.GradientTransformation:
+def adamax(
+    learning_rate: Any,
+    *,
+    b1: Decay = 0.9,
+    b2: Decay = 0.999,
+    eps: Positive = 1e-8,
+) -> optax.GradientTransformation:
     """Adam with the infinity norm for a second moment (Kingma and Ba 2015, algorithm 2)."""
     return optax.adamax(learning_rate, b1=b1, b2=b2, eps=eps)
 
 
 @register_optimizer("radam")
 def radam(
-    learning_rate: Any, *, b1: Any, b2: Any, eps: Any, threshold: Any, nesterov: bool
+    learning_rate: Any,
+    *,
+    b1: Decay = 0.9,
+    b2: Decay = 0.999,
+    eps: Positive = 1e-8,
+    threshold: Annotated[float, Number(gt=4)] = 5.0,
+    nesterov: bool = False,
 ) -> optax.GradientTransformation:
     """Adam whose first updates are rectified (Liu et al. 2020, algorithm 2)."""
     return optax.radam(learning_rate, b1=b1, b2=b2, eps=eps, threshold=threshold, nesterov=nesterov)
@@ -68,7 +116,13 @@ def radam(
 
 @register_optimizer("adabelief")
 def adabelief(
-    learning_rate: Any, *, b1: Any, b2: Any, eps: Any, eps_root: Any, nesterov: bool
+    learning_rate: Any,
+    *,
+    b1: Decay = 0.9,
+    b2: Decay = 0.999,
+    eps: Positive = 1e-16,
+    eps_root: NonNegative = 1e-16,
+    nesterov: bool = False,
 ) -> optax.GradientTransformation:
     """Adam over the deviation of gradients from their mean (Zhuang et al. 2020, algorithm 2)."""
     return optax.adabelief(
@@ -77,6 +131,12 @@ def adabelief(
 
 
 @register_optimizer("yogi")
-def yogi(learning_rate: Any, *, b1: Any, b2: Any, eps: Any) -> optax.GradientTransformation:
+def yogi(
+    learning_rate: Any,
+    *,
+    b1: Decay = 0.9,
+    b2: Decay = 0.999,
+    eps: Positive = 1e-3,
+) -> optax.GradientTransformation:
     """Adam whose second moment changes by sign, not in proportion (Zaheer et al. 2018)."""
     return optax.yogi(learning_rate, b1=b1, b2=b2, eps=eps)

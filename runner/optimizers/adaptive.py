@@ -1,37 +1,37 @@
 """A rate for each parameter from its squared gradients: AdaGrad and what came of it."""
 
-from typing import Any
+from __future__ import annotations
 
-import optax
+from typing import Annotated, Any
 
-from runner.errors import ConfigError
+from etils import epy
+
+from runner.config.types import Count, Decay, Decays, Needs, NonNegative, Positive, PositiveShare
 from runner.optimizers.decay import mask
 from runner.registry import register_optimizer
+
+with epy.lazy_imports():
+    import optax
 
 
 @register_optimizer("rmsprop")
 def rmsprop(
     learning_rate: Any,
     *,
-    decay: Any,
-    eps: Any,
-    initial_scale: Any,
-    eps_in_sqrt: bool,
-    centered: bool,
-    momentum: Any,
-    nesterov: bool,
-    bias_correction: bool,
+    decay: Decay = 0.9,
+    eps: Positive = 1e-8,
+    initial_scale: NonNegative = 0.0,
+    eps_in_sqrt: bool = True,
+    centered: bool = False,
+    momentum: Decay | None = None,
+    nesterov: Annotated[bool, Needs("momentum")] = False,
+    bias_correction: bool = False,
 ) -> optax.GradientTransformation:
     """RMSProp (Hinton 2012, lecture 6e; Graves 2013, equations 38 to 45, where ``centered``).
 
     The velocity holds updates already multiplied by the rate; in PyTorch's RMSprop it does not.
     ``momentum`` of None leaves out the velocity.
-
-    Raises:
-      ConfigError: ``nesterov`` without ``momentum``.
     """
-    if nesterov and momentum is None:
-        raise ConfigError("nesterov", "true without a momentum", "set momentum, or nesterov=false")
     return optax.rmsprop(
         learning_rate,
         decay=decay,
@@ -47,7 +47,10 @@ def rmsprop(
 
 @register_optimizer("adagrad")
 def adagrad(
-    learning_rate: Any, *, initial_accumulator_value: Any, eps: Any
+    learning_rate: Any,
+    *,
+    initial_accumulator_value: NonNegative = 0.1,
+    eps: Positive = 1e-7,
 ) -> optax.GradientTransformation:
     """AdaGrad with a diagonal matrix (Duchi, Hazan and Singer 2011, figure 1).
 
@@ -60,7 +63,11 @@ def adagrad(
 
 @register_optimizer("adadelta")
 def adadelta(
-    learning_rate: Any, *, rho: Any, eps: Any, weight_decay: Any
+    learning_rate: Any,
+    *,
+    rho: Decay = 0.9,
+    eps: Positive = 1e-6,
+    weight_decay: Decays = 0.0,
 ) -> optax.GradientTransformation:
     """AdaDelta (Zeiler 2012, algorithm 1); the decay joins the gradient, as in PyTorch's."""
     return optax.adadelta(learning_rate, rho=rho, eps=eps, weight_decay=weight_decay)
@@ -70,15 +77,15 @@ def adadelta(
 def adafactor(
     learning_rate: Any,
     *,
-    min_dim_size_to_factor: int,
-    decay_rate: Any,
-    multiply_by_parameter_scale: bool,
-    clipping_threshold: Any,
-    momentum: Any,
-    weight_decay: Any,
-    decay_all: bool,
-    eps: Any,
-    factored: bool,
+    min_dim_size_to_factor: Count = 128,
+    decay_rate: PositiveShare = 0.8,
+    multiply_by_parameter_scale: bool = True,
+    clipping_threshold: Positive | None = 1.0,
+    momentum: Decay | None = None,
+    weight_decay: Decays = 0.0,
+    decay_all: bool = True,
+    eps: Positive = 1e-30,
+    factored: bool = True,
 ) -> optax.GradientTransformation:
     """AdaFactor (Shazeer and Stern 2018, algorithms 4 and 5).
 

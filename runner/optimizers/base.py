@@ -1,90 +1,98 @@
-"""An optimizer parted in its structure, which is compiled, and its numbers, which are arguments."""
+"""An optimizer in two parts: what the program is compiled for, and its hyperparameters."""
+
+from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import optax
+from etils import epy
 
-from runner.errors import ConfigError, kind
-from runner.registry import GROUP_KEYS, MOMENTUM_KEYS, optimizers
+from runner.config.settings import MOMENTUM_NAMES, per_group_names
+from runner.config.signature import settings_of
+from runner.errors import ConfigError, shown, type_name
+from runner.registry import optimizers
+
+with epy.lazy_imports():
+    import numpy as np
+    import optax
 
 
 @dataclass(frozen=True)
 class Optimizer:
-    """The structure of an optimizer: equal structures share one compiled program.
+    """The static part of an optimizer: equal ones share one compiled program.
 
     Attributes:
       name: of the registered factory.
-      structure: its arguments other than floats, as (key, value) pairs.
-      momentum_key: the number that a schedule's momentum replaces; None if there is none.
+      static: its arguments other than hyperparameters, as (name, value) pairs.
+      momentum_name: the hyperparameter that a schedule's momentum replaces; None if there is none.
     """
 
     name: str
-    structure: tuple[tuple[str, Any], ...]
-    momentum_key: str | None
+    static: tuple[tuple[str, Any], ...]
+    momentum_name: str | None
 
-    def build(self, learning_rate: Any, numbers: Mapping[str, Any]) -> optax.GradientTransformation:
-        """The transformation at these numbers, scalars that may be traced.
+    def build(
+        self, learning_rate: Any, hyperparams: Mapping[str, Any]
+    ) -> optax.GradientTransformation:
+        """The transformation with these hyperparameters, scalars that may be traced.
 
-        Its state holds no hyperparameters: build it anew at every step with that step's. Only
-        what a number starts (``initial_accumulator_value``) is as it was at ``init``.
+        Its state holds none of them: build it anew at every step with that step's. Only what a
+        hyperparameter initialises (``initial_accumulator_value``) stays as it was at ``init``.
         """
-        arguments = {"learning_rate": learning_rate, **dict(self.structure), **numbers}
+        arguments = {"learning_rate": learning_rate, **dict(self.static), **hyperparams}
         return optimizers.build(self.name, arguments)
 
 
 def split(name: str, arguments: Mapping[str, Any]) -> tuple[Optimizer, dict[str, np.ndarray]]:
-    """Parts a factory's arguments into structure and numbers (float32 scalars).
+    """Splits a factory's arguments into the static part and the hyperparameters.
 
-    A number of ``GROUP_KEYS`` may be a tuple, one for each group of parameters, and becomes a
-    float32 array [groups].
+    Floats are hyperparameters, float32 scalars; an argument with a value per group of parameters
+    (``weight_decay``) may be a tuple and becomes a float32 array [groups].
 
     Raises:
-      ConfigError: the factory is not known or refuses its arguments, or returns something else
-        than a transformation, or a number is beyond float32.
+      ConfigError: the factory is unknown or refuses its arguments, or does not return a
+        transformation, or a float is beyond float32.
     """
-    numbers = {
-        key: _number(key, value)
+    factory = optimizers.get(name)
+    settings = settings_of(factory, arguments, key="optimizer", group="optimizer")
+    arguments = {key: getattr(settings, key) for key in arguments}
+    by_group = per_group_names(factory)
+    hyperparams = {
+        key: _as_float32(key, value)
         for key, value in arguments.items()
-        if isinstance(value, (float, np.floating))
-        or (key in GROUP_KEYS and isinstance(value, tuple))
+        if isinstance(value, (float, np.floating)) or (key in by_group and isinstance(value, tuple))
     }
-    structure = {key: _frozen(key, value) for key, value in arguments.items() if key not in numbers}
-    momentum_key = next((key for key in MOMENTUM_KEYS if key in numbers), None)
-    optimizer = Optimizer(name, tuple(sorted(structure.items())), momentum_key)
-    # Once with plain floats, so that what is wrong is said before anything is traced.
-    tx = optimizer.build(0.0, {key: value.ravel()[0].item() for key, value in numbers.items()})
+    static = {key: _hashable(key, v) for key, v in arguments.items() if key not in hyperparams}
+    momentum_name = next((key for key in MOMENTUM_NAMES if key in hyperparams), None)
+    optimizer = Optimizer(name, tuple(sorted(static.items())), momentum_name)
+    # Once with plain floats, so that errors are raised before anything is traced.
+    tx = optimizer.build(0.0, {key: value.ravel()[0].item() for key, value in hyperparams.items()})
     if not isinstance(tx, optax.GradientTransformation):
         remedy = "return an optax.GradientTransformation"
-        raise ConfigError(f"optimizer {name}", f"is {kind(tx)}", remedy)
-    return optimizer, numbers
+        raise ConfigError(f"optimizer {name}", f"is {type_name(tx)}", remedy)
+    return optimizer, hyperparams
 
 
-def of_group(numbers: Mapping[str, Any], group: int) -> dict[str, Any]:
-    """The numbers of the group at that place, all of them scalars."""
-    return {key: value[group] if np.ndim(value) else value for key, value in numbers.items()}
+def of_group(hyperparams: Mapping[str, Any], group: int) -> dict[str, Any]:
+    """The hyperparameters of the group at that place, all of them scalars."""
+    return {key: value[group] if np.ndim(value) else value for key, value in hyperparams.items()}
 
 
-def _number(key: str, value: float | np.floating[Any] | tuple[float, ...]) -> np.ndarray:
+def _as_float32(key: str, value: float | np.floating[Any] | tuple[float, ...]) -> np.ndarray:
     with np.errstate(over="ignore"):
-        number = np.asarray(value, np.float32)
-    if not np.isfinite(number).all():
-        raise ConfigError(
-            f"optimizer.{key}", f"{value!r} is no finite float32", "write a finite number"
-        )
-    return number
+        array = np.asarray(value, np.float32)
+    if not np.isfinite(array).all():
+        problem = f"{shown(value)} is not a finite float32 number"
+        raise ConfigError(f"optimizer.{key}", problem, "write a finite number")
+    return array
 
 
-def _frozen(key: str, value: Any) -> Any:
+def _hashable(key: str, value: Any) -> Any:
     value = tuple(value) if isinstance(value, list) else value
     try:
         hash(value)
     except TypeError as error:
-        raise ConfigError(
-            f"optimizer.{key}",
-            f"{value!r} cannot be part of a program",
-            "write a number, text or a list",
-        ) from error
+        problem = f"{shown(value)} cannot be part of a compiled program"
+        raise ConfigError(f"optimizer.{key}", problem, "write a number, text or list") from error
     return value

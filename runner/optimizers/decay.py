@@ -1,9 +1,14 @@
 """Which parameters decay where the custom is to spare biases and the scales of norms."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Any
 
-import jax
+from etils import epy
+
+with epy.lazy_imports():
+    import jax
 
 
 def mask(decay_all: bool) -> Callable[[Any], Any] | None:

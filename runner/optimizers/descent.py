@@ -1,17 +1,26 @@
 """Steps along the gradient, its velocity, or their signs: no second moments."""
 
-from typing import Any
+from __future__ import annotations
 
-import optax
+from typing import Annotated, Any
 
-from runner.errors import ConfigError
+from etils import epy
+
+from runner.config.types import Decay, Decays, Needs
 from runner.optimizers.decay import mask
 from runner.registry import register_optimizer
+
+with epy.lazy_imports():
+    import optax
 
 
 @register_optimizer("sgd")
 def sgd(
-    learning_rate: Any, *, momentum: Any, nesterov: bool, weight_decay: Any
+    learning_rate: Any,
+    *,
+    momentum: Decay | None = None,
+    nesterov: Annotated[bool, Needs("momentum")] = False,
+    weight_decay: Decays | None = None,
 ) -> optax.GradientTransformation:
     """Stochastic gradient descent as PyTorch's SGD: the decay joins the gradient.
 
@@ -20,12 +29,7 @@ def sgd(
         param -= learning_rate * (g + momentum * m if nesterov else m)
 
     ``momentum`` or ``weight_decay`` of None leaves out the term and its state.
-
-    Raises:
-      ConfigError: ``nesterov`` without ``momentum``.
     """
-    if nesterov and momentum is None:
-        raise ConfigError("nesterov", "true without a momentum", "set momentum, or nesterov=false")
     plain = optax.sgd(learning_rate, momentum=momentum, nesterov=nesterov)
     if weight_decay is None:
         return plain
@@ -34,7 +38,12 @@ def sgd(
 
 @register_optimizer("lion")
 def lion(
-    learning_rate: Any, *, b1: Any, b2: Any, weight_decay: Any, decay_all: bool
+    learning_rate: Any,
+    *,
+    b1: Decay = 0.9,
+    b2: Decay = 0.99,
+    weight_decay: Decays = 1e-3,
+    decay_all: bool = True,
 ) -> optax.GradientTransformation:
     """The sign of an interpolated momentum (Chen et al. 2023, algorithm 2)."""
     return optax.lion(learning_rate, b1=b1, b2=b2, weight_decay=weight_decay, mask=mask(decay_all))

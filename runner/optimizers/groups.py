@@ -1,15 +1,20 @@
 """Parameter groups: parameters selected by the pattern of their paths, first match wins."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-import jax
-import optax
+from etils import epy
 
 from runner.errors import ConfigError
 from runner.registry import DEFAULT_GROUP
+
+with epy.lazy_imports():
+    import jax
+    import optax
 
 # An error names so many paths; a model may have hundreds.
 _MOST_PATHS = 8
@@ -17,11 +22,12 @@ _MOST_PATHS = 8
 
 @dataclass(frozen=True)
 class Groups:
-    """Which group each parameter is in; part of what is compiled.
+    """Which group each parameter is in; static.
 
-    names: of the groups, in order; the default group, of what no pattern matches, is the last.
-    frozen: names of those whose parameters stay as they are.
-    members: (path, name of its group) for each parameter; empty if there is one group alone.
+    Attributes:
+      names: of the groups, in order; the default group, of what no pattern matches, is the last.
+      frozen: names of the groups whose parameters do not change.
+      members: (path, name of its group) for each parameter; empty if there is only one group.
     """
 
     names: tuple[str, ...] = (DEFAULT_GROUP,)
@@ -41,15 +47,15 @@ class Groups:
         )
 
     def trained(self, params: Any) -> Any:
-        """``params`` with None in the place of each frozen one."""
+        """``params`` with None for each frozen one."""
         if not self.frozen:
             return params
         return jax.tree.map(
             lambda param, name: None if name in self.frozen else param, params, self.labels(params)
         )
 
-    def whole(self, trained: Any, params: Any) -> Any:
-        """``trained``, completed with the frozen ones of ``params``."""
+    def merged(self, trained: Any, params: Any) -> Any:
+        """All parameters: ``trained``, and the frozen ones of ``params``."""
         if not self.frozen:
             return trained
         return jax.tree.map(

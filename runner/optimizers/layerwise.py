@@ -1,25 +1,31 @@
 """Updates scaled or shaped layer by layer, each layer's parameters taken as a whole."""
 
-from typing import Any
+from __future__ import annotations
 
-import jax
-import optax
-from optax import contrib
+from typing import Annotated, Any, Literal
 
+from etils import epy
+
+from runner.config.types import Decay, Decays, Needs, NonNegative, Positive, Whole
 from runner.optimizers.decay import mask
 from runner.registry import register_optimizer
+
+with epy.lazy_imports():
+    import jax
+    import optax
+    from optax import contrib
 
 
 @register_optimizer("lamb")
 def lamb(
     learning_rate: Any,
     *,
-    b1: Any,
-    b2: Any,
-    eps: Any,
-    eps_root: Any,
-    weight_decay: Any,
-    decay_all: bool,
+    b1: Decay = 0.9,
+    b2: Decay = 0.999,
+    eps: Positive = 1e-6,
+    eps_root: NonNegative = 0.0,
+    weight_decay: Decays = 0.0,
+    decay_all: bool = True,
 ) -> optax.GradientTransformation:
     """AdamW, each layer's update scaled to its norm (You et al. 2020, algorithm 2)."""
     return optax.lamb(
@@ -37,13 +43,13 @@ def lamb(
 def lars(
     learning_rate: Any,
     *,
-    momentum: Any,
-    nesterov: bool,
-    weight_decay: Any,
-    decay_all: bool,
-    trust_coefficient: Any,
-    eps: Any,
-    adapt_all: bool,
+    momentum: Decay = 0.9,
+    nesterov: Annotated[bool, Needs("momentum")] = False,
+    weight_decay: Decays = 0.0,
+    decay_all: bool = True,
+    trust_coefficient: Positive = 0.001,
+    eps: NonNegative = 0.0,
+    adapt_all: bool = True,
 ) -> optax.GradientTransformation:
     """SGD, each layer's update scaled to its norm (You, Gitman and Ginsburg 2017, algorithm 1).
 
@@ -63,7 +69,13 @@ def lars(
 
 @register_optimizer("novograd")
 def novograd(
-    learning_rate: Any, *, b1: Any, b2: Any, eps: Any, eps_root: Any, weight_decay: Any
+    learning_rate: Any,
+    *,
+    b1: Decay = 0.9,
+    b2: Decay = 0.25,
+    eps: Positive = 1e-6,
+    eps_root: NonNegative = 0.0,
+    weight_decay: Decays = 0.0,
 ) -> optax.GradientTransformation:
     """Adam with one second moment a layer (Ginsburg et al. 2019, algorithm 1).
 
@@ -78,17 +90,17 @@ def novograd(
 def muon(
     learning_rate: Any,
     *,
-    momentum: Any,
-    nesterov: bool,
-    ns_steps: int,
-    preconditioning: str,
-    adaptive: bool,
-    consistent_rms: Any,
-    eps: Any,
-    weight_decay: Any,
-    decay_all: bool,
-    b1: Any,
-    b2: Any,
+    momentum: Decay = 0.95,
+    nesterov: bool = True,
+    ns_steps: Annotated[int, Whole(1, 100)] = 5,
+    preconditioning: Literal["frobenius", "spectral", "aol", "schatten"] = "frobenius",
+    adaptive: bool = False,
+    consistent_rms: Positive | None = None,
+    eps: Positive = 1e-8,
+    weight_decay: Decays = 0.0,
+    decay_all: bool = False,
+    b1: Decay = 0.9,
+    b2: Decay = 0.999,
 ) -> optax.GradientTransformation:
     """Momentum made orthogonal by Newton-Schulz (Jordan et al. 2024); the rest goes by AdamW.
 

@@ -1,20 +1,26 @@
 """What surrounds an optimizer: clipped gradients before it, lookahead and an average after it.
 
-Each is there or None, which is structure; its numbers are arrays.
+Each is present or None, which is static; its hyperparameters are arrays.
 """
+
+from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-import optax
+from etils import epy
+
+from runner.pytree import Pytree
+
+with epy.lazy_imports():
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+    import optax
 
 
-@jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class Lookahead:
+class Lookahead(Pytree):
     """Slow parameters that follow the fast ones (Zhang et al. 2019, algorithm 1).
 
     After every ``sync_period``-th update the slow parameters go the share ``slow_step_size`` of
@@ -31,14 +37,13 @@ class Lookahead:
     def after(self, step: jax.Array, params: Any, slow: Any) -> tuple[Any, Any]:
         """The fast and the slow parameters once the update numbered ``step`` is done."""
         syncs = (step + 1) % self.sync_period == 0
-        share = jnp.asarray(self.slow_step_size)
+        share = self.slow_step_size
         slow = jax.tree.map(lambda s, p: jnp.where(syncs, s + share * (p - s), s), slow, params)
         return jax.tree.map(lambda p, s: jnp.where(syncs, s, p), params, slow), slow
 
 
-@jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class Average:
+class Average(Pytree):
     """The exponential moving average of parameters, unbiased from the first update on.
 
     After update t (0 is the first) the average is of the parameters p after each update::
@@ -56,7 +61,7 @@ class Average:
     log_decay: Any
 
     @classmethod
-    def of(cls, decay: float) -> "Average":
+    def of(cls, decay: float) -> Average:
         """``decay`` is above 0 and below 1."""
         return cls(np.float32(1 - decay), np.float32(np.log(decay)))
 
@@ -68,9 +73,8 @@ class Average:
         return jax.tree.map(lambda a, p: jnp.where(first, p, a + share * (p - a)), average, params)
 
 
-@jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class Wrappers:
+class Wrappers(Pytree):
     """The numbers of all that surrounds an optimizer; None for what is not there.
 
     multiplier: factor of the schedule's rate, a scalar or one for each group.
@@ -94,7 +98,7 @@ class Wrappers:
         sync_period: int | None = None,
         slow_step_size: float = 0.5,
         ema_decay: float | None = None,
-    ) -> "Wrappers":
+    ) -> Wrappers:
         """The wrappers of plain numbers; None for what is not to be there."""
         lookahead = average = None
         if sync_period is not None:

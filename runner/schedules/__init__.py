@@ -1,29 +1,13 @@
-"""Schedules: pure functions from a step to a rate, as pytrees whose numbers are arrays."""
+"""Schedules: pure functions from a step to a rate, as pytrees whose numbers are arrays.
 
+Every schedule that a module here registers is an attribute of this package.
+"""
+
+from runner.registry import import_modules, is_built_in, schedulers
 from runner.schedules.base import Schedule
-from runner.schedules.constant import Constant
-from runner.schedules.cosine import Cosine, CosineRestarts
-from runner.schedules.cyclic import CyclicLR
-from runner.schedules.decay import Exponential, MultiStep, Step
-from runner.schedules.one_cycle import OneCycle
-from runner.schedules.ramp import Linear, Polynomial
-from runner.schedules.sequence import Sequence
-from runner.schedules.triangular import triangular_lr
-from runner.schedules.warmup_cosine import WarmupCosine
+from runner.schedules.function import FunctionSchedule
 
-__all__ = [
-    "Constant",
-    "Cosine",
-    "CosineRestarts",
-    "CyclicLR",
-    "Exponential",
-    "Linear",
-    "MultiStep",
-    "OneCycle",
-    "Polynomial",
-    "Schedule",
-    "Sequence",
-    "Step",
-    "WarmupCosine",
-    "triangular_lr",
-]
+import_modules(__name__, __path__)
+_registered = [schedulers.get(name) for name in sorted(schedulers._factories)]
+globals().update({part.__name__: part for part in _registered if is_built_in(part)})
+__all__ = ["FunctionSchedule", "Schedule", *(p.__name__ for p in _registered if is_built_in(p))]

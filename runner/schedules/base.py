@@ -1,102 +1,89 @@
-"""What every schedule offers, and how a schedule becomes a pytree whose numbers are arrays."""
+"""What every schedule offers: the rate, the momentum and the cycle of a step."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import fields
-from functools import partial
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from __future__ import annotations
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-from jax.typing import ArrayLike
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache, wraps
+from typing import TYPE_CHECKING, Any
 
-from runner.checks import INT32_MAX
+from etils import epy
 
-Node = TypeVar("Node")
+from runner.config.signature import checked
+from runner.errors import INT32_MAX
+from runner.pytree import Pytree
 
-# A rate for all groups of parameters, or one for each.
-Rates = float | Sequence[float]
+if TYPE_CHECKING:
+    from jax.typing import ArrayLike
 
-# The metadata of a dataclass field that is part of what is compiled, not a number in it; jax's
-# own ``register_dataclass`` marks such fields the same way.
-STRUCTURE = {"static": True}
-
-# Compiled for those who call a schedule by itself; within a compiled function it is inlined.
-compiled = partial(jax.jit, inline=True)
+with epy.lazy_imports():
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
 
 
-@runtime_checkable
-class Schedule(Protocol):
-    """A function of the step alone; also an optax schedule.
+class Schedule(Pytree, ABC):
+    """A pure function of the step; also an optax schedule. The base of all schedules.
 
     A schedule is a pytree: pass it to a compiled function as an argument and no number in it is
-    compiled in, stack several leaf by leaf and ``vmap`` over them. A step is an integer (of
+    compiled in; stack several leaf by leaf and ``vmap`` over them. A step is an integer (of
     Python, numpy or jax, a scalar or an array) from 0 to 2³¹ - 1.
 
     Where rates are given as lists, a scalar step gives an array [groups]; for many steps at once,
     ``vmap`` over them.
+
+    A schedule of one's own derives from this class, sets its numbers as attributes in ``__init__``
+    and implements ``_rate``; one with cycles implements ``_cycle`` and ``cycle_ends`` too, one that
+    sets the momentum ``_momentum``, with ``cycles_momentum`` true. The arguments of ``__init__``
+    are validated against its annotations (``runner.config.types``).
     """
 
-    @property
-    def cycles_momentum(self) -> bool:
-        """Whether the schedule sets the momentum as well; structure, not a number."""
-        ...
+    # Whether the schedule sets the momentum as well; static.
+    cycles_momentum: bool = False
+
+    def __init_subclass__(cls, *, static: Iterable[str] = ()) -> None:
+        super().__init_subclass__(static=static)
+        if "__init__" in vars(cls):
+            cls.__init__ = _with_arguments_kept(checked(cls.__init__))
 
     def __call__(self, step: ArrayLike) -> jax.Array:
         """The rate of update ``step`` (0 is the first), float32 of ``step``'s shape."""
-        ...
+        return _compiled(type(self)._rate)(self, as_steps(step))
 
     def momentum(self, step: ArrayLike) -> jax.Array:
         """The momentum of update ``step``, float32; ValueError unless ``cycles_momentum``."""
-        ...
+        if not self.cycles_momentum:
+            name = type(self).__name__
+            raise ValueError(f"this {name} sets no momentum; schedules do with cycle_momentum=True")
+        return _compiled(type(self)._momentum)(self, as_steps(step))
 
     def cycle(self, step: ArrayLike) -> jax.Array:
         """The 0-based cycle that ``step`` is in, int32; 0 for a schedule without cycles."""
-        ...
+        return _compiled(type(self)._cycle)(self, as_steps(step))
 
     def cycle_ends(self, steps: int) -> Sequence[int]:
         """The counts of completed updates, from 1 to ``steps``, at which a cycle ends.
 
-        After that many updates the rate has come to its low point. Plain ints in rising order;
-        empty for a schedule without cycles.
+        After that many updates the rate is at its low point. Plain ints in rising order, as a
+        ``range`` where possible; empty for a schedule without cycles.
         """
-        ...
+        return range(0)
 
+    @abstractmethod
+    def _rate(self, steps: jax.Array) -> jax.Array:
+        """The rate at ``steps``, uint32 of any shape; the schedule's leaves are traced."""
 
-def pytree(cls: type[Node]) -> type[Node]:
-    """Class decorator: registers a dataclass as a pytree; fields marked ``STRUCTURE`` are static.
+    def _momentum(self, steps: jax.Array) -> jax.Array:
+        """The momentum at ``steps``; called where ``cycles_momentum`` alone."""
+        raise ValueError(f"{type(self).__name__} implements no momentum")
 
-    Unflattening bypasses the constructor, as jax rebuilds nodes from tracers, None and plain
-    objects, which no check of a user's input would let pass.
-    """
-    entries = fields(cls)  # type: ignore[arg-type]
-    static = [entry.name for entry in entries if entry.metadata.get("static")]
-    leaves = [entry.name for entry in entries if not entry.metadata.get("static")]
+    def _cycle(self, steps: jax.Array) -> jax.Array:
+        return jnp.zeros(steps.shape, jnp.int32)
 
-    def values(node: Node, names: list[str]) -> tuple[Any, ...]:
-        return tuple(getattr(node, name) for name in names)
-
-    def flatten(node: Node) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-        return values(node, leaves), values(node, static)
-
-    def flatten_with_keys(node: Node) -> tuple[list[Any], tuple[Any, ...]]:
-        keys = map(jax.tree_util.GetAttrKey, leaves)
-        return list(zip(keys, values(node, leaves), strict=True)), values(node, static)
-
-    def unflatten(structure: tuple[Any, ...], numbers: Iterable[Any]) -> Node:
-        node = object.__new__(cls)
-        fill(node, **dict(zip(static, structure, strict=True)))
-        fill(node, **dict(zip(leaves, numbers, strict=True)))
-        return node
-
-    jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
-    return cls
-
-
-def fill(node: object, **values: Any) -> None:
-    """Sets the fields of a frozen dataclass while it is being made."""
-    for name, value in values.items():
-        object.__setattr__(node, name, value)
+    def __repr__(self) -> str:
+        passed = vars(self).get("_passed", vars(self))
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in passed.items())})"
 
 
 def as_steps(step: ArrayLike) -> Any:
@@ -116,16 +103,20 @@ def as_steps(step: ArrayLike) -> Any:
     return steps.astype(np.uint32)
 
 
-class Acyclic:
-    """The part of a schedule's protocol that speaks of cycles, for those that have none."""
+@cache
+def _compiled(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Compiled for those who call a schedule by itself; inlined within a compiled function."""
+    return jax.jit(method, inline=True)
 
-    cycles_momentum = False
 
-    def momentum(self, step: ArrayLike) -> jax.Array:
-        raise ValueError(f"{type(self).__name__} sets no momentum")
+def _with_arguments_kept(init: Callable[..., None]) -> Callable[..., None]:
+    """Keeps the arguments that were passed, for ``repr``."""
+    signature = inspect.signature(init)
 
-    def cycle(self, step: ArrayLike) -> jax.Array:
-        return jnp.zeros(as_steps(step).shape, jnp.int32)
+    @wraps(init)
+    def keep(self: Schedule, *args: Any, **kwargs: Any) -> None:
+        init(self, *args, **kwargs)
+        passed = dict(signature.bind(self, *args, **kwargs).arguments)
+        vars(self)["_passed"] = {k: v for k, v in passed.items() if k != "self"}
 
-    def cycle_ends(self, steps: int) -> Sequence[int]:
-        return range(0)
+    return keep

@@ -1,21 +1,21 @@
 """The rate that never changes: the baseline of every comparison."""
 
-from dataclasses import dataclass
+from __future__ import annotations
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-from jax.typing import ArrayLike
+from etils import epy
 
-from runner.checks.schedules import check_constant
+from runner.config.types import Rates
 from runner.registry import register_scheduler
-from runner.schedules.base import Acyclic, Rates, as_steps, fill, pytree
+from runner.schedules.base import Schedule
+
+with epy.lazy_imports():
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
 
 
 @register_scheduler("constant")
-@pytree
-@dataclass(frozen=True, init=False, eq=False)
-class Constant(Acyclic):
+class Constant(Schedule):
     """The same rate at every step: no cycles, no momentum of its own.
 
     ::
@@ -29,13 +29,9 @@ class Constant(Acyclic):
     0.5
     """
 
-    base_lr: np.ndarray | jax.Array
-
     def __init__(self, base_lr: Rates) -> None:
         """Raises ConfigError unless ``base_lr`` is a finite number of at least zero, or a list."""
-        check_constant(base_lr=base_lr)
-        fill(self, base_lr=np.asarray(base_lr, np.float32))
+        self.base_lr = np.asarray(base_lr, np.float32)
 
-    def __call__(self, step: ArrayLike) -> jax.Array:
-        rate = jnp.asarray(self.base_lr)
-        return jnp.broadcast_to(rate, jnp.broadcast_shapes(rate.shape, as_steps(step).shape))
+    def _rate(self, steps: jax.Array) -> jax.Array:
+        return jnp.broadcast_to(self.base_lr, jnp.broadcast_shapes(self.base_lr.shape, steps.shape))

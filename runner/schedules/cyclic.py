@@ -1,30 +1,50 @@
 """CyclicLR: the rate runs from a low bound to a high one and back, again and again (Smith 2017)."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from __future__ import annotations
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-from jax.typing import ArrayLike
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, NamedTuple
 
-from runner.checks.cycles import check_cyclic
-from runner.checks.values import resolved
-from runner.expression import scale_function
+from etils import epy
+
+from runner.config.expression import ScaleFn, scale_function
+from runner.config.types import (
+    AtMost,
+    CycleMomentum,
+    Decay,
+    Positive,
+    PositiveRates,
+    Rates,
+    RefusedValueError,
+    Steps,
+    Whole,
+)
+from runner.errors import INT32_MAX, ConfigError
 from runner.registry import register_scheduler
-from runner.schedules.base import STRUCTURE, Rates, as_steps, compiled, fill, pytree
-from runner.schedules.power import WHOLE_LIMIT, Power, times_two_to
-from runner.schedules.share import ratio
-from runner.schedules.span import Span
+from runner.schedules.base import Schedule
+from runner.schedules.numerics import WHOLE_LIMIT, Power, Span, ratio, times_two_to
 
-ScaleFn = Callable[[jax.Array], Any]
+with epy.lazy_imports():
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+
+
+class _FirstPosition(Whole):
+    """A position in the schedule; PyTorch's -1 is answered with the value to write instead."""
+
+    def check(self, value: Any, context: Any = None) -> int:
+        if value == -1 and not isinstance(value, bool):
+            problem = "-1 is PyTorch's way to start at the beginning"
+            raise RefusedValueError(problem, "write 0, the position of the first update")
+        return Whole.check(self, value, context)
+
+
+FirstPosition = Annotated[int, _FirstPosition(0)]
 
 
 @register_scheduler("cyclic")
-@pytree
-@dataclass(frozen=True, init=False, eq=False)
-class CyclicLR:
+class CyclicLR(Schedule, static=("scale_fn", "scale_mode", "cycles_momentum")):
     """The cyclical learning rate, in integers first and one rounding at a time.
 
     Cycles are counted from 0, but from 1 where a ``scale_fn`` is given their number::
@@ -80,32 +100,21 @@ class CyclicLR:
     [4, 8]
     """
 
-    lr: Span
-    step_size_up: np.ndarray | jax.Array
-    step_size_down: np.ndarray | jax.Array
-    last_epoch: np.ndarray | jax.Array
-    halvings: np.ndarray | jax.Array
-    gamma: Power
-    momenta: Span
-    scale_fn: ScaleFn | None = field(metadata=STRUCTURE)
-    scale_mode: str | None = field(metadata=STRUCTURE)
-    cycles_momentum: bool = field(metadata=STRUCTURE)
-
     def __init__(
         self,
         *,
-        base_lr: Rates = 1e-3,
-        max_lr: Rates = 1e-2,
-        step_size_up: int = 2000,
-        step_size_down: int | None = None,
-        mode: str = "triangular",
-        gamma: float = 1.0,
-        scale_fn: ScaleFn | str | None = None,
-        scale_mode: str = "cycle",
-        last_epoch: int = 0,
-        cycle_momentum: bool = False,
-        base_momentum: float = 0.8,
-        max_momentum: float = 0.9,
+        base_lr: Annotated[Rates, AtMost("max_lr")] = 1e-3,
+        max_lr: PositiveRates = 1e-2,
+        step_size_up: Steps = 2000,
+        step_size_down: Steps | None = None,
+        mode: Literal["triangular", "triangular2", "exp_range"] = "triangular",
+        gamma: Positive = 1.0,
+        scale_fn: ScaleFn | None = None,
+        scale_mode: Literal["cycle", "iterations"] = "cycle",
+        last_epoch: FirstPosition = 0,
+        cycle_momentum: CycleMomentum = False,
+        base_momentum: Annotated[Decay, AtMost("max_momentum")] = 0.8,
+        max_momentum: Decay = 0.9,
     ) -> None:
         """Checks the arguments and keeps their numbers as numpy arrays; starts no jax backend.
 
@@ -126,50 +135,24 @@ class CyclicLR:
         Raises:
           ConfigError: its key is the name of the argument at fault.
         """
-        check_cyclic(
-            base_lr=base_lr,
-            max_lr=max_lr,
-            step_size_up=step_size_up,
-            step_size_down=step_size_down,
-            mode=mode,
-            gamma=gamma,
-            scale_mode=scale_mode,
-            last_epoch=last_epoch,
-            cycle_momentum=cycle_momentum,
-            base_momentum=base_momentum,
-            max_momentum=max_momentum,
-        )
         step_size_down = step_size_up if step_size_down is None else step_size_down
-        resolved(step_size_up=step_size_up, step_size_down=step_size_down)
+        if step_size_up + step_size_down > INT32_MAX:
+            total = step_size_up + step_size_down
+            problem = f"a cycle of step_size_up + step_size_down = {total} steps is too long"
+            remedy = f"write step sizes that add up to at most {INT32_MAX}"
+            raise ConfigError("step_size_up", problem, remedy)
         decays = mode == "exp_range" and scale_fn is None
         halves = mode == "triangular2" and scale_fn is None
-        fill(
-            self,
-            lr=Span(base_lr, max_lr),
-            step_size_up=np.asarray(step_size_up, np.uint32),
-            step_size_down=np.asarray(step_size_down, np.uint32),
-            last_epoch=np.asarray(last_epoch, np.uint32),
-            halvings=np.asarray(halves, np.int32),
-            gamma=Power(gamma if decays else 1.0),
-            momenta=Span(base_momentum, max_momentum),
-            scale_fn=None if scale_fn is None else scale_function(scale_fn),
-            scale_mode=None if scale_fn is None else scale_mode,
-            cycles_momentum=cycle_momentum,
-        )
-
-    def __call__(self, step: ArrayLike) -> jax.Array:
-        """The rate of update ``step``, float32 of ``step``'s shape (of a list's, see Schedule)."""
-        return _rate(self, as_steps(step))
-
-    def momentum(self, step: ArrayLike) -> jax.Array:
-        """The momentum of update ``step``, float32; ValueError unless ``cycles_momentum``."""
-        if not self.cycles_momentum:
-            raise ValueError("this CyclicLR sets no momentum; make it with cycle_momentum=True")
-        return _momentum(self, as_steps(step))
-
-    def cycle(self, step: ArrayLike) -> jax.Array:
-        """The 0-based cycle that ``step`` is in, int32 of ``step``'s shape."""
-        return _cycle(self, as_steps(step))
+        self.lr = Span(base_lr, max_lr)
+        self.step_size_up = np.asarray(step_size_up, np.uint32)
+        self.step_size_down = np.asarray(step_size_down, np.uint32)
+        self.last_epoch = np.asarray(last_epoch, np.uint32)
+        self.halvings = np.asarray(halves, np.int32)
+        self.gamma = Power(gamma if decays else 1.0)
+        self.momenta = Span(base_momentum, max_momentum)
+        self.scale_fn = None if scale_fn is None else scale_function(scale_fn)
+        self.scale_mode = None if scale_fn is None else scale_mode
+        self.cycles_momentum = cycle_momentum
 
     def cycle_ends(self, steps: int) -> Sequence[int]:
         """The counts of completed updates, from 1 to ``steps``, after which the rate is base_lr.
@@ -179,29 +162,48 @@ class CyclicLR:
         total = int(self.step_size_up) + int(self.step_size_down)
         return range(total - int(self.last_epoch) % total, steps + 1, total)
 
+    def _rate(self, steps: jax.Array) -> jax.Array:
+        place = self._place(steps)
+        scale = self._scale(place)
+        return self.lr.at(ratio(place.covered, place.length) * scale.mantissa, scale.whole)
 
-@compiled
-def _rate(schedule: CyclicLR, steps: jax.Array) -> jax.Array:
-    place = _place(schedule, steps)
-    scale = _scale(schedule, place)
-    return schedule.lr.at(ratio(place.covered, place.length) * scale.mantissa, scale.whole)
+    def _momentum(self, steps: jax.Array) -> jax.Array:
+        place = self._place(steps)
+        scale = self._scale(place)
+        # 1 - triangle * scale, taken apart so that nothing cancels near the peak.
+        rest = ratio(place.length - place.covered, place.length)
+        rest = rest + ratio(place.covered, place.length) * scale.shortfall
+        # Two roundings may carry it past one, which only a negative scale really does.
+        rest = jnp.where(scale.shortfall <= 1, jnp.minimum(rest, 1), rest)
+        return self.momenta.at(rest)
 
+    def _cycle(self, steps: jax.Array) -> jax.Array:
+        return self._place(steps).cycle.astype(jnp.int32)
 
-@compiled
-def _momentum(schedule: CyclicLR, steps: jax.Array) -> jax.Array:
-    place = _place(schedule, steps)
-    scale = _scale(schedule, place)
-    # 1 - triangle * scale, taken apart so that nothing cancels near the peak.
-    rest = ratio(place.length - place.covered, place.length)
-    rest = rest + ratio(place.covered, place.length) * scale.shortfall
-    # Two roundings may carry it past one, which only a negative scale really does.
-    rest = jnp.where(scale.shortfall <= 1, jnp.minimum(rest, 1), rest)
-    return schedule.momenta.at(rest)
+    def _place(self, steps: jax.Array) -> _Place:
+        up, down = self.step_size_up, self.step_size_down
+        total = up + down
+        position = steps + self.last_epoch
+        cycle = position // total
+        r = position - cycle * total
+        rising = r <= up
+        return _Place(
+            position=position,
+            cycle=cycle,
+            covered=jnp.where(rising, r, total - r),
+            length=jnp.where(rising, up, down),
+        )
 
-
-@compiled
-def _cycle(schedule: CyclicLR, steps: jax.Array) -> jax.Array:
-    return _place(schedule, steps).cycle.astype(jnp.int32)
+    def _scale(self, place: _Place) -> _Scale:
+        if self.scale_fn is not None:
+            counted = place.cycle + 1 if self.scale_mode == "cycle" else place.position
+            scale = jnp.asarray(self.scale_fn(counted.astype(jnp.float32)), jnp.float32)
+            return _Scale(mantissa=scale, whole=None, shortfall=1 - scale)
+        excess, doublings = self.gamma.split(place.position)
+        cycles = jnp.minimum(place.cycle, np.uint32(WHOLE_LIMIT)).astype(jnp.int32)
+        whole = doublings - cycles * self.halvings
+        shortfall = jnp.where(whole == 0, -excess, 1 - times_two_to(1 + excess, whole))
+        return _Scale(mantissa=1 + excess, whole=whole, shortfall=shortfall)
 
 
 class _Place(NamedTuple):
@@ -219,30 +221,3 @@ class _Scale(NamedTuple):
     mantissa: jax.Array
     whole: jax.Array | None
     shortfall: jax.Array
-
-
-def _place(schedule: CyclicLR, steps: jax.Array) -> _Place:
-    up, down = jnp.asarray(schedule.step_size_up), jnp.asarray(schedule.step_size_down)
-    total = up + down
-    position = steps + jnp.asarray(schedule.last_epoch)
-    cycle = position // total
-    r = position - cycle * total
-    rising = r <= up
-    return _Place(
-        position=position,
-        cycle=cycle,
-        covered=jnp.where(rising, r, total - r),
-        length=jnp.where(rising, up, down),
-    )
-
-
-def _scale(schedule: CyclicLR, place: _Place) -> _Scale:
-    if schedule.scale_fn is not None:
-        counted = place.cycle + 1 if schedule.scale_mode == "cycle" else place.position
-        scale = jnp.asarray(schedule.scale_fn(counted.astype(jnp.float32))).astype(jnp.float32)
-        return _Scale(mantissa=scale, whole=None, shortfall=1 - scale)
-    excess, doublings = schedule.gamma.split(place.position)
-    cycles = jnp.minimum(place.cycle, np.uint32(WHOLE_LIMIT)).astype(jnp.int32)
-    whole = doublings - cycles * jnp.asarray(schedule.halvings)
-    shortfall = jnp.where(whole == 0, -excess, 1 - times_two_to(1 + excess, whole))
-    return _Scale(mantissa=1 + excess, whole=whole, shortfall=shortfall)

@@ -1,57 +1,50 @@
 """One cycle: up to a high rate, down again, and far below where it began (Smith 2018)."""
 
+from __future__ import annotations
+
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from typing import Annotated, Literal
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-from jax.typing import ArrayLike
+from etils import epy
 
-from runner.checks.cycles import check_one_cycle
-from runner.checks.values import resolved
+from runner.config.types import AtMost, CycleMomentum, Decay, Number, Positive, PositiveRates, Steps
+from runner.errors import ConfigError, shown
+from runner.pytree import Pytree
 from runner.registry import register_scheduler
-from runner.schedules.base import STRUCTURE, Rates, as_steps, compiled, fill, pytree
-from runner.schedules.share import half_cosine, ratio
-from runner.schedules.span import Span
+from runner.schedules.base import Schedule
+from runner.schedules.numerics import Span, half_cosine, ratio
+
+with epy.lazy_imports():
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
 
 
-@pytree
-@dataclass(frozen=True, init=False, eq=False)
-class Joint:
+class Joint(Pytree):
     """A place between two steps where phases meet; distances to it do not cancel.
 
     ``before`` is the last step that is not past it, which lies ``short`` steps before it, and the
     step after that one lies ``past`` steps behind it.
     """
 
-    before: np.ndarray | jax.Array
-    short: np.ndarray | jax.Array
-    past: np.ndarray | jax.Array
-
     def __init__(self, place: float) -> None:
         before = int(place)
-        fill(
-            self,
-            before=np.asarray(before, np.uint32),
-            short=np.asarray(place - before, np.float32),
-            past=np.asarray(before + 1 - place, np.float32),
-        )
+        self.before = np.asarray(before, np.uint32)
+        self.short = np.asarray(place - before, np.float32)
+        self.past = np.asarray(before + 1 - place, np.float32)
 
     def until(self, steps: jax.Array) -> jax.Array:
         """The distance of steps that are not past the joint to it, float32."""
-        return (jnp.asarray(self.before) - steps).astype(jnp.float32) + jnp.asarray(self.short)
+        return (self.before - steps).astype(jnp.float32) + self.short
 
     def since(self, steps: jax.Array) -> jax.Array:
         """The distance of steps past the joint from it, float32."""
-        beyond = (steps - jnp.asarray(self.before) - 1).astype(jnp.float32)
-        return beyond + jnp.asarray(self.past)
+        return (steps - self.before - 1).astype(jnp.float32) + self.past
 
 
 @register_scheduler("one_cycle")
-@pytree
-@dataclass(frozen=True, init=False, eq=False)
-class OneCycle:
+class OneCycle(Schedule, static=("cycles_momentum",)):
     """The 1cycle policy, in two phases or three, as PyTorch's OneCycleLR computes it.
 
     With ``path(a, b, i, k)`` the way from a at step i to b at step k, and ``peak`` and ``foot``
@@ -100,30 +93,19 @@ class OneCycle:
     [10]
     """
 
-    climb: Span
-    descent: Span
-    ending: Span
-    peak: Joint
-    descended: Joint
-    total_steps: np.ndarray | jax.Array
-    lengths: np.ndarray | jax.Array
-    cosine: np.ndarray | jax.Array
-    momenta: Span
-    cycles_momentum: bool = field(metadata=STRUCTURE)
-
     def __init__(
         self,
         *,
-        max_lr: Rates,
-        total_steps: int,
-        pct_start: float = 0.3,
-        anneal_strategy: str = "cos",
+        max_lr: PositiveRates,
+        total_steps: Steps,
+        pct_start: Annotated[float, Number(gt=0, lt=1)] = 0.3,
+        anneal_strategy: Literal["cos", "linear"] = "cos",
         three_phase: bool = False,
-        div_factor: float = 25.0,
-        final_div_factor: float = 1e4,
-        cycle_momentum: bool = True,
-        base_momentum: float = 0.85,
-        max_momentum: float = 0.95,
+        div_factor: Annotated[float, Number(ge=1)] = 25.0,
+        final_div_factor: Positive = 1e4,
+        cycle_momentum: CycleMomentum = True,
+        base_momentum: Annotated[Decay, AtMost("max_momentum")] = 0.85,
+        max_momentum: Decay = 0.95,
     ) -> None:
         """Checks the arguments and keeps their numbers as numpy arrays.
 
@@ -141,85 +123,73 @@ class OneCycle:
         Raises:
           ConfigError: its key is the name of the argument at fault.
         """
-        check_one_cycle(
-            max_lr=max_lr,
-            total_steps=total_steps,
-            pct_start=pct_start,
-            anneal_strategy=anneal_strategy,
-            three_phase=three_phase,
-            div_factor=div_factor,
-            final_div_factor=final_div_factor,
-            cycle_momentum=cycle_momentum,
-            base_momentum=base_momentum,
-            max_momentum=max_momentum,
-        )
-        resolved(total_steps=total_steps)
+        _check_final(final_div_factor, 1 if three_phase else div_factor, three_phase)
+        _check_phases(total_steps, pct_start, three_phase)
         top = np.asarray(max_lr, np.float64)
         initial = top / div_factor
         final = initial / final_div_factor
-        last = int(total_steps) - 1
-        peak = float(pct_start) * int(total_steps) - 1
+        last = total_steps - 1
+        peak = pct_start * total_steps - 1
         descended = 2 * peak if three_phase else last
-        fill(
-            self,
-            climb=Span(initial, top),
-            descent=Span(initial if three_phase else final, top),
-            ending=Span(final, initial if three_phase else final),
-            peak=Joint(peak),
-            descended=Joint(descended),
-            total_steps=np.asarray(total_steps, np.uint32),
-            lengths=np.array([peak, descended - peak, max(last - descended, 1)], np.float32),
-            cosine=np.asarray(anneal_strategy == "cos"),
-            momenta=Span(base_momentum, max_momentum),
-            cycles_momentum=cycle_momentum,
-        )
-
-    def __call__(self, step: ArrayLike) -> jax.Array:
-        """The rate of update ``step``, float32 of ``step``'s shape (of a list's, see Schedule)."""
-        return _rate(self, as_steps(step))
-
-    def momentum(self, step: ArrayLike) -> jax.Array:
-        """The momentum of update ``step``, float32; ValueError unless ``cycles_momentum``."""
-        if not self.cycles_momentum:
-            raise ValueError("this OneCycle sets no momentum; make it with cycle_momentum=True")
-        return _momentum(self, as_steps(step))
-
-    def cycle(self, step: ArrayLike) -> jax.Array:
-        """0: there is one cycle."""
-        return jnp.zeros(as_steps(step).shape, jnp.int32)
+        self.climb = Span(initial, top)
+        self.descent = Span(initial if three_phase else final, top)
+        self.ending = Span(final, initial if three_phase else final)
+        self.peak = Joint(peak)
+        self.descended = Joint(descended)
+        self.total_steps = np.asarray(total_steps, np.uint32)
+        self.lengths = np.array([peak, descended - peak, max(last - descended, 1)], np.float32)
+        self.cosine = np.asarray(anneal_strategy == "cos")
+        self.momenta = Span(base_momentum, max_momentum)
+        self.cycles_momentum = cycle_momentum
 
     def cycle_ends(self, steps: int) -> Sequence[int]:
         """``total_steps`` alone, if the run is that long."""
         return range(int(self.total_steps), steps + 1)[:1]
 
+    def _rate(self, steps: jax.Array) -> jax.Array:
+        last = self.total_steps - 1
+        done = jnp.minimum(steps, last)
+        climb, descent, ending = jnp.unstack(self.lengths)
+        up = self.climb.at(self._curve(done.astype(jnp.float32), climb))
+        down = self.descent.at(self._curve(self.descended.until(done), descent))
+        out = self.ending.at(self._curve((last - done).astype(jnp.float32), ending))
+        return self._by_phase(done, up, down, out)
 
-@compiled
-def _rate(schedule: OneCycle, steps: jax.Array) -> jax.Array:
-    last = jnp.asarray(schedule.total_steps) - 1
-    done = jnp.minimum(steps, last)
-    climb, descent, ending = jnp.unstack(jnp.asarray(schedule.lengths))
-    up = schedule.climb.at(_curve(schedule, done.astype(jnp.float32), climb))
-    down = schedule.descent.at(_curve(schedule, schedule.descended.until(done), descent))
-    out = schedule.ending.at(_curve(schedule, (last - done).astype(jnp.float32), ending))
-    return _by_phase(schedule, done, up, down, out)
+    def _momentum(self, steps: jax.Array) -> jax.Array:
+        climb, descent, _ = jnp.unstack(self.lengths)
+        down = self.momenta.at(self._curve(self.peak.until(steps), climb))
+        up = self.momenta.at(self._curve(self.peak.since(steps), descent))
+        return self._by_phase(steps, down, up, self.momenta.high)
+
+    def _by_phase(
+        self, steps: jax.Array, climb: jax.Array, descent: jax.Array, ending: jax.Array
+    ) -> jax.Array:
+        """Of the values of the climb, the descent and the last phase, that of the step's phase."""
+        later = jnp.where(steps <= self.descended.before, descent, ending)
+        return jnp.where(steps <= self.peak.before, climb, later)
+
+    def _curve(self, covered: jax.Array, length: jax.Array) -> jax.Array:
+        """How far from the lower end of a phase; values outside the phase are never selected."""
+        share = jnp.minimum(ratio(covered, length), 1)
+        return jnp.where(self.cosine, half_cosine(share), share)
 
 
-@compiled
-def _momentum(schedule: OneCycle, steps: jax.Array) -> jax.Array:
-    climb, descent, _ = jnp.unstack(jnp.asarray(schedule.lengths))
-    down = schedule.momenta.at(_curve(schedule, schedule.peak.until(steps), climb))
-    up = schedule.momenta.at(_curve(schedule, schedule.peak.since(steps), descent))
-    return _by_phase(schedule, steps, down, up, jnp.asarray(schedule.momenta.high))
+def _check_final(final_div_factor: float, div_factor: float, three_phase: bool) -> None:
+    if final_div_factor * div_factor < 1:
+        start = "the initial rate, where the last phase starts" if three_phase else "max_lr"
+        problem = f"{shown(final_div_factor)} makes the final rate higher than {start}"
+        raise ConfigError("final_div_factor", problem, "write a larger one")
 
 
-def _by_phase(schedule: OneCycle, steps: jax.Array, *values: jax.Array) -> jax.Array:
-    """Of the values in the climb, the descent and the last phase the one that holds."""
-    climb, descent, ending = values
-    later = jnp.where(steps <= jnp.asarray(schedule.descended.before), descent, ending)
-    return jnp.where(steps <= jnp.asarray(schedule.peak.before), climb, later)
-
-
-def _curve(schedule: OneCycle, covered: jax.Array, length: jax.Array) -> jax.Array:
-    """How far from the lower end of a phase; what lies outside of the phase is never selected."""
-    share = jnp.minimum(ratio(covered, length), 1)
-    return jnp.where(jnp.asarray(schedule.cosine), half_cosine(share), share)
+def _check_phases(total_steps: int, pct_start: float, three_phase: bool) -> None:
+    """No phase may be empty."""
+    peak, last = pct_start * total_steps - 1, total_steps - 1
+    if peak <= 0:
+        problem = f"{total_steps} is shorter than the phases: the climb ends at step {peak:.3g}"
+        least = math.floor(1 / pct_start) + 1
+        higher = f", or pct_start above {1 / total_steps:.3g}" if total_steps > 1 else ""
+        raise ConfigError("total_steps", problem, f"write at least {least}{higher}")
+    if (2 * peak if three_phase else peak) >= last:
+        phases = "the climb and the descent take" if three_phase else "the climb takes"
+        problem = f"{pct_start} is too much: {phases} all of the {total_steps} steps"
+        raise ConfigError("pct_start", problem, "write a smaller share")

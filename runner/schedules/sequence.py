@@ -1,27 +1,32 @@
 """Schedules one after another, each starting at its own zero: a warm-up before cycles, say."""
 
+from __future__ import annotations
+
 from bisect import bisect_right
 from collections import abc
 from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import accumulate, pairwise
-from typing import Any, overload
+from typing import TYPE_CHECKING, Annotated, Any, overload
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-from jax.typing import ArrayLike
+from etils import epy
 
-from runner.checks.schedules import check_sequence
-from runner.checks.values import INT32_MAX, as_many, resolved
+from runner.config.types import PartLengths, Parts
+from runner.errors import INT32_MAX, ConfigError, nearest
 from runner.registry import register_scheduler
-from runner.schedules.base import Schedule, as_steps, compiled, fill, pytree
+from runner.schedules.base import Schedule
+from runner.schedules.function import as_schedule
+
+if TYPE_CHECKING:
+    from jax.typing import ArrayLike
+
+with epy.lazy_imports():
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
 
 
 @register_scheduler("sequence")
-@pytree
-@dataclass(frozen=True, init=False, eq=False)
-class Sequence:
+class Sequence(Schedule):
     """The parts one after another, each from its own zero to its length.
 
     ::
@@ -56,11 +61,11 @@ class Sequence:
     [6, 10]
     """
 
-    parts: tuple[Schedule, ...]
-    starts: np.ndarray | jax.Array
-    cyclic: np.ndarray | jax.Array
-
-    def __init__(self, parts: Mapping[str, Schedule], lengths: Mapping[str, int | None]) -> None:
+    def __init__(
+        self,
+        parts: Annotated[Mapping[str, Schedule], Parts(lengths="lengths")],
+        lengths: PartLengths,
+    ) -> None:
         """Checks the arguments and keeps the parts in the order of ``parts``.
 
         Args:
@@ -70,36 +75,24 @@ class Sequence:
         Raises:
           ConfigError: its key is the argument at fault, with the part's name: ``lengths.warmup``.
         """
-        check_sequence(parts=parts, lengths=lengths)
-        known = {name: lengths[name] for name in parts if lengths[name] is not None}
-        resolved(**{f"lengths.{name}": length for name, length in known.items()})
-        _check_groups(parts)
+        _check_lengths(parts, lengths)
+        schedules = {name: as_schedule(part) for name, part in parts.items()}
+        check_same_groups(schedules)
         *before_last, _ = parts
-        fill(
-            self,
-            parts=tuple(parts.values()),
-            starts=np.array([0, *accumulate(known[name] for name in before_last)], np.uint32),
-            cyclic=np.array([bool(part.cycle_ends(INT32_MAX)) for part in parts.values()]),
-        )
+        self.parts = tuple(schedules.values())
+        self.starts = np.array([0, *accumulate(lengths[name] for name in before_last)], np.uint32)
+        self.cyclic = np.array([bool(part.cycle_ends(INT32_MAX)) for part in self.parts])
 
     @property
-    def cycles_momentum(self) -> bool:
+    def cycles_momentum(self) -> bool:  # type: ignore[override]
         """Whether any part cycles the momentum."""
         return any(part.cycles_momentum for part in self.parts)
 
-    def __call__(self, step: ArrayLike) -> jax.Array:
-        """The rate of update ``step``, float32 of ``step``'s shape (of a list's, see Schedule)."""
-        return _rate(self, as_steps(step))
-
     def momentum(self, step: ArrayLike) -> jax.Array:
-        """The momentum of update ``step``, float32; ValueError unless ``cycles_momentum``."""
+        """The momentum of update ``step``, float32; ValueError unless a part cycles it."""
         if not self.cycles_momentum:
             raise ValueError("no part of this Sequence sets the momentum")
-        return _momentum(self, as_steps(step))
-
-    def cycle(self, step: ArrayLike) -> jax.Array:
-        """The 0-based cycle that ``step`` is in, counted across the parts, int32."""
-        return _cycle(self, as_steps(step))
+        return Schedule.momentum(self, step)
 
     def cycle_ends(self, steps: int) -> abc.Sequence[int]:
         """The cycle ends of all parts, from 1 to ``steps``."""
@@ -109,6 +102,69 @@ class Sequence:
             if start < steps:
                 found.append((start, part.cycle_ends(min(end, steps) - start)))
         return _Shifted(found)
+
+    def _rate(self, steps: jax.Array) -> jax.Array:
+        own = self._own_steps(steps)
+        return self._select(steps, {i: part(own[i]) for i, part in enumerate(self.parts)})
+
+    def _momentum(self, steps: jax.Array) -> jax.Array:
+        own = self._own_steps(steps)
+        setting = {i: part for i, part in enumerate(self.parts) if part.cycles_momentum}
+        return self._select(steps, {i: part.momentum(own[i]) for i, part in setting.items()})
+
+    def _cycle(self, steps: jax.Array) -> jax.Array:
+        own, starts = self._own_steps(steps), self.starts
+        cycles, begun = {}, jnp.int32(0)
+        for i, part in enumerate(self.parts):
+            cycles[i] = begun + part.cycle(own[i])
+            if i + 1 < len(self.parts):
+                in_all = part.cycle(starts[i + 1] - starts[i] - 1) + 1
+                begun = begun + jnp.where(self.cyclic[i], in_all, 0)
+        return self._select(steps, cycles)
+
+    def _own_steps(self, steps: jax.Array) -> list[jax.Array]:
+        """The step of each part, which rests at its first or its last one where others hold."""
+        starts = list(jnp.unstack(self.starts))
+        own = [jnp.where(steps > start, steps - start, 0) for start in starts]
+        lasts = [after - start - 1 for start, after in pairwise(starts)]
+        return [jnp.minimum(step, last) for step, last in zip(own, lasts, strict=False)] + own[-1:]
+
+    def _select(self, steps: jax.Array, values: Mapping[int, Any]) -> jax.Array:
+        """Of the values, by number of the part, the last whose part has begun; else the first."""
+        (_, chosen), *later = values.items()
+        for number, value in later:
+            chosen = jnp.where(steps >= self.starts[number], value, chosen)
+        return chosen
+
+
+def check_same_groups(parts: Mapping[str, Schedule]) -> None:
+    """Raises ConfigError where rates that are lists are not for the same groups in all parts."""
+    shapes = {name: jax.eval_shape(part, np.int32(0)).shape for name, part in parts.items()}
+    counts = {f"parts.{name}": shape[0] for name, shape in shapes.items() if shape}
+    for key, count in counts.items():
+        first = next(iter(counts))
+        if count != counts[first]:
+            problem = f"{count} rates, but {first} has {counts[first]}"
+            remedy = "write one for each group in both, or a number for all groups"
+            raise ConfigError(key, problem, remedy)
+
+
+def _check_lengths(parts: Mapping[str, Schedule], lengths: Mapping[str, int | None]) -> None:
+    """Parts and lengths have the same names; only the length of the last part may be None."""
+    for name in lengths:
+        if name not in parts:
+            raise ConfigError(f"lengths.{name}", "there is no such part", nearest(name, parts))
+    *_, last = parts
+    for name in parts:
+        if name not in lengths:
+            raise ConfigError(f"lengths.{name}", "has no value", "give the part a length")
+        if lengths[name] is None and name != last:
+            problem = f"is null, which only the length of the last part ({last}) may be"
+            raise ConfigError(f"lengths.{name}", problem, "give the part a length")
+    total = sum(length for length in lengths.values() if length is not None)
+    if total > INT32_MAX:
+        problem = f"come to {total} steps"
+        raise ConfigError("lengths", problem, f"write at most {INT32_MAX} in all")
 
 
 class _Shifted(abc.Sequence[int]):
@@ -132,51 +188,3 @@ class _Shifted(abc.Sequence[int]):
         piece = bisect_right(self._counts, places) - 1
         offset, ends = self._pieces[piece]
         return offset + ends[places - self._counts[piece]]
-
-
-def _check_groups(parts: Mapping[str, Schedule]) -> None:
-    """Rates that are lists are for the same groups in all parts."""
-    shapes = {name: jax.eval_shape(part, np.int32(0)).shape for name, part in parts.items()}
-    as_many(**{f"parts.{name}": [0] * shape[0] for name, shape in shapes.items() if shape})
-
-
-def _own_steps(sequence: Sequence, steps: jax.Array) -> list[jax.Array]:
-    """The step of each part, which rests at its first or its last one where others hold."""
-    starts = list(jnp.unstack(jnp.asarray(sequence.starts)))
-    own = [jnp.where(steps > start, steps - start, 0) for start in starts]
-    lasts = [after - start - 1 for start, after in pairwise(starts)]
-    return [jnp.minimum(step, last) for step, last in zip(own, lasts, strict=False)] + own[-1:]
-
-
-def _select(sequence: Sequence, steps: jax.Array, values: Mapping[int, Any]) -> jax.Array:
-    """Of the values, by number of the part, the last whose part has begun; else the first."""
-    (_, chosen), *later = values.items()
-    for number, value in later:
-        chosen = jnp.where(steps >= jnp.asarray(sequence.starts)[number], value, chosen)
-    return chosen
-
-
-@compiled
-def _rate(sequence: Sequence, steps: jax.Array) -> jax.Array:
-    own = _own_steps(sequence, steps)
-    rates = {i: part(own[i]) for i, part in enumerate(sequence.parts)}
-    return _select(sequence, steps, rates)
-
-
-@compiled
-def _momentum(sequence: Sequence, steps: jax.Array) -> jax.Array:
-    own = _own_steps(sequence, steps)
-    setting = {i: part for i, part in enumerate(sequence.parts) if part.cycles_momentum}
-    return _select(sequence, steps, {i: part.momentum(own[i]) for i, part in setting.items()})
-
-
-@compiled
-def _cycle(sequence: Sequence, steps: jax.Array) -> jax.Array:
-    own, starts = _own_steps(sequence, steps), jnp.asarray(sequence.starts)
-    cycles, begun = {}, jnp.int32(0)
-    for i, part in enumerate(sequence.parts):
-        cycles[i] = begun + part.cycle(own[i])
-        if i + 1 < len(sequence.parts):
-            in_all = part.cycle(starts[i + 1] - starts[i] - 1) + 1
-            begun = begun + jnp.where(jnp.asarray(sequence.cyclic)[i], in_all, 0)
-    return _select(sequence, steps, cycles)

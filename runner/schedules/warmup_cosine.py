@@ -1,24 +1,25 @@
 """A straight climb to the peak, then half a cosine down: the usual schedule of large models."""
 
-from dataclasses import dataclass
+from __future__ import annotations
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-from jax.typing import ArrayLike
+from typing import Annotated
 
-from runner.checks.schedules import check_warmup_cosine
-from runner.checks.values import resolved
+from etils import epy
+
+from runner.config.types import AtMost, PositiveRates, Rates, Steps
+from runner.errors import ConfigError
 from runner.registry import register_scheduler
-from runner.schedules.base import Acyclic, Rates, as_steps, compiled, fill, pytree
-from runner.schedules.share import half_cosine, ratio
-from runner.schedules.span import Span
+from runner.schedules.base import Schedule
+from runner.schedules.numerics import Span, half_cosine, ratio
+
+with epy.lazy_imports():
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
 
 
 @register_scheduler("warmup_cosine")
-@pytree
-@dataclass(frozen=True, init=False, eq=False)
-class WarmupCosine(Acyclic):
+class WarmupCosine(Schedule):
     """From ``base_lr`` up to ``max_lr`` along a line, then down to ``eta_min`` along a cosine.
 
     ::
@@ -40,19 +41,14 @@ class WarmupCosine(Acyclic):
     [0.0, 0.5, 1.0, 0.5, 0.0, 0.0]
     """
 
-    climb: Span
-    descent: Span
-    warmup_steps: np.ndarray | jax.Array
-    total_steps: np.ndarray | jax.Array
-
     def __init__(
         self,
         *,
-        base_lr: Rates = 0.0,
-        max_lr: Rates,
-        warmup_steps: int,
-        total_steps: int,
-        eta_min: Rates = 0.0,
+        base_lr: Annotated[Rates, AtMost("max_lr")] = 0.0,
+        max_lr: PositiveRates,
+        warmup_steps: Steps,
+        total_steps: Steps,
+        eta_min: Annotated[Rates, AtMost("max_lr")] = 0.0,
     ) -> None:
         """Checks the arguments and keeps their numbers as numpy arrays.
 
@@ -64,31 +60,20 @@ class WarmupCosine(Acyclic):
         Raises:
           ConfigError: its key is the name of the argument at fault.
         """
-        check_warmup_cosine(
-            base_lr=base_lr,
-            max_lr=max_lr,
-            warmup_steps=warmup_steps,
-            total_steps=total_steps,
-            eta_min=eta_min,
-        )
-        resolved(warmup_steps=warmup_steps, total_steps=total_steps)
-        fill(
-            self,
-            climb=Span(base_lr, max_lr),
-            descent=Span(eta_min, max_lr),
-            warmup_steps=np.asarray(warmup_steps, np.uint32),
-            total_steps=np.asarray(total_steps, np.uint32),
-        )
+        if warmup_steps >= total_steps:
+            problem = (
+                f"{warmup_steps} leaves nothing of total_steps ({total_steps}) for the descent"
+            )
+            raise ConfigError("warmup_steps", problem, "write warmup_steps below total_steps")
+        self.climb = Span(base_lr, max_lr)
+        self.descent = Span(eta_min, max_lr)
+        self.warmup_steps = np.asarray(warmup_steps, np.uint32)
+        self.total_steps = np.asarray(total_steps, np.uint32)
 
-    def __call__(self, step: ArrayLike) -> jax.Array:
-        return _rate(self, as_steps(step))
-
-
-@compiled
-def _rate(schedule: WarmupCosine, steps: jax.Array) -> jax.Array:
-    warmup, total = jnp.asarray(schedule.warmup_steps), jnp.asarray(schedule.total_steps)
-    done = jnp.minimum(steps, total)
-    climb = schedule.climb.at(ratio(jnp.minimum(done, warmup), warmup))
-    left = jnp.minimum(total - done, total - warmup)
-    descent = schedule.descent.at(half_cosine(ratio(left, total - warmup)))
-    return jnp.where(done <= warmup, climb, descent)
+    def _rate(self, steps: jax.Array) -> jax.Array:
+        warmup, total = self.warmup_steps, self.total_steps
+        done = jnp.minimum(steps, total)
+        climb = self.climb.at(ratio(jnp.minimum(done, warmup), warmup))
+        left = jnp.minimum(total - done, total - warmup)
+        descent = self.descent.at(half_cosine(ratio(left, total - warmup)))
+        return jnp.where(done <= warmup, climb, descent)

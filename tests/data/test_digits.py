@@ -6,7 +6,6 @@ from importlib import resources
 import numpy as np
 import pytest
 
-import runner.data  # noqa: F401  (registers the data sets)
 from runner.registry import datasets
 
 
@@ -55,6 +54,6 @@ def test_mean_and_std_are_those_of_the_training_split(digits):
 
 
 def test_the_licence_travels_with_the_data():
-    text = (resources.files("runner.data") / "digits.LICENSE.txt").read_text()
+    text = (resources.files("runner.data.sources") / "digits.LICENSE.txt").read_text()
     for words in ("Alpaydin", "Kaynak", "UCI", "CC BY 4.0", "creativecommons.org/licenses/by/4.0"):
         assert words in text

@@ -7,7 +7,6 @@ import struct
 import numpy as np
 import pytest
 
-import runner.data  # noqa: F401  (registers the data sets)
 from runner.data.dataset import Dataset
 from runner.errors import ConfigError, DataError
 from runner.registry import datasets

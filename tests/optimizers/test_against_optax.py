@@ -10,7 +10,7 @@ import optax
 import pytest
 from optax import contrib
 
-from runner.config.schema import CHOICES
+from runner.registry import optimizers
 from runner.optimizers import split
 
 STEPS = 100
@@ -254,7 +254,7 @@ def scaled(value: Any, factor: float) -> Any:
 
 
 def test_every_optimizer_is_compared() -> None:
-    assert {name for name, _, _ in CASES} == set(CHOICES["optimizer"])
+    assert {name for name, _, _ in CASES} == set(optimizers.names())
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,7 @@ def test_other_numbers_share_the_program_and_other_structure_does_not():
 def test_numbers_are_float32_scalars_and_the_rest_is_structure():
     optimizer, numbers = split("sgd", {"momentum": 0.9, "nesterov": True, "weight_decay": None})
     assert {key: (n.dtype, n.shape) for key, n in numbers.items()} == {"momentum": (np.float32, ())}
-    assert optimizer.structure == (("nesterov", True), ("weight_decay", None))
+    assert optimizer.static == (("nesterov", True), ("weight_decay", None))
     assert hash(optimizer) == hash(split("sgd", SGD | {"nesterov": True, "momentum": 0.1})[0])
 
 
@@ -127,7 +127,7 @@ def test_lanes_with_numbers_of_their_own_equal_each_alone():
     ],
 )
 def test_what_a_schedules_momentum_replaces(name, arguments, key):
-    assert split(name, arguments)[0].momentum_key == key
+    assert split(name, arguments)[0].momentum_name == key
 
 
 def test_without_momentum_or_decay_there_is_no_state():
@@ -138,7 +138,7 @@ def test_without_momentum_or_decay_there_is_no_state():
 def test_optaxs_own_optimizers_can_be_registered_as_they_are():
     register_optimizer("test_lion")(optax.lion)
     optimizer, numbers = split("test_lion", {"b1": 0.9, "b2": 0.99})
-    assert (sorted(numbers), optimizer.momentum_key) == (["b1", "b2"], "b1")
+    assert (sorted(numbers), optimizer.momentum_name) == (["b1", "b2"], "b1")
     passed = trajectory("test_lion", {"b1": 0.9, "b2": 0.99}, [0.1], [[3.0, -2.0]], [1.0, 1.0])
     # Lion moves by the sign alone; optax's weight decay of 0.001 joins it.
     np.testing.assert_allclose(passed, [[0.8999, 1.0999]], rtol=1e-6)
@@ -148,8 +148,8 @@ def test_optaxs_own_optimizers_can_be_registered_as_they_are():
     ("name", "arguments", "said"),
     [
         ("sdg", SGD, r"optimizer\.name: .*'sdg'; did you mean sgd"),
-        ("sgd", SGD | {"b1": 0.9}, "optimizer: 'sgd' cannot be built: .*'b1'"),
-        ("adam", {"b1": 0.9, "eps": 1e-8}, "optimizer: 'adam' cannot be built: .*'b2'"),
+        ("sgd", SGD | {"b1": 0.9}, r"optimizer\.b1: there is no such setting"),
+        ("adam", {"b1": 0.9, "b2": "???", "eps": 1e-8}, r"optimizer\.b2: has no value"),
         ("sgd", SGD | {"nesterov": True, "momentum": None}, r"optimizer\.nesterov: "),
         ("rmsprop", RMSPROP | {"nesterov": True}, r"optimizer\.nesterov: "),
         ("sgd", SGD | {"momentum": float("nan")}, r"optimizer\.momentum: nan"),

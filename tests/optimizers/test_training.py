@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from runner.cli import main
-from runner.config.schema import CHOICES
+from runner.registry import optimizers
 
 SHORT = ["model=linear", "training.batch_size=128", "training.eval_every=null"]
 CYCLED = "scheduler.cycle_momentum=true"
 
 
-@pytest.mark.parametrize("name", sorted(CHOICES["optimizer"]))
+@pytest.mark.parametrize("name", sorted(optimizers.names()))
 def test_every_optimizer_takes_three_steps(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runner.schedules.power import Power, times_two_to
+from runner.schedules.numerics import Power, times_two_to
 
 EXACT = Context(prec=60, Emin=-(10**12), Emax=10**12)
 

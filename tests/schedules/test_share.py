@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runner.schedules.share import half_cosine, power_of_ratio
+from runner.schedules.numerics import half_cosine, power_of_ratio
 
 LAST = 2**31 - 1
 

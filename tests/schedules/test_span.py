@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from runner.schedules.span import Span
+from runner.schedules.numerics import Span
 
 at = jax.jit(Span.at)
 bounds = (

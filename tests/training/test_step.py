@@ -10,7 +10,7 @@ import optax
 import pytest
 
 from runner.cli.commands import configure
-from runner.config.schema import CHOICES
+from runner.registry import optimizers
 from runner.data.feed import Source
 from runner.models.cnn import cnn
 from runner.models.mlp import linear, mlp
@@ -448,7 +448,7 @@ def test_lanes_with_numbers_of_their_own_equal_each_alone(compute_dtype):
 
 
 # What the optimizers' YAML files leave to be said: one of each, at numbers that move a small net.
-OPTIMIZERS = sorted(CHOICES["optimizer"])
+OPTIMIZERS = sorted(optimizers.names())
 
 
 @pytest.mark.parametrize("compute_dtype", ["float32", "bfloat16"])

@@ -10,9 +10,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-import runner.expression
+import runner.config.expression
 from runner.errors import ConfigError
-from runner.expression import Expression, parse, parse_name, scale_function
+from runner.config.expression import Expression, parse, parse_name, scale_function
 from runner.registry import register_scale_fn
 
 POINTS = [1.0, 2.0, 3.0, 7.0, 100.0]
@@ -127,7 +127,7 @@ def test_everything_else_is_refused_by_name_at_once(text: str, named: str) -> No
 
 def test_a_refusal_prints_nothing_besides() -> None:
     code = (
-        "from runner.expression import parse\n"
+        "from runner.config.expression import parse\n"
         "from runner.errors import ConfigError\n"
         "import sys\n"
         "for text in ('1(x)', '1if x else 2', \"'\\\\d'\"):\n"
@@ -162,5 +162,5 @@ def test_what_is_no_text_is_no_expression(value: object) -> None:
 
 
 def test_the_example_in_the_documentation_is_true() -> None:
-    results = doctest.testmod(runner.expression)
+    results = doctest.testmod(runner.config.expression)
     assert (results.attempted, results.failed) == (1, 0)

@@ -5,6 +5,8 @@ instruction of a little stack program; what is in no table is refused by name. N
 resolved, no attribute read, nothing evaluated but arithmetic on floats.
 """
 
+from __future__ import annotations
+
 import ast
 import math
 import warnings
@@ -13,13 +15,17 @@ from dataclasses import dataclass, field
 from functools import reduce
 from itertools import chain
 from types import ModuleType
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
-import numpy as np
+from etils import epy
 
-from runner.checks import FLOAT32_MAX, shown
-from runner.errors import ConfigError, nearest
+from runner.config.types import Text
+from runner.errors import FLOAT32_MAX, ConfigError, nearest, shown
 from runner.registry import scale_fns
+
+with epy.lazy_imports():
+    import jax.numpy as jnp
+    import numpy as np
 
 MAX_LENGTH = 500  # characters; checked before anything is parsed
 MAX_NODES = 200
@@ -68,13 +74,18 @@ def scale_function(scale_fn: Any) -> Callable[[Any], Any]:
     name = parse_name(scale_fn) if isinstance(scale_fn, str) else None
     if name is None:
         return parse(scale_fn)
-    if name not in scale_fns.names():
-        remedy = f"{nearest(name, scale_fns.names())}; or write an expression in x"
-        _refuse(f"no function is registered as {shown(name)}", remedy)
-    return scale_fns.get(name)
+    try:
+        return scale_fns.get(name)
+    except ConfigError:
+        problem = f"{shown(name)} is neither an expression in x nor the name of a function"
+        _refuse(problem, f"write an expression such as 1 / x ({nearest(name, scale_fns.names())})")
 
 
-def parse(text: str) -> "Expression":
+# An expression in x, or the name of a registered function; in library calls a function as well.
+ScaleFn = Annotated[Callable[[Any], Any] | str, Text(read=scale_function)]
+
+
+def parse(text: str) -> Expression:
     """Reads an arithmetic expression in ``x``, within milliseconds whatever is thrown at it.
 
     The language: numbers, ``x``, ``pi``, ``+ - * / **``, comparisons (1 where they hold, else 0)
@@ -115,8 +126,6 @@ class Expression:
 
     def __call__(self, x: Any) -> Any:
         """The value at ``x``, computed in float32, of ``x``'s shape; inf or NaN if undefined."""
-        import jax.numpy as jnp  # the configuration reads expressions without jax
-
         x = jnp.asarray(x).astype(jnp.float32)
         return jnp.broadcast_to(jnp.asarray(_run(self.program, x, jnp, np.float32)), x.shape)
 

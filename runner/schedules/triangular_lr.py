@@ -1,22 +1,26 @@
 """The symmetric CyclicLR with one step size."""
 
-from runner.checks.cycles import check_triangular_lr
-from runner.checks.values import resolved
+from __future__ import annotations
+
+from typing import Annotated
+
+from runner.config.signature import checked
+from runner.config.types import AtMost, CycleMomentum, Decay, HalfCycle, PositiveRates, Rates
 from runner.registry import register_scheduler
-from runner.schedules.base import Rates
-from runner.schedules.cyclic import CyclicLR
+from runner.schedules.cyclic import CyclicLR, FirstPosition
 
 
 @register_scheduler("triangular_lr")
+@checked
 def triangular_lr(
     *,
-    base_lr: Rates = 1e-3,
-    max_lr: Rates = 1e-2,
-    step_size: int = 2000,
-    last_epoch: int = 0,
-    cycle_momentum: bool = False,
-    base_momentum: float = 0.8,
-    max_momentum: float = 0.9,
+    base_lr: Annotated[Rates, AtMost("max_lr")] = 1e-3,
+    max_lr: PositiveRates = 1e-2,
+    step_size: HalfCycle = 2000,
+    last_epoch: FirstPosition = 0,
+    cycle_momentum: CycleMomentum = False,
+    base_momentum: Annotated[Decay, AtMost("max_momentum")] = 0.8,
+    max_momentum: Decay = 0.9,
 ) -> CyclicLR:
     """The ``CyclicLR`` of equal cycles whose halves are ``step_size`` updates long each.
 
@@ -38,16 +42,6 @@ def triangular_lr(
     Raises:
       ConfigError: its key is the name of the argument at fault.
     """
-    check_triangular_lr(
-        base_lr=base_lr,
-        max_lr=max_lr,
-        step_size=step_size,
-        last_epoch=last_epoch,
-        cycle_momentum=cycle_momentum,
-        base_momentum=base_momentum,
-        max_momentum=max_momentum,
-    )
-    resolved(step_size=step_size)
     return CyclicLR(
         base_lr=base_lr,
         max_lr=max_lr,

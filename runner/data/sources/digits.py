@@ -2,11 +2,14 @@
 
 from importlib import resources
 
-import numpy as np
+from etils import epy
 
 from runner.data.dataset import Dataset, Split
 from runner.data.order import epoch_order
 from runner.registry import register_dataset
+
+with epy.lazy_imports():
+    import numpy as np
 
 # One example in this many is held out.
 HELD_OUT = 5
@@ -21,7 +24,7 @@ def digits() -> Dataset:
     1,437 examples to train and 360 to test, the same in every run, each digit in equal share.
     Inputs are uint8 [n, 8, 8, 1]; mean and standard deviation are those of the training split.
     """
-    with (resources.files("runner.data") / "digits.npz").open("rb") as file:
+    with (resources.files("runner.data.sources") / "digits.npz").open("rb") as file:
         arrays = np.load(file, allow_pickle=False)
         images_bhwc, labels = arrays["images"][..., None], arrays["labels"].astype(np.int32)
     shuffled = epoch_order(0, 0, len(labels))

@@ -1,31 +1,45 @@
 """MNIST and sets of its form, from the four IDX files with their standard names."""
 
+from __future__ import annotations
+
 import gzip
 import os
 import zlib
 from io import BufferedIOBase
 from pathlib import Path
+from typing import Annotated
 
-import numpy as np
+from etils import epy
 
-from runner.checks import finite, positive
+from runner.config.signature import checked
+from runner.config.types import Folder, Positive, Real32
 from runner.data.dataset import Dataset, Split, check_labels
-from runner.errors import ConfigError, DataError
+from runner.errors import DataError
 from runner.registry import register_dataset
+
+with epy.lazy_imports():
+    import numpy as np
 
 FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 }
 NUM_CLASSES = 10
+_EVERY_NAME = (
+    "train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and "
+    "t10k-labels-idx1-ubyte, each plain or .gz"
+)
 
 # Deflate cannot shrink by more: a header that claims more than this lies (zlib's documentation).
 _MAX_GZIP_RATIO = 1032
-_FETCH_ANEW = "fetch it anew"
+_DOWNLOAD_AGAIN = "download it again"
 
 
 @register_dataset("idx")
-def idx(*, root: str | None, mean: float, std: float) -> Dataset:
+@checked
+def idx(
+    *, root: Annotated[str, Folder(_EVERY_NAME)], mean: Real32 = 33.32, std: Positive = 78.57
+) -> Dataset:
     """Ten classes of grey images: inputs uint8 [n, height, width, 1].
 
     Each file is read plain or, where there is only that, with ``.gz`` behind its name. An IDX
@@ -37,22 +51,13 @@ def idx(*, root: str | None, mean: float, std: float) -> Dataset:
       mean, std: of the training images' grey values, 0 to 255.
 
     Raises:
-      ConfigError: ``root`` is None, or ``mean`` and ``std`` normalise nothing.
+      ConfigError: ``root`` is empty, or ``mean`` or ``std`` is not what its type says.
       DataError: a file is missing, empty, damaged, not what its name says, or disagrees with
         another; its path is named.
     """
-    every_name = ", ".join(name for pair in FILES.values() for name in pair)
-    if root is None:
-        raise ConfigError(
-            "root", "no folder is named", f"set it to one that holds {every_name} (plain or .gz)"
-        )
-    finite("mean", mean)
-    positive("std", std)
     folder = Path(os.path.expanduser(root))
     if not os.path.isdir(folder):
-        raise DataError(
-            str(folder), "there is no such folder", f"make it and put in {every_name} (or .gz)"
-        )
+        raise DataError(str(folder), "there is no such folder", f"make it and put in {_EVERY_NAME}")
     train, test = (_split(folder, *FILES[part]) for part in ("train", "test"))
     if train.inputs.shape[1:] != test.inputs.shape[1:]:
         raise DataError(
@@ -98,7 +103,7 @@ def read_idx(path: Path, *, ndim: int) -> np.ndarray:
             largest = stored * _MAX_GZIP_RATIO if compressed else stored
             return _read_bytes(path, file, shape, largest)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(str(path), f"is damaged ({error})", _FETCH_ANEW) from error
+        raise DataError(str(path), f"is damaged ({error})", _DOWNLOAD_AGAIN) from error
     except OSError as error:
         raise DataError(
             str(path), f"cannot be read ({error.strerror or error})", "make it readable"
@@ -109,7 +114,7 @@ def _read_shape(path: Path, file: BufferedIOBase, ndim: int) -> tuple[int, ...]:
     header = file.read(4 * (1 + ndim))
     magic = bytes([0, 0, 0x08, ndim])
     if not header:
-        raise DataError(str(path), "is empty", _FETCH_ANEW)
+        raise DataError(str(path), "is empty", _DOWNLOAD_AGAIN)
     if header[:4] != magic:
         raise DataError(
             str(path),
@@ -117,10 +122,10 @@ def _read_shape(path: Path, file: BufferedIOBase, ndim: int) -> tuple[int, ...]:
             "put the file there that its name says",
         )
     if len(header) < 4 * (1 + ndim):
-        raise DataError(str(path), "is truncated within its header", _FETCH_ANEW)
+        raise DataError(str(path), "is truncated within its header", _DOWNLOAD_AGAIN)
     shape = tuple(int(size) for size in np.frombuffer(header, ">u4", offset=4))
     if 0 in shape:
-        raise DataError(str(path), f"holds nothing (its shape is {shape})", _FETCH_ANEW)
+        raise DataError(str(path), f"holds nothing (its shape is {shape})", _DOWNLOAD_AGAIN)
     return shape
 
 
@@ -131,7 +136,7 @@ def _read_bytes(
     # Before anything is allocated: a damaged header may claim any size.
     if count > largest:
         raise DataError(
-            str(path), f"is too short for the {count} bytes its header promises", _FETCH_ANEW
+            str(path), f"is too short for the {count} bytes its header promises", _DOWNLOAD_AGAIN
         )
     array = np.empty(shape, np.uint8)
     read = file.readinto(array.data)
@@ -139,7 +144,7 @@ def _read_bytes(
     if read != count or file.read(1):
         found = "less" if read != count else "more"
         raise DataError(
-            str(path), f"holds {found} than the {count} bytes its header promises", _FETCH_ANEW
+            str(path), f"holds {found} than the {count} bytes its header promises", _DOWNLOAD_AGAIN
         )
     return array
 

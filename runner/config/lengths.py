@@ -1,0 +1,69 @@
+"""Lengths in training: steps (``500``), epochs (``4ep``) or a share of the run (``25%``)."""
+
+import re
+
+from runner.errors import INT32_MAX, ConfigError, shown
+
+Length = int | str
+
+_LENGTH = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(ep|%)|([0-9]+)")
+_REMEDY = "write steps (500), epochs (4ep) or a share of the run (25%)"
+
+
+def check_length(value: object, *, key: str, at_least: int = 1) -> None:
+    """Checks what can be known about a length before the size of an epoch is.
+
+    Raises:
+      ConfigError: ``value`` is not a length, is less than ``at_least`` steps, or is more than
+        2³¹ - 1 steps whatever the size of an epoch.
+    """
+    number, unit = _parsed(value, key)
+    limit = INT32_MAX * 100 if unit == "%" else INT32_MAX
+    least = at_least if unit is None else 0
+    if not least <= number <= limit or (number == 0 and at_least > 0):
+        allowed = f"a length of {at_least} to {INT32_MAX} steps"
+        raise ConfigError(key, f"{value!r} is not {allowed}", _REMEDY)
+
+
+def resolve_length(
+    value: Length,
+    *,
+    key: str,
+    steps_per_epoch: int,
+    total_steps: int | None = None,
+    at_least: int = 1,
+) -> int:
+    """Turns a length into a number of steps, rounded to the nearest.
+
+    Raises:
+      ConfigError: ``value`` is not a length, is a share where the run's own length is being
+        asked for (``total_steps`` is None), or comes to less than ``at_least`` steps or more than
+        2³¹ - 1.
+    """
+    check_length(value, key=key, at_least=at_least)
+    number, unit = _parsed(value, key)
+    if unit is None:
+        return int(value)
+    if unit == "ep":
+        steps = round(number * steps_per_epoch)
+    elif total_steps is None:
+        problem = f"{value!r} is a share of the run, whose length it would set"
+        raise ConfigError(key, problem, "write steps (500) or epochs (4ep)")
+    else:
+        steps = round(number / 100 * total_steps)
+    if not at_least <= steps <= INT32_MAX:
+        remedy = f"write a length of {at_least} to {INT32_MAX} steps"
+        raise ConfigError(key, f"{value!r} comes to {steps} steps", remedy)
+    return steps
+
+
+def _parsed(value: object, key: str) -> tuple[float, str | None]:
+    """The number of a length and its unit, None for steps."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value, None
+    match = _LENGTH.fullmatch(value[:40]) if isinstance(value, str) else None
+    if match is None or len(value) > 40:
+        problem = shown(value[:40]) if isinstance(value, str) else shown(value)
+        raise ConfigError(key, f"{problem} is not a length", _REMEDY)
+    number, unit, steps = match.groups()
+    return float(steps or number), unit

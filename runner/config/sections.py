@@ -1,0 +1,90 @@
+"""The sections of the configuration that belong to no part: their settings and their types."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from runner.config.lengths import Length
+from runner.config.types import (
+    AutoOr,
+    Count,
+    InnerShare,
+    InSteps,
+    Multiplier,
+    Number,
+    Patterns,
+    Positive,
+    PositiveShare,
+    Seed,
+    Whole,
+)
+from runner.errors import INT32_MAX, ConfigError
+
+Accelerator = Literal["auto", "cpu", "gpu", "tpu"]
+WrittenLength = Annotated[Length, InSteps()]
+
+
+@dataclass(frozen=True)
+class General:
+    """The settings outside of any section."""
+
+    seed: Seed
+    accelerator: Accelerator
+    compilation_cache: bool | str
+    plugins: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if self.compilation_cache == "":
+            problem = "'' does not name a folder"
+            raise ConfigError("compilation_cache", problem, "write true, false or a folder")
+
+
+@dataclass(frozen=True)
+class Training:
+    """The section ``training``; ``steps``, where given, counts instead of ``epochs``."""
+
+    epochs: Annotated[float, Number(gt=0, le=INT32_MAX)] | None
+    steps: WrittenLength | None
+    batch_size: Count
+    accumulate: Count
+    compute_dtype: Literal["float32", "bfloat16"]
+    ema_decay: InnerShare | None
+    log_every: WrittenLength
+    eval_every: WrittenLength | None
+    dispatch: Literal["auto", "scan", "step"]
+    chunk: Annotated[int | Literal["auto"], AutoOr(Whole(1))]
+    feed: Literal["auto", "device", "host"]
+
+    def __post_init__(self) -> None:
+        if self.epochs is None and self.steps is None:
+            raise ConfigError("epochs", "is null, and so is training.steps", "set one of them")
+        if isinstance(self.steps, str) and "%" in self.steps:
+            problem = f"{self.steps!r} is a share of the run, whose length it would set"
+            raise ConfigError("steps", problem, "write steps (500) or epochs (4ep)")
+
+
+@dataclass(frozen=True)
+class LookaheadSettings:
+    """The section ``optimizer.lookahead``; without a ``sync_period`` there is no lookahead."""
+
+    sync_period: Count | None
+    slow_step_size: PositiveShare
+
+
+@dataclass(frozen=True)
+class WrapperSettings:
+    """What any ``optimizer`` section holds beside the optimizer's own settings.
+
+    Attributes:
+      groups: name → patterns of the paths of the parameters in the group.
+      frozen: names of the groups that are not trained.
+    """
+
+    clip_value: Positive | None
+    clip_norm: Positive | None
+    lookahead: LookaheadSettings
+    groups: Annotated[Mapping[str, tuple[str, ...]], Patterns()]
+    frozen: tuple[str, ...]
+    multiplier: Annotated[float | tuple[float, ...] | Mapping[str, float], Multiplier()]

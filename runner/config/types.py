@@ -1,0 +1,432 @@
+"""Types of settings: what an annotation in a factory's signature allows, and what errors say.
+
+A factory of a part annotates its keyword arguments with these aliases. ``runner.config.signature``
+validates a YAML section, and the arguments of a library constructor, against them. An alias has
+one marker, an instance of a class below, by which it is recognised.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from numbers import Integral, Real
+from typing import Annotated, Any
+
+from runner.config.lengths import check_length
+from runner.errors import FLOAT32_MAX, INT32_MAX, ConfigError, shown
+
+FLOAT32_TINY = 2.0**-126  # the smallest normal number; XLA may flush anything smaller to zero
+# The largest float64 that float32 does not round to 1.
+ROUNDS_TO_ONE = 1 - 2.0**-25
+
+
+class RefusedValueError(ValueError):
+    """A refused value.
+
+    below: the place below the setting's own key: ``[1]``, ``.head``.
+    noun: what the setting is, where the value is of another type altogether.
+    """
+
+    def __init__(self, problem: str, remedy: str, *, below: str = "", noun: str = "") -> None:
+        super().__init__(problem, remedy)
+        self.problem, self.remedy, self.below, self.noun = problem, remedy, below, noun
+
+
+class Marker(ABC):
+    """Validates the values of an alias; also how code recognises the alias."""
+
+    @abstractmethod
+    def check(self, value: Any, context: Any) -> Any:
+        """The value as the factory gets it; raises RefusedValueError.
+
+        ``context`` is None in calls of the library.
+        """
+
+    @abstractmethod
+    def schema(self) -> dict[str, Any]:
+        """The JSON Schema of the value in YAML."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        from pydantic_core import core_schema  # only where values are validated
+
+        return core_schema.with_info_plain_validator_function(
+            lambda value, info: self.check(value, info.context)
+        )
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+        return self.schema()
+
+
+@dataclass(frozen=True)
+class Number(Marker):
+    """A finite real number that float32 can hold, within bounds."""
+
+    ge: float | None = None
+    gt: float | None = None
+    le: float | None = None
+    lt: float | None = None
+
+    def check(self, value: Any, context: Any = None) -> float:
+        if not isinstance(value, Real) or isinstance(value, bool):
+            raise _another_type(value, "a number", "one such as 0.1")
+        if value != value or value in (math.inf, -math.inf):  # isnan would fail on a huge int
+            raise RefusedValueError(f"{shown(value)} is not finite", "write a finite number")
+        if abs(value) > FLOAT32_MAX or 0 < abs(value) < FLOAT32_TINY:
+            remedy = "write 0 or a number of a size from 1.2e-38 to 3.4e38"
+            raise RefusedValueError(f"{shown(value)} is beyond what float32 holds", remedy)
+        if not self._holds(value):
+            allowed = " and ".join(f"{word} {bound:g}" for word, bound in self._bounds())
+            raise RefusedValueError(f"{shown(value)} is not {allowed}", f"write a number {allowed}")
+        if self.lt == 1 and value >= ROUNDS_TO_ONE:
+            raise RefusedValueError(f"{shown(value)} is 1 in float32", "write at most 0.9999999")
+        return float(value)
+
+    def _holds(self, value: Any) -> bool:
+        return (
+            (self.ge is None or value >= self.ge)
+            and (self.gt is None or value > self.gt)
+            and (self.le is None or value <= self.le)
+            and (self.lt is None or value < self.lt)
+        )
+
+    def _bounds(self) -> list[tuple[str, float]]:
+        named = {"at least": self.ge, "above": self.gt, "at most": self.le, "below": self.lt}
+        return [(word, bound) for word, bound in named.items() if bound is not None]
+
+    def schema(self) -> dict[str, Any]:
+        keys = ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum")
+        bounds = zip(keys, (self.ge, self.gt, self.le, self.lt), strict=True)
+        return {"type": "number", **{key: bound for key, bound in bounds if bound is not None}}
+
+
+@dataclass(frozen=True)
+class Whole(Marker):
+    """An int (not a bool, not ``500.0``) from ``ge`` to ``le``."""
+
+    ge: int
+    le: int = INT32_MAX
+
+    def check(self, value: Any, context: Any = None) -> int:
+        if not isinstance(value, Integral) or isinstance(value, bool):
+            raise _another_type(value, "a whole number", "one such as 64")
+        if not self.ge <= value <= self.le:
+            allowed = f"an integer from {self.ge} to {self.le}"
+            raise RefusedValueError(f"{shown(value)} is not {allowed}", f"write {allowed}")
+        return int(value)
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "integer", "minimum": self.ge, "maximum": self.le}
+
+
+@dataclass(frozen=True)
+class InSteps(Marker):
+    """A length: in the configuration also with a unit (``4ep``, ``25%``), for the factory steps."""
+
+    ge: int = 1
+    le: int = INT32_MAX
+
+    def check(self, value: Any, context: Any = None) -> int | str:
+        if context is None or isinstance(value, Integral):
+            return Whole(self.ge, self.le).check(value)
+        try:
+            check_length(value, key="", at_least=self.ge)
+        except ConfigError as error:
+            raise RefusedValueError(error.problem, error.remedy) from error
+        return value
+
+    def schema(self) -> dict[str, Any]:
+        written = {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)? ?(ep|%)$"}
+        return {"anyOf": [{"type": "integer", "minimum": self.ge, "maximum": self.le}, written]}
+
+
+@dataclass(frozen=True)
+class Series(Marker):
+    """A list, not empty, each item of which ``item`` checks; the factory gets a tuple."""
+
+    item: Marker
+    rising: bool = False
+    nouns: str = "numbers"
+    example: str = "[64,64]"
+
+    def check(self, value: Any, context: Any = None) -> tuple[Any, ...]:
+        if not is_list(value) or not value:
+            raise _another_type(value, f"a list of {self.nouns}", f"one such as {self.example}")
+        items = tuple(_item(self.item, item, f"[{i}]", context) for i, item in enumerate(value))
+        if self.rising and not any(isinstance(item, str) for item in items):
+            for earlier, later in pairwise(items):
+                if earlier >= later:
+                    problem = f"{later} does not come after {earlier}"
+                    raise RefusedValueError(problem, f"write rising {self.nouns}, each once")
+        return items
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "array", "items": self.item.schema(), "minItems": 1}
+
+
+@dataclass(frozen=True)
+class PerGroup(Marker):
+    """A number for all groups of parameters, or one for each: a list in order, in YAML by name.
+
+    The factory gets a float, or a tuple in the order of the groups.
+    """
+
+    each: Number
+    noun: str = "numbers"
+
+    def check(self, value: Any, context: Any = None) -> float | tuple[float, ...]:
+        if isinstance(value, Mapping) and context is not None:
+            names = context.groups.checked_names(value)
+            numbers: Any = {name: _item(self.each, value[name], f".{name}") for name in names}
+        elif is_list(value):
+            if not value:
+                raise RefusedValueError(
+                    "the list is empty", "write one for each group, or a number"
+                )
+            numbers = tuple(_item(self.each, item, f"[{i}]") for i, item in enumerate(value))
+        else:
+            return self.each.check(value)
+        return numbers if context is None else self.ordered(numbers, context.groups)
+
+    def ordered(self, numbers: Any, groups: Any) -> Any:
+        """``numbers`` by name or in order as a tuple in the order of the groups."""
+        return groups.in_order(numbers)
+
+    def schema(self) -> dict[str, Any]:
+        each = self.each.schema()
+        series = {"type": "array", "items": each, "minItems": 1}
+        return {"anyOf": [each, series, {"type": "object", "additionalProperties": each}]}
+
+
+@dataclass(frozen=True)
+class Multiplier(PerGroup):
+    """Factors by group, of which a mapping may leave out some: it stays a mapping."""
+
+    each: Number = Number(gt=0)
+
+    def ordered(self, numbers: Any, groups: Any) -> Any:
+        if not isinstance(numbers, Mapping):
+            groups.check_length(len(numbers))
+        return numbers
+
+
+@dataclass(frozen=True)
+class Patterns(Marker):
+    """Name → a pattern of parameter paths, or a list of them; the value gets tuples."""
+
+    def check(self, value: Any, context: Any = None) -> dict[str, tuple[str, ...]]:
+        if not isinstance(value, Mapping):
+            raise _another_type(value, "a mapping", "one such as {head: Dense_2/*}")
+        return {str(name): self._patterns(name, item) for name, item in value.items()}
+
+    def _patterns(self, name: Any, item: Any) -> tuple[str, ...]:
+        patterns = (item,) if isinstance(item, str) else item
+        if not is_list(patterns) or not all(isinstance(each, str) for each in patterns):
+            problem = f"{shown(item)} is not a text or a list of texts"
+            raise RefusedValueError(problem, "write a pattern such as Dense_0/*", below=f".{name}")
+        if not patterns or "" in patterns:
+            problem = "has no pattern, or an empty one"
+            raise RefusedValueError(problem, "write one such as Dense_0/*", below=f".{name}")
+        return tuple(patterns)
+
+    def schema(self) -> dict[str, Any]:
+        series = {"type": "array", "items": {"type": "string"}, "minItems": 1}
+        each = {"anyOf": [{"type": "string"}, series]}
+        return {"type": "object", "additionalProperties": each}
+
+
+@dataclass(frozen=True)
+class AutoOr(Marker):
+    """``auto``, or what ``other`` allows."""
+
+    other: Whole
+
+    def check(self, value: Any, context: Any = None) -> Any:
+        if value == "auto":
+            return value
+        try:
+            return self.other.check(value)
+        except RefusedValueError as error:
+            if error.noun:
+                raise _another_type(value, f"auto or {error.noun}", "auto or 64") from error
+            raise
+
+    def schema(self) -> dict[str, Any]:
+        return {"anyOf": [{"const": "auto"}, self.other.schema()]}
+
+
+@dataclass(frozen=True)
+class Text(Marker):
+    """A text that ``read`` accepts; ConfigError there refuses it. A callable passes as it is."""
+
+    read: Callable[[str], object]
+
+    def check(self, value: Any, context: Any = None) -> Any:
+        if callable(value) and context is None:
+            return value
+        if not isinstance(value, str):
+            raise _another_type(value, "a text", "a text")
+        try:
+            self.read(value)
+        except ConfigError as error:
+            raise RefusedValueError(error.problem, error.remedy) from error
+        return value
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string"}
+
+
+@dataclass(frozen=True)
+class Parts(Marker):
+    """A mapping of named parts, each an option of ``group``: choices until they are built.
+
+    ``lengths`` names the argument with the length of each part, on whose clock the part runs;
+    without it each runs on the clock of the whole.
+    """
+
+    group: str = "scheduler"
+    lengths: str | None = None
+
+    def check(self, value: Any, context: Any = None) -> Mapping[str, Any]:
+        if not isinstance(value, Mapping) or not value:
+            raise _another_type(value, "a mapping of parts by name", "the parts by name")
+        if context is None:
+            return dict(value)
+        return {name: context.choose(self.group, part, str(name)) for name, part in value.items()}
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "object", "additionalProperties": {"type": "object"}}
+
+
+@dataclass(frozen=True)
+class LengthsByName(Marker):
+    """A length for each of some names, or null."""
+
+    def check(self, value: Any, context: Any = None) -> Mapping[str, Any]:
+        if not isinstance(value, Mapping) or not value:
+            raise _another_type(value, "a mapping of lengths by name", "the lengths by name")
+        each = InSteps()
+        return {
+            str(name): None if length is None else _item(each, length, f".{name}", context)
+            for name, length in value.items()
+        }
+
+    def schema(self) -> dict[str, Any]:
+        each = {"anyOf": [InSteps().schema(), {"type": "null"}]}
+        return {"type": "object", "additionalProperties": each}
+
+
+@dataclass(frozen=True)
+class Switch:
+    """Marks the bool by which a schedule takes over the optimizer's momentum."""
+
+
+@dataclass(frozen=True)
+class Needs:
+    """Marks a bool that may be true only where the argument ``other`` is neither None nor 0."""
+
+    other: str
+
+
+@dataclass(frozen=True)
+class AtMost:
+    """Marks a number, or numbers by group, that must not exceed the argument ``other``."""
+
+    other: str
+
+
+@dataclass(frozen=True)
+class StaticValue:
+    """Marks a float that the program is compiled for: it cannot vary within one program."""
+
+
+@dataclass(frozen=True)
+class FloatIfInt(Marker):
+    """Anything, but an int becomes a float: for a factory that annotates nothing."""
+
+    def check(self, value: Any, context: Any = None) -> Any:
+        return float(value) if type(value) is int else value
+
+    def schema(self) -> dict[str, Any]:
+        return {}
+
+
+@dataclass(frozen=True)
+class Folder(Marker):
+    """A folder of files that the user has to name; ``holds`` says which files."""
+
+    holds: str
+
+    def check(self, value: Any, context: Any = None) -> str:
+        if value is None or value == "":
+            raise RefusedValueError(
+                "no folder is given", f"give the folder that holds {self.holds}"
+            )
+        if not isinstance(value, str):
+            raise _another_type(value, "a text", "the path of a folder")
+        return value
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string", "minLength": 1}
+
+
+def require(key: str, value: Any, marker: Marker) -> None:
+    """Raises ConfigError with ``key`` where ``marker`` refuses ``value``."""
+    try:
+        marker.check(value, None)
+    except RefusedValueError as error:
+        raise ConfigError(f"{key}{error.below}", error.problem, error.remedy) from error
+
+
+def is_list(value: object) -> bool:
+    """Whether ``value`` is a sequence other than a text."""
+    return isinstance(value, Sequence) and not isinstance(value, str)
+
+
+def _another_type(value: Any, noun: str, example: str) -> RefusedValueError:
+    return RefusedValueError(f"{shown(value)} is not {noun}", f"write {example}", noun=noun)
+
+
+def _item(marker: Marker, value: Any, place: str, context: Any = None) -> Any:
+    try:
+        return marker.check(value, context)
+    except RefusedValueError as error:
+        raise RefusedValueError(
+            error.problem, error.remedy, below=f"{place}{error.below}"
+        ) from error
+
+
+# Numbers.
+Real32 = Annotated[float, Number()]
+NonNegative = Annotated[float, Number(ge=0)]
+Positive = Annotated[float, Number(gt=0)]
+Share = Annotated[float, Number(ge=0, le=1)]
+PositiveShare = Annotated[float, Number(gt=0, le=1)]
+InnerShare = Annotated[float, Number(gt=0, lt=1)]
+# Decay rates and momenta: at 1 an average would never move.
+Decay = Annotated[float, Number(ge=0, lt=1)]
+Count = Annotated[int, Whole(1)]
+Seed = Annotated[int, Whole(0)]
+Widths = Annotated[tuple[int, ...], Series(Whole(1), nouns="whole numbers", example="[128,128]")]
+
+# Lengths, in steps once the factory is called.
+Steps = Annotated[int, InSteps()]
+StepsOrNone = Annotated[int, InSteps(ge=0)]
+HalfCycle = Annotated[int, InSteps(le=INT32_MAX // 2)]
+Milestones = Annotated[
+    Sequence[int],
+    Series(InSteps(), rising=True, nouns="lengths", example="[500,800] or [50%,75%]"),
+]
+PartLengths = Annotated[Mapping[str, int | None], LengthsByName()]
+
+# Numbers of which each group of parameters may have its own.
+Rates = Annotated[float | Sequence[float], PerGroup(Number(ge=0), "rates")]
+PositiveRates = Annotated[float | Sequence[float], PerGroup(Number(gt=0), "rates")]
+Decays = Annotated[float | Sequence[float], PerGroup(Number(ge=0))]
+
+CycleMomentum = Annotated[bool, Switch()]
+
+# Group → settings that mean the same in all of its parts, whether annotated so or not.
+COMMON_TYPES: Mapping[str, Mapping[str, Any]] = {"optimizer": {"weight_decay": Decays}}

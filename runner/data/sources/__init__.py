@@ -1,0 +1,5 @@
+"""Data sources: one family of data sets a file."""
+
+from runner.registry import import_modules
+
+import_modules(__name__, __path__)

@@ -1,0 +1,68 @@
+"""A straight line from one share of a rate to another: a warm-up, or a decay."""
+
+from __future__ import annotations
+
+from etils import epy
+
+from runner.config.types import Rates, Share, Steps
+from runner.registry import register_scheduler
+from runner.schedules.base import Schedule
+from runner.schedules.numerics import Span, ratio
+
+with epy.lazy_imports():
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+
+
+@register_scheduler("linear")
+class Linear(Schedule):
+    """A straight line between two shares of ``base_lr``: a warm-up, or a decay.
+
+    ::
+
+        share  = min(step, total_iters) / total_iters
+        factor = start_factor + (end_factor - start_factor) * share
+        rate   = base_lr * factor
+
+    Both ends are exact.
+
+    Source: PyTorch's LinearLR, of which this is the closed form; a ``start_factor`` of zero, which
+    its recursion cannot take, is fine here.
+
+    >>> from runner.schedules import Linear
+    >>> schedule = Linear(base_lr=1.0, start_factor=0.5, end_factor=1.0, total_iters=2)
+    >>> [float(schedule(step)) for step in range(4)]
+    [0.5, 0.75, 1.0, 1.0]
+    """
+
+    def __init__(
+        self,
+        *,
+        base_lr: Rates,
+        start_factor: Share = 1 / 3,
+        end_factor: Share = 1.0,
+        total_iters: Steps = 5,
+    ) -> None:
+        """Checks the arguments and keeps their numbers as numpy arrays.
+
+        Args:
+          base_lr: the rate that the factors are shares of.
+          start_factor, end_factor: shares of it at step 0 and from step ``total_iters`` on.
+          total_iters: updates from the one to the other.
+
+        Raises:
+          ConfigError: its key is the name of the argument at fault.
+        """
+        base = np.asarray(base_lr, np.float64)
+        low, high = sorted((start_factor, end_factor))
+        self.lr = Span(base * low, base * high)
+        self.falls = np.asarray(end_factor < start_factor)
+        self.total_iters = np.asarray(total_iters, np.uint32)
+
+    def _rate(self, steps: jax.Array) -> jax.Array:
+        total = self.total_iters
+        done = jnp.minimum(steps, total)
+        # From the lower end, so that a rate close to zero is a small number and not a difference.
+        covered = jnp.where(self.falls, total - done, done)
+        return self.lr.at(ratio(covered, total))

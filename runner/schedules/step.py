@@ -1,0 +1,50 @@
+"""A factor on the rate after every so many steps."""
+
+from __future__ import annotations
+
+from etils import epy
+
+from runner.config.types import Positive, Rates, Steps
+from runner.registry import register_scheduler
+from runner.schedules.base import Schedule
+from runner.schedules.numerics import Power, times_two_to
+
+with epy.lazy_imports():
+    import jax
+    import numpy as np
+
+
+@register_scheduler("step")
+class Step(Schedule):
+    """A factor on the rate after every ``step_size`` updates.
+
+    ::
+
+        rate = base_lr * gamma ** (step // step_size)
+
+    Source: PyTorch's StepLR, of which this is the closed form.
+
+    >>> from runner.schedules import Step
+    >>> schedule = Step(base_lr=1.0, step_size=2, gamma=0.5)
+    >>> [float(schedule(step)) for step in range(5)]
+    [1.0, 1.0, 0.5, 0.5, 0.25]
+    """
+
+    def __init__(self, *, base_lr: Rates, step_size: Steps, gamma: Positive = 0.1) -> None:
+        """Checks the arguments and keeps their numbers as numpy arrays.
+
+        Args:
+          base_lr: the rate of the first ``step_size`` updates.
+          step_size: updates between two changes.
+          gamma: the factor of each change, above 0.
+
+        Raises:
+          ConfigError: its key is the name of the argument at fault.
+        """
+        self.base_lr = np.asarray(base_lr, np.float32)
+        self.step_size = np.asarray(step_size, np.uint32)
+        self.gamma = Power(gamma)
+
+    def _rate(self, steps: jax.Array) -> jax.Array:
+        excess, whole = self.gamma.split(steps // self.step_size)
+        return times_two_to(self.base_lr * (1 + excess), whole)
