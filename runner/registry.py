@@ -63,6 +63,10 @@ class Registry:
             import_module(self._home)
         return sorted(self._factories)
 
+    def built_in(self) -> dict[str, Callable[..., Any]]:
+        """The runner's own factories registered so far; imports nothing."""
+        return {name: f for name, f in self._factories.items() if is_built_in(f)}
+
     def plugins(self) -> dict[str, Callable[..., Any]]:
         """The factories registered so far that are not the runner's own; imports nothing."""
         return {name: f for name, f in self._factories.items() if not is_built_in(f)}
