@@ -49,6 +49,10 @@ class Marker(ABC):
     def schema(self) -> dict[str, Any]:
         """The JSON Schema of the value in YAML."""
 
+    def resolved(self, value: Any, key: str, to_steps: Callable[..., int]) -> Any:
+        """``value`` with lengths in steps, by ``to_steps(length, key, at_least)``."""
+        return value
+
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
         from pydantic_core import core_schema  # only where values are validated
 
@@ -137,6 +141,9 @@ class InSteps(Marker):
             raise RefusedValueError(error.problem, error.remedy) from error
         return value
 
+    def resolved(self, value: Any, key: str, to_steps: Callable[..., int]) -> int:
+        return to_steps(value, key, self.ge)
+
     def schema(self) -> dict[str, Any]:
         written = {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)? ?(ep|%)$"}
         return {"anyOf": [{"type": "integer", "minimum": self.ge, "maximum": self.le}, written]}
@@ -161,6 +168,10 @@ class Series(Marker):
                     problem = f"{later} does not come after {earlier}"
                     raise RefusedValueError(problem, f"write rising {self.nouns}, each once")
         return items
+
+    def resolved(self, value: Any, key: str, to_steps: Callable[..., int]) -> tuple[Any, ...]:
+        items = enumerate(value)
+        return tuple(self.item.resolved(item, f"{key}[{i}]", to_steps) for i, item in items)
 
     def schema(self) -> dict[str, Any]:
         return {"type": "array", "items": self.item.schema(), "minItems": 1}
@@ -310,6 +321,12 @@ class LengthsByName(Marker):
         each = InSteps()
         return {
             str(name): None if length is None else _item(each, length, f".{name}", context)
+            for name, length in value.items()
+        }
+
+    def resolved(self, value: Any, key: str, to_steps: Callable[..., int]) -> dict[str, Any]:
+        return {
+            name: None if length is None else to_steps(length, f"{key}.{name}")
             for name, length in value.items()
         }
 
