@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from runner.cli import main
-from runner.cli.loading import CONF
+from runner.cli.sources import CONF
 from runner.config import Config
 from runner.errors import (
     DataError,
@@ -222,15 +222,15 @@ REFUSED = [
     ("--experimental-rerun x", "--experimental-rerun", "pickle"),
     ("hydra/launcher=nope", "hydra/launcher", "known: basic"),
     ("hydra.run.dri=x", "hydra.run.dri", "did you mean dir?"),
-    ("hydra.run.dir=", "hydra.run.dir", "'' is no folder"),
-    ("hydra.searchpath=[file:///nope]", "hydra.searchpath", "'/nope' is not there"),
+    ("hydra.run.dir=", "hydra.run.dir", "'' is not a folder"),
+    ("hydra.searchpath=[file:///nope]", "hydra.searchpath", "'/nope' is not a folder"),
     ("-m seed=a,b", "seed", "'a' is not a whole number"),
     ("-m typo=1,2", "typo", "there is no such setting"),
     ("-m scheduler=triangular,nope", "scheduler", "there is no option 'nope'"),
     ("-m scheduler=triangular,constant scheduler.max_lr=1", "scheduler.max_lr", "not every"),
     ("-m seed=range(0)", "seed", "gives no value"),
     ("-m seed=range(1000000000)", "seed", "at most 10,000"),
-    ("-m seed=interval(0,1)", "seed", "no list of values"),
+    ("-m seed=interval(0,1)", "seed", "is not a list of values"),
     ("-m seed=0,1 hydra.sweep.subdir=x", "hydra.sweep.subdir", "two jobs would write to 'x'"),
     ("-m plugins=a,b", "plugins", "is not a list of packages"),
     ("-m hydra.run.dir=a,b", "hydra.run.dir", "write one for all jobs"),
@@ -575,7 +575,7 @@ def test_a_sweep_folder_that_holds_something_is_not_written_to(
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-@pytest.mark.parametrize("module", ["hydra", "runner.cli.launching"])
+@pytest.mark.parametrize("module", ["hydra", "runner.cli.job"])
 def test_a_signal_before_the_run_begins_ends_it_at_once(
     module: str, number: int, code: int, while_importing: Callable[..., Completed]
 ) -> None:

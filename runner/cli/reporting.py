@@ -7,7 +7,7 @@ import traceback
 from contextlib import suppress
 from io import TextIOWrapper
 
-from runner.cli.screening import environment_names
+from runner.cli.interpolation import conceal
 from runner.errors import (
     InterruptedRunError,
     OutOfMemoryError,
@@ -37,7 +37,7 @@ def report(error: BaseException) -> int:
 def complain(line: str, *, about: str = "") -> None:
     """Prints a failure as one line on standard error, without anything from the environment."""
     with suppress(OSError):  # the exit code says it as well
-        print(f"error: {about}{_masked(' '.join(line.split()))}", file=sys.stderr)
+        print(f"error: {about}{conceal(' '.join(line.split()))}", file=sys.stderr)
 
 
 def prepare_output() -> None:
@@ -100,13 +100,3 @@ def _storage(error: OSError) -> StorageError:
         f"cannot be read or written ({error.strerror or type(error).__name__})",
         "check the path, its permissions and the space left on the disk",
     )
-
-
-def _masked(text: str) -> str:
-    """``text`` with names of environment variables in the place of what they hold."""
-    for name in environment_names:
-        value = os.environ.get(name, "")
-        for shape in {value, repr(value)[1:-1]} - {""}:
-            whole = rf"(?<![\w.]){re.escape(shape)}(?![\w.])"
-            text = re.sub(whole, lambda _, name=name: f"${{oc.env:{name}}}", text)
-    return text

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from runner.cli.loading import CONF
+from runner.cli.sources import CONF
 from runner.config import Config, read_config
 from runner.config.sections import General, Training, WrapperSettings
 from runner.config.signature import parameters

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from runner.cli.commands import configure
-from runner.cli.loading import CONF
+from runner.cli.sources import CONF
 from runner.errors import ConfigError
 from runner.tasks.scheduling import build_schedule
 
