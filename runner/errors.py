@@ -3,6 +3,7 @@
 The exit code of each kind is part of the command line's contract.
 """
 
+import signal
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -70,6 +71,11 @@ class TerminatedRunError(RunnerError):
     """The run was stopped by SIGTERM."""
 
     exit_code = 143
+
+
+def stop_kind(number: int) -> type[RunnerError]:
+    """The kind of error of a run that was stopped by the signal ``number``."""
+    return InterruptedRunError if number == signal.SIGINT else TerminatedRunError
 
 
 def reason(error: BaseException) -> str:

@@ -16,9 +16,9 @@ from omegaconf import OmegaConf
 
 from runner import __version__
 from runner.cli.composing import Composer
+from runner.cli.exit import complain, settle_output
 from runner.cli.launching import Failure, run_many, run_once
 from runner.cli.rehearsal import try_out
-from runner.cli.reporting import complain, settle_output
 from runner.config import Config
 from runner.errors import ConfigError, StorageError
 

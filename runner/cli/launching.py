@@ -4,8 +4,8 @@ Nothing is created before the whole configuration is known to be good, and no fo
 something is written to.
 """
 
-import signal
 import traceback
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -21,17 +21,20 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from runner.cli.composing import Composer
-from runner.cli.early_end import summarised
+from runner.cli.exit import BUG, explain
 from runner.cli.reading import read_settings
 from runner.cli.rehearsal import try_members, try_out
-from runner.cli.reporting import BUG, explain
 from runner.cli.translation import one_line
-from runner.config import plugins
+from runner.config import Config, plugins
 from runner.errors import ConfigError, InterruptedRunError, RunnerError, TerminatedRunError
+from runner.records.ending import Ending
 from runner.records.run_folder import claim, claim_sweep
 
 # What Hydra raises around a job: the configuration of logging (ValueError), a launcher, ...
 _HYDRAS = (HydraException, OmegaConfBaseException, ValueError)
+
+# The tasks that leave a summary.
+_SUMMARISED = ("train",)
 
 
 def run_once(composer: Composer) -> None:
@@ -49,18 +52,18 @@ def run_once(composer: Composer) -> None:
     claimed = claim(Path(folder), explicit=explicit)
     cfg.hydra.run.dir = str(claimed.folder)
     try:
-        with summarised(claimed.folder, config):
-            _run_job(composer, cfg, callbacks)
+        with _ending(claimed.folder, config) as ending:
+            _run_job(composer, cfg, callbacks, ending)
     except ConfigError:
         claimed.give_back()
         raise
 
 
-def _run_job(composer: Composer, cfg: DictConfig, callbacks: Callbacks) -> None:
+def _run_job(composer: Composer, cfg: DictConfig, callbacks: Callbacks, ending: Ending) -> None:
     callbacks.on_run_start(config=cfg, config_name=composer.config_name)
     try:
         done = run_job(
-            task_function=Job(composer),
+            task_function=Job(composer, ending=ending),
             config=cfg,
             job_dir_key="hydra.run.dir",
             job_subdir_key=None,
@@ -143,15 +146,17 @@ class Job:
     Attributes:
       composer: of the command line; a launcher may have moved the job to another process.
       goes_on: whether a failure is returned (in a multirun) or raised.
+      ending: of the only run; in a multirun each job has its own.
     """
 
     composer: Composer
     goes_on: bool = False
+    ending: Ending | None = None
     failures: list[Failure] = field(default_factory=list)
 
     def __call__(self, settings: DictConfig) -> Failure | None:
         try:
-            late = self._run(settings)
+            ending = self._run(settings)
         except Exception as error:
             if isinstance(error, (InterruptedRunError, TerminatedRunError)) and self.goes_on:
                 raise Stopped(error) from error
@@ -159,17 +164,25 @@ class Job:
                 raise
             self.failures.append(_failure(error))
             return self.failures[-1]
-        if late and self.goes_on:
-            raise Stopped(_came_late(late))
+        if self.goes_on:
+            came = f"came as job {HydraConfig.get().job.num} ended"
+            if late := ending.stop_error(came, "the jobs after it were not run"):
+                raise Stopped(late)
         return None
 
-    def _run(self, settings: DictConfig) -> int | None:
+    def _run(self, settings: DictConfig) -> Ending:
         plugins.import_named(list(self.composer.plugins))
         config = read_settings(self.composer, settings)
         folder = Path(HydraConfig.get().runtime.output_dir)
-        with summarised(folder, config):
+        own = _ending(folder, config) if self.ending is None else nullcontext(self.ending)
+        with own as ending:
             task = import_module(f"runner.tasks.{config.task.name}")
-            return task.run(config, folder)
+            task.run(config, folder, ending)
+        return ending
+
+
+def _ending(folder: Path, config: Config) -> Ending:
+    return Ending(folder, seed=config.seed, leaves_summary=config.task.name in _SUMMARISED)
 
 
 def _read_folder(composer: Composer, cfg: DictConfig, key: str) -> str:
@@ -199,15 +212,6 @@ def _move_to(cfg: DictConfig, folder: Path) -> None:
         cfg.hydra.sweep.dir = str(folder)
         quoted = str(folder).replace("\\", "\\\\").replace("'", "\\'")
         cfg.hydra.overrides.hydra.append(f"hydra.sweep.dir='{quoted}'")
-
-
-def _came_late(number: int) -> RunnerError:
-    """Of a signal that did not stop its own job any more."""
-    kind = InterruptedRunError if number == signal.SIGINT else TerminatedRunError
-    job = HydraConfig.get().job.num
-    return kind(
-        signal.Signals(number).name, f"came as job {job} ended", "the jobs after it were not run"
-    )
 
 
 def _failure(error: Exception) -> Failure:
