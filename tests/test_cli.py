@@ -25,7 +25,8 @@ from runner.errors import (
     StorageError,
     TerminatedRunError,
 )
-from runner.records.stopping import EndAtOnceError
+from runner.records.ending import Ending
+from runner.signals import EndAtOnceError
 
 Completed = subprocess.CompletedProcess[str]
 Called = list[tuple[Config, Path]]
@@ -44,7 +45,7 @@ def fake_task(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Called]:
     def install(action: Callable[[Config], None] = lambda config: None) -> Called:
         calls: Called = []
 
-        def run(config: Config, folder: Path) -> None:
+        def run(config: Config, folder: Path, ending: Ending) -> None:
             calls.append((config, folder))
             action(config)
 
@@ -550,9 +551,11 @@ def test_a_signal_too_late_for_its_own_job_ends_the_multirun_all_the_same(
 ) -> None:
     calls = []
 
-    def run(config: Config, folder: Path) -> int | None:
+    def run(config: Config, folder: Path, ending: Ending) -> None:
         calls.append(config.seed)
-        return number if config.seed == 1 else None
+        ending.begin(SimpleNamespace(seconds=0.0))
+        if config.seed == 1:
+            os.kill(os.getpid(), number)
 
     monkeypatch.setitem(sys.modules, "runner.tasks.train", SimpleNamespace(run=run))
 
@@ -621,8 +624,8 @@ def test_a_disk_that_hangs_does_not_outlast_a_second_signal(
 ) -> None:
     done = while_importing(
         "jax",
-        "import threading, time, runner.cli.early_end\n"
-        "runner.cli.early_end.write_summary = lambda *_: time.sleep(100)\n"
+        "import threading, time, runner.records.ending\n"
+        "runner.records.ending.write_summary = lambda *_: time.sleep(100)\n"
         "threading.Timer(1, os.kill, (os.getpid(), 15)).start()\n"
         "os.kill(os.getpid(), 2)",
     )
@@ -652,8 +655,8 @@ def test_a_second_signal_takes_no_library_down_in_the_middle_of_its_work(
 ) -> None:
     program = (
         "import atexit, os, sys, types, runner.cli\n"
-        "from runner.records.stopping import EndAtOnceError\n"
-        "def run(config, folder): raise EndAtOnceError(2)\n"
+        "from runner.signals import EndAtOnceError\n"
+        "def run(config, folder, ending): raise EndAtOnceError(2)\n"
         "sys.modules['runner.tasks.train'] = types.SimpleNamespace(run=run)\n"
         "atexit.register(os.abort)\n"
         "sys.argv = ['runner']\n"

@@ -6,6 +6,7 @@ import jax
 
 from runner.config import Config
 from runner.device import describe_device, select_device, use_compilation_cache
+from runner.records.ending import Ending
 from runner.records.plots import comparison_figure, schedule_figure, write_schedule_csv
 from runner.records.screen import screen
 from runner.tasks.advice import warnings
@@ -15,7 +16,7 @@ from runner.tasks.inventory import inventory
 from runner.tasks.job import build_job
 
 
-def run(config: Config, folder: Path) -> None:
+def run(config: Config, folder: Path, _ending: Ending) -> None:
     """Writes ``schedule.csv`` and ``schedule.png`` and prints what the run would be.
 
     Each scheduler that it is compared with gets a curve and a ``schedule_<option>.csv`` as well.

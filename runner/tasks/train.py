@@ -1,7 +1,6 @@
 """The main job: train a model under a schedule, and leave a record of it."""
 
 import logging
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,17 +10,15 @@ import jax
 from rich.console import Console
 
 from runner.config import Config
-from runner.device import describe_device, select_device, use_compilation_cache
-from runner.errors import InterruptedRunError, TerminatedRunError
+from runner.device import compile_clock, describe_device, select_device, use_compilation_cache
+from runner.records.ending import Ending
 from runner.records.events import EventWriter
 from runner.records.plots import schedule_figure
 from runner.records.progress import progress
 from runner.records.recorder import Recorder
 from runner.records.screen import screen
-from runner.records.stopping import Stop, stop_on_signals
 from runner.tags import EVAL_ACCURACY, EVAL_LOSS
 from runner.tasks.announce import announce, conclude, line
-from runner.tasks.ending import Ending
 from runner.tasks.job import Job, build_job
 from runner.tasks.timeline import outline
 from runner.training.loop import train
@@ -32,34 +29,30 @@ DRAWING_AFTER_SECONDS = 2.0
 _log = logging.getLogger("runner")
 
 
-def run(config: Config, folder: Path) -> int | None:
+def run(config: Config, folder: Path, ending: Ending) -> None:
     """Trains as ``config`` says; event files and ``summary.json`` are left in ``folder``.
-
-    Returns the number of a signal that came too late to stop it, as all was done.
 
     Raises:
       RunnerError: see the exit codes; ``summary.json`` is written all the same.
     """
+    ending.begin(compile_clock)
     console = screen()
-    # In this order: a signal does not keep the summary from being written.
-    with stop_on_signals() as stop, Ending(folder, seed=config.seed) as ending:
-        use_compilation_cache(config.compilation_cache)
-        device = select_device(config.accelerator)
-        ending.device = device.platform
-        line(console, describe_device(device))
-        with jax.default_device(device):
-            job = build_job(config, device)
-            _train(config, job, console=console, ending=ending, stop=stop)
-    conclude(console, ending.summary, folder)
-    return stop.signal
+    use_compilation_cache(config.compilation_cache)
+    device = select_device(config.accelerator)
+    ending.device = device.platform
+    line(console, describe_device(device))
+    with jax.default_device(device):
+        job = build_job(config, device)
+        _train(config, job, folder, console=console, ending=ending)
+    conclude(console, ending.finish(), folder)
 
 
-def _train(config: Config, job: Job, *, console: Console, ending: Ending, stop: Stop) -> None:
+def _train(config: Config, job: Job, folder: Path, *, console: Console, ending: Ending) -> None:
     state = job.initial_state()
     ending.steps_per_epoch = job.length.steps_per_epoch
     ending.params_count = params_count = count(state.params)
     announce(console, config, job, params=params_count)
-    events = EventWriter(ending.folder)
+    events = EventWriter(folder)
     events.hparams(config.hparams, metrics=[EVAL_ACCURACY, EVAL_LOSS])
     ending.recorder = recorder = Recorder(
         events=events,
@@ -67,7 +60,7 @@ def _train(config: Config, job: Job, *, console: Console, ending: Ending, stop: 
         log_every=job.length.log_every,
         started=ending.started,
     )
-    with recorder, _schedule_drawn(config, job, recorder, stop):
+    with recorder, _schedule_drawn(config, job, recorder, ending):
         state = train(
             job.program(),
             state,
@@ -75,15 +68,21 @@ def _train(config: Config, job: Job, *, console: Console, ending: Ending, stop: 
             job.feed(),
             plan=job.plan,
             recorder=recorder,
-            stopping=lambda: stop.signal is not None,
+            stopping=lambda: ending.stop_signal is not None,
         )
         ending.params = state.params
     recorder.raise_failure()
-    _raise_if_stopped(stop, step=int(state.step), of=job.plan.steps)
+    if (step := int(state.step)) < job.plan.steps:
+        stopped = ending.stop_error(
+            f"stopped after {step:,} of {job.plan.steps:,} steps",
+            "what was recorded up to there is kept; start the run again",
+        )
+        if stopped is not None:
+            raise stopped
 
 
 @contextmanager
-def _schedule_drawn(config: Config, job: Job, recorder: Recorder, stop: Stop) -> Iterator[None]:
+def _schedule_drawn(config: Config, job: Job, recorder: Recorder, ending: Ending) -> Iterator[None]:
     """Shows the schedule in TensorBoard, drawn in a thread while the training goes on.
 
     Or after it, if it is over soon: importing the plotting library would hold up the first chunks
@@ -95,7 +94,7 @@ def _schedule_drawn(config: Config, job: Job, recorder: Recorder, stop: Stop) ->
 
     def draw() -> None:
         over.wait(timeout=DRAWING_AFTER_SECONDS)
-        if stop.signal is not None:  # whoever stops a run does not wait for a picture
+        if ending.stop_signal is not None:  # whoever stops a run does not wait for a picture
             return
         try:
             png = schedule_figure(values, cycle_ends=ends, title=config.scheduler.option)
@@ -111,14 +110,3 @@ def _schedule_drawn(config: Config, job: Job, recorder: Recorder, stop: Stop) ->
     finally:
         over.set()
         thread.join()
-
-
-def _raise_if_stopped(stop: Stop, *, step: int, of: int) -> None:
-    if stop.signal is None or step == of:
-        return
-    kind = InterruptedRunError if stop.signal == signal.SIGINT else TerminatedRunError
-    raise kind(
-        signal.Signals(stop.signal).name,
-        f"stopped after {step:,} of {of:,} steps",
-        "what was recorded up to there is kept; start the run again",
-    )

@@ -316,18 +316,23 @@ def test_a_run_whose_events_fill_the_disk_ends_well_with_its_summary(
 
 
 def test_a_signal_after_the_last_step_is_told_of(run, summary, monkeypatch):
-    import runner.tasks.ending as ending
+    import runner.records.ending as endings
     import runner.tasks.train as task
 
-    told, hashed = [], ending.params_sha256
+    told, hashed = [], endings.params_sha256
     original = task.run
-    monkeypatch.setattr(task, "run", lambda *args: told.append(original(*args)))
+
+    def noted(config, folder, ending):
+        original(config, folder, ending)
+        told.append(ending.stop_signal)
+
+    monkeypatch.setattr(task, "run", noted)
 
     def interrupted(params):
         os.kill(os.getpid(), signal.SIGTERM)
         return hashed(params)
 
-    monkeypatch.setattr(ending, "params_sha256", interrupted)
+    monkeypatch.setattr(endings, "params_sha256", interrupted)
     code, folder = run(*SHORT)
     assert code == 0
     assert told == [signal.SIGTERM]

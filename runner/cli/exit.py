@@ -1,12 +1,14 @@
-"""Ends a failing run with one line on standard error and the documented exit code."""
+"""Turns an exception into one line on standard error and the documented exit code."""
 
 import os
 import re
+import signal
 import sys
 import traceback
 from contextlib import suppress
 from io import TextIOWrapper
 
+<<<<<<< HEAD:runner/cli/reporting.py
 from runner.cli.interpolation import conceal
 from runner.errors import (
     InterruptedRunError,
@@ -15,6 +17,10 @@ from runner.errors import (
     StorageError,
     TerminatedRunError,
 )
+=======
+from runner.cli.screening import environment_names
+from runner.errors import OutOfMemoryError, RunnerError, StorageError, stop_kind
+>>>>>>> ending:runner/cli/exit.py
 
 BUG = 1
 
@@ -28,10 +34,10 @@ def report(error: BaseException) -> int:
     known = explain(error)
     if known is None or os.environ.get("HYDRA_FULL_ERROR") == "1":
         traceback.print_exception(error)
-    if known is None:
-        return BUG
-    complain(str(known))
-    return known.exit_code
+    if known is not None:
+        complain(str(known))
+    settle_output()
+    return BUG if known is None else known.exit_code
 
 
 def complain(line: str, *, about: str = "") -> None:
@@ -70,8 +76,7 @@ def explain(error: BaseException) -> RunnerError | None:
     if isinstance(error, OSError):
         return _storage(error)
     if isinstance(error, KeyboardInterrupt):
-        is_sigterm = getattr(error, "exit_code", None) == TerminatedRunError.exit_code
-        kind = TerminatedRunError if is_sigterm else InterruptedRunError
+        kind = stop_kind(getattr(error, "number", signal.SIGINT))
         problem = f"ended at once by {error}" if str(error) else "interrupted"
         return kind("run", problem, "start it again")
     return None
