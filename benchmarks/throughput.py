@@ -28,10 +28,10 @@ import optax
 from runner.cli.commands import configure
 from runner.data.dataset import Dataset, Split
 from runner.data.order import batch_indices
-from runner.device import describe_device
+from runner.experiment.build import Job, build_job
+from runner.experiment.device import describe_device
 from runner.records.events import EventWriter
 from runner.records.recorder import Recorder
-from runner.tasks.job import Job, build_job
 from runner.training.loop import train
 
 BATCH = 64

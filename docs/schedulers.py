@@ -22,9 +22,9 @@ from matplotlib.image import imread
 
 from runner import registry
 from runner.cli.commands import configure
+from runner.experiment.build import build_job
+from runner.experiment.schedule import build_schedule
 from runner.schedules import Schedule
-from runner.tasks.job import build_job
-from runner.tasks.scheduling import build_schedule
 
 DOCS = Path(__file__).resolve().parent
 CONF = DOCS.parent / "conf" / "scheduler"

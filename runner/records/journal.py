@@ -9,9 +9,9 @@ import numpy as np
 
 from runner.errors import DivergedError
 from runner.records.events import EventWriter
-from runner.records.progress import Progress
 from runner.records.throughput import Throughput
-from runner.tags import EVAL_ACCURACY, EVAL_LOSS, LOSS, RATE, THROUGHPUT, group_of, is_rate
+from runner.report.progress import Progress
+from runner.training.tags import EVAL_ACCURACY, EVAL_LOSS, LOSS, RATE, THROUGHPUT, group_of, is_rate
 
 # An error names the rates of so many groups.
 _MOST_RATES = 4

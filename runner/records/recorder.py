@@ -11,7 +11,7 @@ from typing import Any, Self
 from runner.errors import StorageError
 from runner.records.events import EventWriter
 from runner.records.journal import Journal
-from runner.records.progress import Progress
+from runner.report.progress import Progress
 
 # Chunks that may wait for the thread; the next one makes the training wait, so that memory stays
 # bounded.

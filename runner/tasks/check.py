@@ -5,14 +5,14 @@ from pathlib import Path
 import jax
 
 from runner.config import Config
-from runner.device import describe_device, select_device, use_compilation_cache
-from runner.records.plots import comparison_figure, schedule_figure, write_schedule_csv
-from runner.records.screen import screen
-from runner.tasks.advice import warnings
-from runner.tasks.announce import line, short_path
+from runner.experiment.build import build_job
+from runner.experiment.device import describe_device, select_device, use_compilation_cache
+from runner.report.advice import warnings
+from runner.report.announce import line, short_path
+from runner.report.console import screen
+from runner.report.inventory import inventory
+from runner.report.plots import comparison_figure, schedule_figure, write_schedule_csv
 from runner.tasks.comparing import Policy, compared, policy
-from runner.tasks.inventory import inventory
-from runner.tasks.job import build_job
 
 
 def run(config: Config, folder: Path) -> None:

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 
 from runner.config import Config
 from runner.config.choice import comparing
-from runner.records.plots import ScheduleValues
-from runner.tasks.job import Job, with_scheduler
-from runner.tasks.timeline import blocks, outline, rate_ranges
+from runner.experiment.build import Job, with_scheduler
+from runner.experiment.timeline import blocks, outline, rate_ranges
+from runner.report.plots import ScheduleValues
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,8 +5,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Self
 
-from runner.device import compile_clock
 from runner.errors import DivergedError, InterruptedRunError, TerminatedRunError
+from runner.experiment.device import compile_clock
 from runner.records.recorder import Recorder
 from runner.records.summary import (
     blank_summary,

@@ -11,21 +11,21 @@ import jax
 from rich.console import Console
 
 from runner.config import Config
-from runner.device import describe_device, select_device, use_compilation_cache
 from runner.errors import InterruptedRunError, TerminatedRunError
+from runner.experiment.build import Job, build_job
+from runner.experiment.device import describe_device, select_device, use_compilation_cache
+from runner.experiment.timeline import outline
 from runner.records.events import EventWriter
-from runner.records.plots import schedule_figure
-from runner.records.progress import progress
 from runner.records.recorder import Recorder
-from runner.records.screen import screen
 from runner.records.stopping import Stop, stop_on_signals
-from runner.tags import EVAL_ACCURACY, EVAL_LOSS
-from runner.tasks.announce import announce, conclude, line
+from runner.report.announce import announce, conclude, line
+from runner.report.console import screen
+from runner.report.plots import schedule_figure
+from runner.report.progress import progress
 from runner.tasks.ending import Ending
-from runner.tasks.job import Job, build_job
-from runner.tasks.timeline import outline
 from runner.training.loop import train
 from runner.training.state import count
+from runner.training.tags import EVAL_ACCURACY, EVAL_LOSS
 
 DRAWING_AFTER_SECONDS = 2.0
 

@@ -16,8 +16,8 @@ from jax.extend.core import Jaxpr, subjaxprs
 
 from runner.data.feed import Source
 from runner.optimizers import Groups
-from runner.tags import EVAL_ACCURACY, EVAL_LOSS
 from runner.training.state import Hyper, TrainState
+from runner.training.static import Structure
 from runner.training.step import (
     Gradients,
     add_gradients,
@@ -29,7 +29,7 @@ from runner.training.step import (
     score,
     train_step,
 )
-from runner.training.structure import Structure
+from runner.training.tags import EVAL_ACCURACY, EVAL_LOSS
 
 Dispatch = Literal["scan", "step"]
 

@@ -10,9 +10,9 @@ import optax
 
 from runner.optimizers import Groups
 from runner.optimizers.base import of_group
-from runner.tags import CYCLE, LOSS, MOMENTUM, RATE, group_rate
 from runner.training.state import Hyper, TrainState
-from runner.training.structure import Structure
+from runner.training.static import Structure
+from runner.training.tags import CYCLE, LOSS, MOMENTUM, RATE, group_rate
 
 Examples = tuple[jax.Array, jax.Array]
 Metrics = dict[str, jax.Array]

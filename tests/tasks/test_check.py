@@ -8,8 +8,8 @@ from PIL import Image
 
 from runner.cli.commands import configure
 from runner.errors import ConfigError
-from runner.tasks import timeline
-from runner.tasks.job import build_job
+from runner.experiment import timeline
+from runner.experiment.build import build_job
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from runner.cli.commands import configure
-from runner.records import plots
+from runner.report import plots
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from test_train import scalars
 
 from runner.cli.commands import configure
-from runner.tasks.job import build_job
+from runner.experiment.build import build_job
 
 GROUPS = ("optimizer.groups.body=Dense_0/*", "optimizer.groups.head=Dense_2/*")
 SMALL = ("model.hidden=[16,16]", "training.steps=60", "training.eval_every=null")

@@ -17,7 +17,7 @@ from runner.schedules import CyclicLR
 from runner.training.loop import Plan, train
 from runner.training.program import compile_program, may_loop
 from runner.training.state import Hyper
-from runner.training.structure import Structure
+from runner.training.static import Structure
 
 SGD = {"momentum": 0.9, "nesterov": False, "weight_decay": None}
 EXAMPLE = jax.ShapeDtypeStruct((1, 8, 8, 1), jnp.float32)

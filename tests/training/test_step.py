@@ -18,8 +18,8 @@ from runner.optimizers import Wrappers, assign, split
 from runner.schedules import Constant, CyclicLR
 from runner.training.program import compile_program
 from runner.training.state import Hyper
+from runner.training.static import Structure
 from runner.training.step import init_state, score, train_step
-from runner.training.structure import Structure
 
 ADAM = {"b1": 0.9, "b2": 0.999, "eps": 1e-8}
 SGD = {"momentum": 0.9, "nesterov": False, "weight_decay": 0.01}

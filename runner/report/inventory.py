@@ -9,10 +9,10 @@ from rich.table import Table
 from rich.text import Text
 
 from runner.config import Config
+from runner.experiment.build import Job
 from runner.optimizers.base import of_group
 from runner.optimizers.groups import path_name
 from runner.tasks.comparing import Policy
-from runner.tasks.job import Job
 from runner.training.state import count, count_bytes
 
 _DISPATCHES = {"scan": "a chunk at a time", "step": "step by step"}

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from runner.report.advice import nearest_cycle_ends, warnings
 from runner.schedules import (
     Constant,
     Cosine,
@@ -13,7 +14,6 @@ from runner.schedules import (
     Sequence,
     triangular_lr,
 )
-from runner.tasks.advice import nearest_cycle_ends, warnings
 
 
 def advice(schedule, *, steps, steps_per_epoch=20, optimizer="sgd", factor=1.0, **arguments):

@@ -7,9 +7,9 @@ from rich.console import Console
 from rich.text import Text
 
 from runner.config import Config
-from runner.tags import EVAL_ACCURACY, EVAL_LOSS
-from runner.tasks.advice import warnings
-from runner.tasks.job import Job
+from runner.experiment.build import Job
+from runner.report.advice import warnings
+from runner.training.tags import EVAL_ACCURACY, EVAL_LOSS
 
 # A final accuracy so far below the best is no noise of the last updates.
 LOST_ACCURACY = 0.05

@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.text import Text
 
-from runner.records.standing import Standing
+from runner.report.progress_text import Standing
 
 _REFRESH_SECONDS = 0.2
 _NARROWEST_BAR = 10

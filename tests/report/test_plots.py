@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from runner.errors import StorageError
-from runner.records.plots import (
+from runner.report.plots import (
     ScheduleValues,
     comparison_figure,
     schedule_figure,
@@ -187,7 +187,7 @@ def test_a_table_that_exists_is_not_overwritten(tmp_path):
 
 def test_pyplot_and_its_figures_stay_out():
     code = (
-        "import sys, numpy as np; from runner.records import plots;"
+        "import sys, numpy as np; from runner.report import plots;"
         "print('matplotlib' in sys.modules);"
         "plots.schedule_figure(plots.ScheduleValues(np.arange(2), {'lr': np.ones(2)}, None, None));"
         "print('matplotlib.pyplot' in sys.modules)"

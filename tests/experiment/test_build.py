@@ -11,13 +11,13 @@ import pytest
 from runner.cli.commands import configure
 from runner.config import Choice
 from runner.errors import OutOfMemoryError, RunnerError
+from runner.experiment.build import build_job
 from runner.registry import (
     register_dataset,
     register_model,
     register_optimizer,
     register_scheduler,
 )
-from runner.tasks.job import build_job
 
 
 class Net(nn.Module):

@@ -7,12 +7,12 @@ import jax
 import numpy as np
 
 from runner.errors import ConfigError
+from runner.experiment.build import Job
 from runner.optimizers import Groups
-from runner.records.plots import ScheduleValues
-from runner.tags import CYCLE, MOMENTUM, RATE, group_of, group_rate
-from runner.tasks.job import Job
+from runner.report.plots import ScheduleValues
 from runner.training.state import Hyper
 from runner.training.step import schedule_values
+from runner.training.tags import CYCLE, MOMENTUM, RATE, group_of, group_rate
 
 # As many steps are held in memory at a time; a picture of more could not show them.
 MOST_STEPS = 2**20

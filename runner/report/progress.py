@@ -8,8 +8,8 @@ from typing import Protocol
 
 from rich.console import Console
 
-from runner.records.live_bar import LiveBar
-from runner.records.standing import Standing
+from runner.report.live_bar import LiveBar
+from runner.report.progress_text import Standing
 
 _LINES = 10
 _LINE_SECONDS = 60.0

@@ -3,8 +3,8 @@
 import time
 from collections.abc import Mapping
 
-from runner.records.labels import shortened
-from runner.tags import CYCLE, LOSS, RATE, group_of, is_rate
+from runner.report.text import shortened
+from runner.training.tags import CYCLE, LOSS, RATE, group_of, is_rate
 
 # The rates of more groups would not fit on a line.
 _MOST_RATES = 3

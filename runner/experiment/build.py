@@ -13,9 +13,7 @@ from runner.config.choice import momentum_key
 from runner.data.dataset import Dataset
 from runner.data.feed import Feed, Placement, choose_placement
 from runner.errors import ConfigError
-from runner.optimizers import Groups, Optimizer
-from runner.schedules import Schedule
-from runner.tasks.fitting import (
+from runner.experiment.check import (
     Outline,
     check_count,
     check_dataset,
@@ -24,12 +22,14 @@ from runner.tasks.fitting import (
     check_rates,
     check_update,
 )
-from runner.tasks.run_length import RunLength, run_length
-from runner.tasks.scheduling import build_schedule
+from runner.experiment.lengths import RunLength, run_length
+from runner.experiment.schedule import build_schedule
+from runner.optimizers import Groups, Optimizer
+from runner.schedules import Schedule
 from runner.training.loop import Plan
 from runner.training.program import Dispatch, Program, compile_program, may_loop
 from runner.training.state import Hyper, TrainState
-from runner.training.structure import Structure
+from runner.training.static import Structure
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,8 +7,8 @@ import numpy as np
 
 from runner.checks import INT32_MAX
 from runner.config import Choice, Config
+from runner.experiment.build import Job
 from runner.schedules import CyclicLR, Schedule, Sequence
-from runner.tasks.job import Job
 
 # Smith (2017), section 3.2: a half cycle of 2 to 10 epochs works well.
 FEWEST_EPOCHS, MOST_EPOCHS = 2, 10

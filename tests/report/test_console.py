@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from runner.records.screen import screen
+from runner.report.console import screen
 
 
 @pytest.fixture

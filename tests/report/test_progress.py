@@ -9,9 +9,9 @@ import sys
 import pytest
 from rich.console import Console
 
-from runner.records import progress as progress_module
-from runner.records.progress import progress
-from runner.records.standing import duration, number
+from runner.report import progress as progress_module
+from runner.report.progress import progress
+from runner.report.progress_text import duration, number
 
 VALUES = {"train/loss": 0.25, "schedule/lr": 0.0843, "schedule/cycle": 3, "schedule/momentum": 0.9}
 
@@ -219,7 +219,7 @@ def test_a_reader_that_leaves_early_does_not_end_the_run():
     code = """if True:
         import sys
         from rich.console import Console
-        from runner.records.progress import progress
+        from runner.report.progress import progress
         display = progress(100_000, console=Console())
         for step in range(1, 100_001):
             display.update(step, {"train/loss": 1.0}, 1.0)

@@ -6,9 +6,9 @@ from typing import Any
 from runner import registry
 from runner.config import Choice
 from runner.errors import ConfigError
+from runner.experiment.check import check_schedule
 from runner.lengths import is_length, resolve_length
 from runner.schedules import Schedule
-from runner.tasks.fitting import check_schedule
 
 
 def build_schedule(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from runner.errors import StorageError
-from runner.records.labels import shortened
+from runner.report.text import shortened
 
 _INK = "#333333"
 _FAINT = "#e3e6ea"

@@ -16,8 +16,8 @@ from runner.optimizers import Groups
 from runner.registry import MEND
 from runner.schedules import Schedule
 from runner.training.state import Hyper, TrainState, count_bytes
+from runner.training.static import Structure
 from runner.training.step import init_state, schedule_values, train_step
-from runner.training.structure import Structure
 
 Shape = jax.ShapeDtypeStruct
 
