@@ -1,4 +1,4 @@
-"""A job: everything a config names, built and checked against the data, ready to run."""
+"""Builds every part that a config names, fitted to the data and to each other."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -9,166 +9,123 @@ import numpy as np
 
 from runner import data, models, optimizers, registry  # noqa: F401 - data and models register
 from runner.config import Choice, Config, Wrappers
-from runner.config.choice import momentum_key
 from runner.data.dataset import Dataset
 from runner.data.feed import Feed, Placement, choose_placement
-from runner.errors import ConfigError
-from runner.experiment.check import (
-    Outline,
-    check_count,
-    check_dataset,
-    check_memory,
-    check_model,
-    check_rates,
-    check_update,
-)
-from runner.experiment.lengths import RunLength, run_length
+from runner.errors import ConfigError, DataError, kind
+from runner.experiment.lengths import Lengths, resolve_lengths
+from runner.experiment.model import FittedModel, fit_model
 from runner.experiment.schedule import build_schedule
-from runner.optimizers import Groups, Optimizer
+from runner.optimizers import Groups
 from runner.schedules import Schedule
-from runner.training.loop import Plan
-from runner.training.program import Dispatch, Program, compile_program, may_loop
-from runner.training.state import Hyper, TrainState
-from runner.training.static import Structure
+from runner.training.loop import Dispatch, Plan
+from runner.training.program import compiled_init, may_loop
+from runner.training.state import Hyperparams, Static, TrainState
 
 
 @dataclass(frozen=True, eq=False)
-class Job:
-    """What a task works with; lengths are in steps.
+class Experiment:
+    """A config with every part built.
 
     example: shape and type of one normalised example, as a batch of one.
+    lengths: in steps.
     """
 
+    config: Config
     device: jax.Device
-    seed: int
     dataset: Dataset
-    structure: Structure
-    hyper: Hyper
-    plan: Plan
-    dispatch: Dispatch
-    placement: Placement
     example: jax.ShapeDtypeStruct
-    length: RunLength
+    lengths: Lengths
+    static: Static
+    hyperparams: Hyperparams
+    plan: Plan
+    placement: Placement
 
     @property
     def schedule(self) -> Schedule:
-        return self.hyper.schedule
+        return self.hyperparams.schedule
 
-    def program(self) -> Program:
-        """The compiled programs, the same for every job of this structure."""
-        return compile_program(self.structure, self.dispatch)
+    def under(self, scheduler: Choice) -> "Experiment":
+        """The same experiment under another scheduler; no other part is built again.
+
+        Raises:
+          ConfigError: an argument of the scheduler is wrong.
+        """
+        schedule = _schedule(scheduler, self.lengths, self.device)
+        return replace(
+            self,
+            config=replace(self.config, scheduler=scheduler),
+            hyperparams=replace(self.hyperparams, schedule=schedule),
+        )
 
     def initial_state(self) -> TrainState:
         """The state before the first update."""
         inputs = np.zeros(self.example.shape, self.example.dtype)
-        state = self.program().init(np.uint32(self.seed), self.hyper, inputs)
-        # Bound to the device as what comes out of a chunk is, or the second would compile anew.
+        seed = np.uint32(self.config.seed)
+        state = compiled_init(self.static, self.hyperparams, seed=seed, inputs=inputs)
+        # Committed to the device like the output of a chunk, or the second chunk would recompile.
         return jax.device_put(state, self.device)
 
     def feed(self) -> Feed:
-        """The examples, sent to the device where they are to live there."""
+        """The examples; sent to the device here if that is where they are kept."""
         return Feed(
             self.dataset,
-            batch_size=self.length.examples_per_step,
-            seed=self.seed,
+            batch_size=self.lengths.examples_per_step,
+            seed=self.config.seed,
             placement=self.placement,
             device=self.device,
         )
 
 
-def build_job(config: Config, device: jax.Device) -> Job:
-    """Builds all parts from the registry.
+def build(config: Config, device: jax.Device) -> Experiment:
+    """Builds every part from the registry; ``check`` tells whether they fit each other.
 
     Raises:
-      ConfigError: parts that do not fit each other or the data.
+      ConfigError: a part cannot be built, or cannot take the data.
       DataError: a data file is missing or damaged.
-      OutOfMemoryError: the model cannot fit.
     """
-    training, name = config.training, config.dataset.name
-    dataset = check_dataset(registry.datasets.build(name, config.dataset.arguments), name)
-    length = run_length(training, examples=len(dataset.train))
+    training = config.training
+    dataset = _dataset(config.dataset)
+    lengths = resolve_lengths(training, examples=len(dataset.train))
     example = jax.ShapeDtypeStruct((1, *dataset.train.inputs.shape[1:]), np.float32)
-    model = _model(config.model, example, num_classes=dataset.num_classes)
+    model = fit_model(config.model, example, num_classes=dataset.num_classes)
     groups = _groups(config.wrappers, model.params)
-    optimizer, numbers = _optimizer(config.optimizer, groups)
-    auto_dispatch = "scan" if may_loop(model.forward, device.platform) else "step"
-    job = Job(
+    optimizer, optimizer_hyperparams = optimizers.split(
+        config.optimizer.name, config.optimizer.arguments
+    )
+    wrappers = _wrappers(config.wrappers, groups, ema_decay=training.ema_decay)
+    return Experiment(
+        config=config,
         device=device,
-        seed=config.seed,
         dataset=dataset,
-        structure=Structure(
-            model.module,
-            optimizer,
-            groups,
+        example=example,
+        lengths=lengths,
+        static=Static(
+            model=model.module,
+            optimizer=optimizer,
+            groups=groups,
             accumulate=training.accumulate,
             compute_dtype=training.compute_dtype,
         ),
-        hyper=Hyper(
-            _schedule(config.scheduler, groups, length),
-            numbers,
-            _wrappers(config.wrappers, groups, ema_decay=training.ema_decay, steps=length.steps),
+        hyperparams=Hyperparams(
+            schedule=_schedule(config.scheduler, lengths, device),
+            optimizer=jax.device_put(optimizer_hyperparams, device),
+            wrappers=jax.device_put(wrappers, device),
         ),
-        plan=Plan(steps=length.steps, eval_every=length.eval_every, chunk=training.chunk),
-        dispatch=auto_dispatch if training.dispatch == "auto" else training.dispatch,
+        plan=Plan(
+            steps=lengths.steps,
+            eval_every=lengths.eval_every,
+            chunk=training.chunk,
+            dispatch=_dispatch(config, model, device),
+        ),
         placement=choose_placement(dataset, device) if training.feed == "auto" else training.feed,
-        example=example,
-        length=length,
     )
-    return _settled(job, config)
 
 
-def with_scheduler(job: Job, config: Config) -> Job:
-    """``job`` under the scheduler of ``config``, which is in all else the job's.
-
-    Raises:
-      ConfigError: the schedule is wrong, or does not fit the optimizer or its groups.
-    """
-    schedule = _schedule(config.scheduler, job.structure.groups, job.length)
-    return _settled(replace(job, hyper=replace(job.hyper, schedule=schedule)), config)
-
-
-def _settled(job: Job, config: Config) -> Job:
-    """``job`` with its numbers on the device, once its parts are seen to work together."""
-    _check_momentum(config.scheduler, job)
-    job = replace(job, hyper=jax.device_put(job.hyper, job.device))
-    if not registry.all_ours(config.scheduler.name, config.optimizer.name, config.model.name):
-        check_update(job.structure, job.hyper, job.example)
-    check_memory(job.structure, jax.eval_shape(job.initial_state), job.device)
-    return job
-
-
-def _model(choice: Choice, example: jax.ShapeDtypeStruct, *, num_classes: int) -> Outline:
-    arguments = {**choice.arguments, "num_classes": num_classes}
-    module = registry.models.build(choice.name, arguments)
-    return check_model(module, choice.name, example, num_classes=num_classes)
-
-
-def _optimizer(choice: Choice, groups: Groups) -> tuple[Optimizer, dict[str, np.ndarray]]:
-    optimizer, numbers = optimizers.split(choice.name, choice.arguments)
-    for key, number in numbers.items():
-        if number.ndim:
-            check_count(len(number), groups, key=f"optimizer.{key}")
-    return optimizer, numbers
-
-
-def _schedule(choice: Choice, groups: Groups, length: RunLength) -> Schedule:
-    _check_counts(choice, groups, "scheduler")
-    schedule = build_schedule(
-        choice, steps_per_epoch=length.steps_per_epoch, total_steps=length.steps
-    )
-    check_rates(schedule, groups)
-    return schedule
-
-
-def _check_counts(choice: Choice, groups: Groups, key: str) -> None:
-    """Where a scheduler, or a part of one, has lists of rates, they have one for each group."""
-    for name, value in choice.arguments.items():
-        if isinstance(value, Mapping):
-            for part, item in value.items():
-                if isinstance(item, Choice):
-                    _check_counts(item, groups, f"{key}.{name}.{part}")
-        elif isinstance(value, tuple) and all(isinstance(item, float) for item in value):
-            check_count(len(value), groups, key=f"{key}.{name}")
+def _dataset(choice: Choice) -> Dataset:
+    dataset = registry.datasets.build(choice.name, choice.arguments)
+    if not isinstance(dataset, Dataset):
+        raise DataError(f"dataset {choice.name}", f"is {kind(dataset)}", "return a runner Dataset")
+    return dataset
 
 
 def _groups(wrappers: Wrappers, params: Any) -> Groups:
@@ -179,38 +136,34 @@ def _groups(wrappers: Wrappers, params: Any) -> Groups:
 
 
 def _wrappers(
-    wrappers: Wrappers, groups: Groups, *, ema_decay: float | None, steps: int
+    wrappers: Wrappers, groups: Groups, *, ema_decay: float | None
 ) -> optimizers.Wrappers:
-    """The numbers of what surrounds the optimizer, as arrays."""
-    lookahead, multiplier = wrappers.lookahead, wrappers.multiplier
-    if lookahead.sync_period is not None and lookahead.sync_period > steps:
-        # The slow parameters, which are evaluated, would still be those of the beginning.
-        problem = f"{lookahead.sync_period} is longer than the run of {steps} steps"
-        raise ConfigError("optimizer.lookahead.sync_period", problem, f"write at most {steps}")
+    """The hyperparameters of the wrappers around the optimizer, as arrays."""
+    multiplier = wrappers.multiplier
     if isinstance(multiplier, Mapping):
         for name in multiplier:
             if name not in groups.names:
                 problem = f"there is no {name} group, as every parameter is in another one"
                 raise ConfigError(f"optimizer.multiplier.{name}", problem, "leave it out")
         multiplier = tuple(multiplier.get(name, 1.0) for name in groups.names)
-    if isinstance(multiplier, tuple):
-        check_count(len(multiplier), groups, key="optimizer.multiplier")
     return optimizers.Wrappers.of(
         multiplier=multiplier,
         clip_value=wrappers.clip_value,
         clip_norm=wrappers.clip_norm,
-        sync_period=lookahead.sync_period,
-        slow_step_size=lookahead.slow_step_size,
+        sync_period=wrappers.lookahead.sync_period,
+        slow_step_size=wrappers.lookahead.slow_step_size,
         ema_decay=ema_decay,
     )
 
 
-def _check_momentum(scheduler: Choice, job: Job) -> None:
-    """A momentum of zero is none: cycling would make it up."""
-    optimizer = job.structure.optimizer
-    if job.schedule.cycles_momentum and not job.hyper.optimizer.get(optimizer.momentum_key or ""):
-        raise ConfigError(
-            momentum_key(scheduler) or "scheduler",
-            f"cycles the momentum, but the optimizer {optimizer.name!r} has none here",
-            "give it one (optimizer.momentum=0.9), choose adam, or set cycle_momentum=false",
-        )
+def _schedule(scheduler: Choice, lengths: Lengths, device: jax.Device) -> Schedule:
+    schedule = build_schedule(
+        scheduler, steps_per_epoch=lengths.steps_per_epoch, total_steps=lengths.steps
+    )
+    return jax.device_put(schedule, device)
+
+
+def _dispatch(config: Config, model: FittedModel, device: jax.Device) -> Dispatch:
+    if config.training.dispatch != "auto":
+        return config.training.dispatch
+    return "scan" if may_loop(model.forward, device.platform) else "step"

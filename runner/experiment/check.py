@@ -1,121 +1,118 @@
-"""Whether the parts of a job are what they must be and fit each other; nothing is computed."""
+"""Checks that the parts of an experiment fit each other; nothing is computed."""
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import partial
-from typing import Any
 
-import flax.linen as nn
 import jax
 import numpy as np
-from jax.extend.core import Jaxpr
 
-from runner.data.dataset import Dataset
-from runner.errors import ConfigError, DataError, OutOfMemoryError, RunnerError, kind, reason
+from runner import registry
+from runner.config import Choice
+from runner.config.choice import momentum_key
+from runner.errors import ConfigError, OutOfMemoryError, RunnerError, reason
+from runner.experiment.build import Experiment
 from runner.optimizers import Groups
 from runner.registry import MEND
-from runner.schedules import Schedule
-from runner.training.state import Hyper, TrainState, count_bytes
-from runner.training.static import Structure
+from runner.training.state import TrainState, tree_bytes
 from runner.training.step import init_state, schedule_values, train_step
+
+# The rest of the host's memory holds the program, the system and intermediate values.
+HOST_SHARE = 0.9
 
 Shape = jax.ShapeDtypeStruct
 
-# Of the host's memory; the rest holds the program, the system and what a step computes.
-HOST_SHARE = 0.9
 
-
-@dataclass(frozen=True, eq=False)
-class Outline:
-    """What the shape of the data makes of a model, before anything is computed.
-
-    params: the shapes and types of its parameters.
-    forward: its computation for one example.
-    """
-
-    module: nn.Module
-    params: Any
-    forward: Jaxpr
-
-
-def check_dataset(dataset: Any, name: str) -> Dataset:
-    """Raises DataError where a factory has returned something else."""
-    if not isinstance(dataset, Dataset):
-        raise DataError(f"dataset {name}", f"is {kind(dataset)}", "return a runner Dataset")
-    return dataset
-
-
-def check_schedule(schedule: Any, name: str) -> Schedule:
-    """Raises ConfigError where a factory has returned no schedule, or one that is no pytree."""
-    if not isinstance(schedule, Schedule):
-        raise ConfigError(
-            f"scheduler {name}",
-            f"is {kind(schedule)}, not a schedule with momentum(), cycle() and cycle_ends()",
-            "return a runner.schedules.Schedule, such as CyclicLR",
-        )
-    if jax.tree.structure(schedule) == jax.tree.structure(0):
-        raise ConfigError(
-            f"scheduler {name}",
-            f"is {kind(schedule)}, which is no pytree",
-            "register it with jax, as runner.schedules.Schedule says",
-        )
-    return schedule
-
-
-def check_model(model: Any, name: str, example: Shape, *, num_classes: int) -> Outline:
-    """Lets the model meet the data's shape: the one time that it is only looked at.
+def check(experiment: Experiment) -> None:
+    """Checks everything that concerns more than one part.
 
     Raises:
-      ConfigError: it is no module, cannot be part of a program, fails, or returns no logits.
+      ConfigError: lists of rates or hyperparameters do not have one entry per group, a momentum
+        is cycled that the optimizer lacks, lookahead never synchronises, or a part that is not
+        the runner's own fails in an update or changes the shape of the state.
+      OutOfMemoryError: the state cannot fit in memory.
     """
-    key = f"model {name}"
-    if not isinstance(model, nn.Module):
-        raise ConfigError(key, f"is {kind(model)}", "return a flax.linen.Module")
+    _check_group_counts(experiment)
+    _check_momentum(experiment)
+    _check_lookahead(experiment)
+    config = experiment.config
+    if not registry.all_ours(config.scheduler.name, config.optimizer.name, config.model.name):
+        _check_update(experiment)
+    _check_memory(experiment)
+
+
+def _check_group_counts(experiment: Experiment) -> None:
+    groups, hyperparams = experiment.static.groups, experiment.hyperparams
+    for key, value in hyperparams.optimizer.items():
+        if value.ndim:
+            _check_count(len(value), groups, key=f"optimizer.{key}")
+    if np.ndim(hyperparams.wrappers.multiplier):
+        _check_count(len(hyperparams.wrappers.multiplier), groups, key="optimizer.multiplier")
+    _check_rate_lists(experiment.config.scheduler, groups, "scheduler")
     try:
-        hash(model)
-    except TypeError as error:
-        problem = f"cannot be part of a program ({reason(error)})"
-        raise ConfigError(key, problem, "make its attributes tuples, not lists") from error
-    try:
-        forward = jax.make_jaxpr(partial(model.init_with_output, train=False), return_shape=True)
-        jaxpr, (logits, variables) = forward(jax.random.key(0), example)
-    except RunnerError as error:
-        raise error.under("model") from error
+        shape = jax.eval_shape(experiment.schedule, np.int32(0)).shape
     except Exception as error:
-        problem = f"cannot take inputs of shape {example.shape[1:]} ({reason(error)})"
-        raise ConfigError(key, problem, "change its arguments, or the dataset") from error
-    expected = (example.shape[0], num_classes)
-    if not isinstance(logits, Shape) or logits.shape != expected:
-        shape = logits.shape if isinstance(logits, Shape) else kind(logits)
-        raise ConfigError(key, f"returns {shape}", f"return logits of shape {expected}")
-    if "params" not in variables:
-        raise ConfigError(key, "has no parameters to train", "give it a layer that has some")
-    return Outline(model, variables["params"], jaxpr.jaxpr)
+        raise ConfigError("scheduler", f"failed ({reason(error)})", MEND) from error
+    if shape:
+        _check_count(shape[0], groups, key="scheduler")
 
 
-def check_update(structure: Structure, hyper: Hyper, example: Shape) -> None:
-    """Goes through one update: for parts that are not the runner's own.
+def _check_rate_lists(scheduler: Choice, groups: Groups, key: str) -> None:
+    """Every list of rates of a scheduler, or of a part of it, has one rate per group."""
+    for name, value in scheduler.arguments.items():
+        if isinstance(value, Mapping):
+            for part, choice in value.items():
+                if isinstance(choice, Choice):
+                    _check_rate_lists(choice, groups, f"{key}.{name}.{part}")
+        elif isinstance(value, tuple) and all(isinstance(item, float) for item in value):
+            _check_count(len(value), groups, key=f"{key}.{name}")
 
-    Raises:
-      ConfigError: the model or the optimizer fails in it, or changes the shape of the state.
-    """
-    key = f"model and optimizer {structure.optimizer.name}"
-    inputs = Shape((structure.accumulate, *example.shape[1:]), example.dtype)
+
+def _check_count(count: int, groups: Groups, *, key: str) -> None:
+    names = groups.names
+    if count != len(names):
+        given = "1 number" if count == 1 else f"{count} numbers"
+        needed = f"{len(names)} groups" if len(names) > 1 else "one group"
+        problem = f"{given}, but the parameters are in {needed} ({', '.join(names)})"
+        raise ConfigError(key, problem, "write one for each group, or a number for all")
+
+
+def _check_momentum(experiment: Experiment) -> None:
+    """Cycling would otherwise add a momentum to an optimizer that has none, or one of zero."""
+    optimizer, values = experiment.static.optimizer, experiment.hyperparams.optimizer
+    if experiment.schedule.cycles_momentum and not values.get(optimizer.momentum_key or ""):
+        raise ConfigError(
+            momentum_key(experiment.config.scheduler) or "scheduler",
+            f"cycles the momentum, but the optimizer {optimizer.name!r} has none here",
+            "give it one (optimizer.momentum=0.9), choose adam, or set cycle_momentum=false",
+        )
+
+
+def _check_lookahead(experiment: Experiment) -> None:
+    """Otherwise the slow parameters, which are evaluated, would still be the initial ones."""
+    period, steps = experiment.config.wrappers.lookahead.sync_period, experiment.lengths.steps
+    if period is not None and period > steps:
+        problem = f"{period} is longer than the run of {steps} steps"
+        raise ConfigError("optimizer.lookahead.sync_period", problem, f"write at most {steps}")
+
+
+def _check_update(experiment: Experiment) -> None:
+    """Traces one update: for parts that are not the runner's own."""
+    static, hyperparams, example = experiment.static, experiment.hyperparams, experiment.example
+    key = f"model and optimizer {static.optimizer.name}"
+    inputs = Shape((static.accumulate, *example.shape[1:]), example.dtype)
     targets = Shape(inputs.shape[:1], np.int32)
-    seed = Shape((), np.uint32)
-    step = Shape((), np.int32)
     try:
-        jax.eval_shape(partial(schedule_values, structure.groups), hyper, step)
+        values = partial(schedule_values, static.groups)
+        jax.eval_shape(values, hyperparams, Shape((), np.int32))
     except Exception as error:
         raise ConfigError("scheduler", f"failed ({reason(error)})", MEND) from error
     try:
-        before = jax.eval_shape(
-            lambda seed, hyper, inputs: init_state(structure, hyper, seed=seed, inputs=inputs),
-            seed,
-            hyper,
-            example,
+        init, seed = partial(init_state, static), Shape((), np.uint32)
+        before = jax.eval_shape(init, hyperparams, seed=seed, inputs=example)
+        after, _ = jax.eval_shape(
+            partial(train_step, static), before, hyperparams, (inputs, targets)
         )
-        after, _ = jax.eval_shape(partial(train_step, structure), before, hyper, (inputs, targets))
     except RunnerError:
         raise
     except Exception as error:
@@ -124,36 +121,14 @@ def check_update(structure: Structure, hyper: Hyper, example: Shape) -> None:
         raise ConfigError(key, "change the shapes or types of the state in an update", MEND)
 
 
-def check_rates(schedule: Schedule, groups: Groups) -> None:
-    """Raises ConfigError where the schedule has not one rate, or one for each group."""
-    try:
-        shape = jax.eval_shape(schedule, np.int32(0)).shape
-    except Exception as error:
-        raise ConfigError("scheduler", f"failed ({reason(error)})", MEND) from error
-    if shape:
-        check_count(shape[0], groups, key="scheduler")
-
-
-def check_count(count: int, groups: Groups, *, key: str) -> None:
-    """Raises ConfigError where ``count`` numbers are not one for each group."""
-    names = groups.names
-    if count != len(names):
-        numbers = "1 number" if count == 1 else f"{count} numbers"
-        many = f"{len(names)} groups" if len(names) > 1 else "one group"
-        problem = f"{numbers}, but the parameters are in {many} ({', '.join(names)})"
-        raise ConfigError(key, problem, "write one for each group, or a number for all")
-
-
-def check_memory(structure: Structure, state: TrainState, device: jax.Device) -> None:
-    """Refuses a state, of shapes alone, that cannot fit: XLA may hang instead of failing.
-
-    Raises:
-      OutOfMemoryError: the state and the gradients, those of a batch and their sum where batches
-        are accumulated, are larger than the device's memory.
-    """
-    gradients = count_bytes(structure.groups.trained(state.params))
-    needed = count_bytes(state) + gradients * (1 if structure.accumulate == 1 else 2)
-    limit = (device.memory_stats() or {}).get("bytes_limit") or _host_memory()
+def _check_memory(experiment: Experiment) -> None:
+    """The state and gradients must fit, as XLA may hang instead of failing."""
+    static = experiment.static
+    state: TrainState = jax.eval_shape(experiment.initial_state)
+    gradients = tree_bytes(static.groups.trained(state.params))
+    # While microbatches are accumulated there is their sum as well.
+    needed = tree_bytes(state) + gradients * (1 if static.accumulate == 1 else 2)
+    limit = (experiment.device.memory_stats() or {}).get("bytes_limit") or _host_memory()
     if limit is not None and needed > limit:
         raise OutOfMemoryError(
             "memory",
@@ -167,6 +142,6 @@ def check_memory(structure: Structure, state: TrainState, device: jax.Device) ->
 def _host_memory() -> int | None:
     try:
         total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # a system that does not tell
+    except (AttributeError, ValueError, OSError):  # not every system tells
         return None
     return int(HOST_SHARE * total)

@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
+import jax
+
 from runner import registry
 from runner.config import Choice
-from runner.errors import ConfigError
-from runner.experiment.check import check_schedule
+from runner.errors import ConfigError, kind
 from runner.lengths import is_length, resolve_length
 from runner.schedules import Schedule
 
@@ -37,7 +38,7 @@ def build_schedule(
             name: in_steps(value, f"{key}.{name}") for name, value in scheduler.arguments.items()
         }
         schedule = registry.schedulers.build(scheduler.name, arguments, key=key)
-        return check_schedule(schedule, scheduler.name)
+        return _check_schedule(schedule, scheduler.name)
     parts: Mapping[str, Choice] = scheduler.arguments["parts"]
     written = scheduler.arguments["lengths"]
     lengths = {name: in_steps(written[name], f"{key}.lengths.{name}") for name in parts}
@@ -63,3 +64,20 @@ def _left(lengths: Mapping[str, int | None], total_steps: int, *, key: str) -> i
         problem = f"{parts} come to {known} steps, but there are {total_steps}"
         raise ConfigError(key, problem, "write shorter lengths, or a longer run")
     return left
+
+
+def _check_schedule(schedule: Any, name: str) -> Schedule:
+    """Raises ConfigError unless the factory ``name`` has returned a schedule that is a pytree."""
+    if not isinstance(schedule, Schedule):
+        raise ConfigError(
+            f"scheduler {name}",
+            f"is {kind(schedule)}, not a schedule with momentum(), cycle() and cycle_ends()",
+            "return a runner.schedules.Schedule, such as CyclicLR",
+        )
+    if jax.tree.structure(schedule) == jax.tree.structure(0):
+        raise ConfigError(
+            f"scheduler {name}",
+            f"is {kind(schedule)}, which is no pytree",
+            "register it with jax, as runner.schedules.Schedule says",
+        )
+    return schedule

@@ -1,4 +1,4 @@
-"""What a person should know about a policy before a run is spent on it."""
+"""Warnings about an experiment, given before it is run."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -6,15 +6,15 @@ from typing import Any
 import numpy as np
 
 from runner.checks import INT32_MAX
-from runner.config import Choice, Config
-from runner.experiment.build import Job
+from runner.config import Choice
+from runner.experiment.build import Experiment
 from runner.schedules import CyclicLR, Schedule, Sequence
 
 # Smith (2017), section 3.2: a half cycle of 2 to 10 epochs works well.
 FEWEST_EPOCHS, MOST_EPOCHS = 2, 10
-# Wider bounds than this are more often a slip of a digit than a finding of a range test.
+# Bounds further apart than this factor are more often a typing error than a measured range.
 WIDEST = 100
-# Those that learn little or nothing at the default rates, which are for sgd.
+# Optimizers that learn little or nothing at the default rates, which are for sgd.
 ADAPTIVE = frozenset(
     ["adam", "adamw", "nadam", "nadamw", "amsgrad", "adabelief", "yogi", "lion", "lamb", "rmsprop"]
 )
@@ -22,19 +22,19 @@ ADAPTIVE = frozenset(
 HIGHEST_ADAPTIVE = 0.02
 
 
-def warnings(config: Config, job: Job) -> list[str]:
-    """Sentences that each name the key and what would be better; empty when all is well."""
-    found = _unfinished_cycle(job.schedule, job.plan.steps)
-    found += _unfinished_lookahead(config, job.plan.steps)
-    for key, arguments, schedule in _cyclic_parts(config.scheduler, job.schedule):
-        found += _half_cycles(key, arguments, schedule, job.length.steps_per_epoch)
-        found += _bounds(key, arguments, schedule)
-        found += _adaptive(key, schedule, job, config.optimizer.option)
+def warnings(experiment: Experiment) -> list[str]:
+    """One line per warning, each naming the key and a better value."""
+    schedule, lengths = experiment.schedule, experiment.lengths
+    found = _unfinished_cycle(schedule, lengths.steps) + _unfinished_lookahead(experiment)
+    for key, arguments, part in _cyclic_parts(experiment.config.scheduler, schedule):
+        found += _half_cycles(key, arguments, part, lengths.steps_per_epoch)
+        found += _bounds(key, arguments, part)
+        found += _high_rate(key, part, experiment)
     return found
 
 
 def nearest_cycle_ends(schedule: Schedule, steps: int) -> list[int]:
-    """The lengths around ``steps`` at which a cycle is complete: below and above, if there are."""
+    """The nearest lengths below and above ``steps`` at which a cycle is complete, if any."""
     horizon = steps
     ends = schedule.cycle_ends(horizon)
     below = list(ends[-1:])
@@ -46,7 +46,7 @@ def nearest_cycle_ends(schedule: Schedule, steps: int) -> list[int]:
 
 def _unfinished_cycle(schedule: Schedule, steps: int) -> list[str]:
     nearest = nearest_cycle_ends(schedule, steps)
-    # After its last cycle a schedule is in the middle of none.
+    # After its last cycle a schedule is not in a cycle.
     if not nearest or nearest[0] == steps or nearest[-1] < steps:
         return []
     lengths = " or ".join(f"training.steps={end}" for end in nearest)
@@ -56,10 +56,11 @@ def _unfinished_cycle(schedule: Schedule, steps: int) -> list[str]:
     ]
 
 
-def _unfinished_lookahead(config: Config, steps: int) -> list[str]:
-    period = config.wrappers.lookahead.sync_period
+def _unfinished_lookahead(experiment: Experiment) -> list[str]:
+    period = experiment.config.wrappers.lookahead.sync_period
+    steps = experiment.lengths.steps
     left = steps % period if period is not None else 0
-    if left == 0 or config.training.ema_decay is not None:
+    if left == 0 or experiment.config.training.ema_decay is not None:
         return []
     return [
         f"optimizer.lookahead.sync_period: the last {left:,} updates come after the last meeting "
@@ -71,7 +72,7 @@ def _unfinished_lookahead(config: Config, steps: int) -> list[str]:
 def _cyclic_parts(
     scheduler: Choice, schedule: Schedule, key: str = "scheduler"
 ) -> Iterator[tuple[str, Mapping[str, Any], CyclicLR]]:
-    """The cyclic policy that a schedule is, or those that it is made of, and where they stand."""
+    """The key, arguments and schedule of every cyclic schedule within ``schedule``."""
     if isinstance(schedule, CyclicLR):
         yield key, scheduler.arguments, schedule
     elif isinstance(schedule, Sequence):
@@ -90,7 +91,7 @@ def _half_cycles(
     }
     found = []
     for name, size in halves.items():
-        # A schedule of the user's own may be made of other arguments, which only they can judge.
+        # A user's own schedule may have other arguments, which only they can judge.
         if arguments.get(name) is None:
             continue
         epochs = int(size) / steps_per_epoch
@@ -120,10 +121,12 @@ def _bounds(key: str, arguments: Mapping[str, Any], schedule: CyclicLR) -> list[
     return found
 
 
-def _adaptive(key: str, schedule: CyclicLR, job: Job, option: str) -> list[str]:
-    """Optimizers that scale each step by its own gradient's size bear far lower rates than sgd."""
-    highest = float(np.max(schedule.lr.high * np.asarray(job.hyper.wrappers.multiplier)))
-    if job.structure.optimizer.name not in ADAPTIVE or highest <= HIGHEST_ADAPTIVE:
+def _high_rate(key: str, schedule: CyclicLR, experiment: Experiment) -> list[str]:
+    """Optimizers that divide by the size of the gradient need far lower rates than sgd."""
+    multiplier = np.asarray(experiment.hyperparams.wrappers.multiplier)
+    highest = float(np.max(schedule.lr.high * multiplier))
+    option = experiment.config.optimizer.option
+    if experiment.static.optimizer.name not in ADAPTIVE or highest <= HIGHEST_ADAPTIVE:
         return []
     return [
         f"{key}.max_lr: {highest:g} is high for {option}, which may not learn at it; "

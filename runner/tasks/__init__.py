@@ -1,1 +1,1 @@
-"""What a run can be asked to do; one file each, and each reads like a recipe."""
+"""What a run can be asked to do: one recipe per file."""

@@ -1,50 +1,76 @@
-"""No training: what a run would be, its schedule as table and picture, and what to think over."""
+"""No training: what a run would be, its schedule as a table and a picture, and warnings."""
 
 from pathlib import Path
 
 import jax
 
 from runner.config import Config
-from runner.experiment.build import build_job
+from runner.config.choice import comparing
+from runner.experiment.build import Experiment, build
+from runner.experiment.check import check
 from runner.experiment.device import describe_device, select_device, use_compilation_cache
+from runner.experiment.timeline import Timeline, compute_timeline
+from runner.records.table import write_table
 from runner.report.advice import warnings
-from runner.report.announce import line, short_path
-from runner.report.console import screen
+from runner.report.announce import print_line, print_warnings
+from runner.report.console import open_console
 from runner.report.inventory import inventory
-from runner.report.plots import comparison_figure, schedule_figure, write_schedule_csv
-from runner.tasks.comparing import Policy, compared, policy
+from runner.report.plots import comparison_figure, schedule_figure
+from runner.report.text import short_path
 
 
 def run(config: Config, folder: Path) -> None:
     """Writes ``schedule.csv`` and ``schedule.png`` and prints what the run would be.
 
-    Each scheduler that it is compared with gets a curve and a ``schedule_<option>.csv`` as well.
+    Each scheduler of ``task.compare`` adds a curve and a ``schedule_<option>.csv``.
 
     Raises:
       RunnerError: whatever would have kept the run from starting.
     """
-    console = screen()
+    console = open_console()
     use_compilation_cache(config.compilation_cache)
     device = select_device(config.accelerator)
-    line(console, describe_device(device))
+    print_line(console, describe_device(device))
     with jax.default_device(device):
-        job = build_job(config, device)
-        chosen, others = policy(config, job), compared(config, job)
-        (folder / "schedule.png").write_bytes(_picture(chosen, others))
-        tables = {"schedule.csv": chosen} | {f"schedule_{p.option}.csv": p for p in others}
-        for name, of in tables.items():
-            write_schedule_csv(folder / name, of.blocks())
-        console.print(inventory(chosen, others))
-    said = warnings(config, job)
-    said += [f"{p.option}: {warning}" for p in others for warning in warnings(p.config, p.job)]
-    for warning in said:
-        line(console, f"warning: {warning}", style="yellow")
-    line(console, f"{short_path(folder)}/{', '.join(tables)}, schedule.png")
+        experiment = build(config, device)
+        check(experiment)
+        timeline, compared = compute_timeline(experiment), _compared(experiment)
+        (folder / "schedule.png").write_bytes(_picture(timeline, compared))
+        names = _write_tables(folder, timeline, compared)
+        console.print(inventory(timeline, compared))
+    print_warnings(console, _warnings(timeline, compared))
+    print_line(console, f"{short_path(folder)}/{', '.join(names)}, schedule.png")
 
 
-def _picture(chosen: Policy, others: list[Policy]) -> bytes:
-    if others:
-        return comparison_figure({p.option: p.values for p in (chosen, *others)})
-    job = chosen.job
-    ends = job.schedule.cycle_ends(job.plan.steps)
-    return schedule_figure(chosen.values, cycle_ends=ends, title=chosen.option)
+def _compared(experiment: Experiment) -> list[Timeline]:
+    timelines = []
+    for scheduler in experiment.config.compared:
+        with comparing(scheduler.option):
+            other = experiment.under(scheduler)
+            check(other)
+            timelines.append(compute_timeline(other))
+    return timelines
+
+
+def _picture(timeline: Timeline, compared: list[Timeline]) -> bytes:
+    if compared:
+        return comparison_figure({_option(t): t.sample for t in (timeline, *compared)})
+    experiment = timeline.experiment
+    ends = experiment.schedule.cycle_ends(experiment.lengths.steps)
+    return schedule_figure(timeline.sample, cycle_ends=ends, title=_option(timeline))
+
+
+def _write_tables(folder: Path, timeline: Timeline, compared: list[Timeline]) -> list[str]:
+    tables = {"schedule.csv": timeline} | {f"schedule_{_option(t)}.csv": t for t in compared}
+    for name, written in tables.items():
+        write_table(folder / name, (block.columns() for block in written.blocks()))
+    return list(tables)
+
+
+def _warnings(timeline: Timeline, compared: list[Timeline]) -> list[str]:
+    others = [f"{_option(t)}: {line}" for t in compared for line in warnings(t.experiment)]
+    return warnings(timeline.experiment) + others
+
+
+def _option(timeline: Timeline) -> str:
+    return timeline.experiment.config.scheduler.option

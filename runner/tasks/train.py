@@ -1,4 +1,4 @@
-"""The main job: train a model under a schedule, and leave a record of it."""
+"""The main task: train a model under a schedule, and record it."""
 
 import logging
 import signal
@@ -12,19 +12,20 @@ from rich.console import Console
 
 from runner.config import Config
 from runner.errors import InterruptedRunError, TerminatedRunError
-from runner.experiment.build import Job, build_job
+from runner.experiment.build import Experiment, build
+from runner.experiment.check import check
 from runner.experiment.device import describe_device, select_device, use_compilation_cache
-from runner.experiment.timeline import outline
+from runner.experiment.timeline import ScheduleValues, sample_schedule
 from runner.records.events import EventWriter
 from runner.records.recorder import Recorder
 from runner.records.stopping import Stop, stop_on_signals
-from runner.report.announce import announce, conclude, line
-from runner.report.console import screen
+from runner.report.announce import announce, conclude, print_line
+from runner.report.console import open_console
 from runner.report.plots import schedule_figure
-from runner.report.progress import progress
+from runner.report.progress import progress_display
 from runner.tasks.ending import Ending
 from runner.training.loop import train
-from runner.training.state import count
+from runner.training.state import tree_size
 from runner.training.tags import EVAL_ACCURACY, EVAL_LOSS
 
 DRAWING_AFTER_SECONDS = 2.0
@@ -40,66 +41,70 @@ def run(config: Config, folder: Path) -> int | None:
     Raises:
       RunnerError: see the exit codes; ``summary.json`` is written all the same.
     """
-    console = screen()
+    console = open_console()
     # In this order: a signal does not keep the summary from being written.
     with stop_on_signals() as stop, Ending(folder, seed=config.seed) as ending:
         use_compilation_cache(config.compilation_cache)
         device = select_device(config.accelerator)
         ending.device = device.platform
-        line(console, describe_device(device))
+        print_line(console, describe_device(device))
         with jax.default_device(device):
-            job = build_job(config, device)
-            _train(config, job, console=console, ending=ending, stop=stop)
+            experiment = build(config, device)
+            check(experiment)
+            _train(experiment, console=console, ending=ending, stop=stop)
     conclude(console, ending.summary, folder)
     return stop.signal
 
 
-def _train(config: Config, job: Job, *, console: Console, ending: Ending, stop: Stop) -> None:
-    state = job.initial_state()
-    ending.steps_per_epoch = job.length.steps_per_epoch
-    ending.params_count = params_count = count(state.params)
-    announce(console, config, job, params=params_count)
+def _train(experiment: Experiment, *, console: Console, ending: Ending, stop: Stop) -> None:
+    values = sample_schedule(experiment)
+    state = experiment.initial_state()
+    ending.steps_per_epoch = experiment.lengths.steps_per_epoch
+    ending.params_count = params_count = tree_size(state.params)
+    announce(console, experiment, params=params_count)
     events = EventWriter(ending.folder)
-    events.hparams(config.hparams, metrics=[EVAL_ACCURACY, EVAL_LOSS])
+    events.hparams(experiment.config.hparams, metrics=[EVAL_ACCURACY, EVAL_LOSS])
     ending.recorder = recorder = Recorder(
         events=events,
-        progress=progress(job.plan.steps, console=console),
-        log_every=job.length.log_every,
+        display=progress_display(experiment.lengths.steps, console=console),
+        log_every=experiment.lengths.log_every,
         started=ending.started,
     )
-    with recorder, _schedule_drawn(config, job, recorder, stop):
+    with recorder, _schedule_drawn(experiment, values, recorder, stop):
         state = train(
-            job.program(),
+            experiment.static,
             state,
-            job.hyper,
-            job.feed(),
-            plan=job.plan,
-            recorder=recorder,
+            experiment.hyperparams,
+            experiment.feed(),
+            plan=experiment.plan,
+            listener=recorder,
             stopping=lambda: stop.signal is not None,
         )
         ending.params = state.params
     recorder.raise_failure()
-    _raise_if_stopped(stop, step=int(state.step), of=job.plan.steps)
+    _raise_if_stopped(stop, step=int(state.step), of=experiment.lengths.steps)
 
 
 @contextmanager
-def _schedule_drawn(config: Config, job: Job, recorder: Recorder, stop: Stop) -> Iterator[None]:
-    """Shows the schedule in TensorBoard, drawn in a thread while the training goes on.
+def _schedule_drawn(
+    experiment: Experiment, values: ScheduleValues, recorder: Recorder, stop: Stop
+) -> Iterator[None]:
+    """Shows the schedule in TensorBoard, drawn in a thread during training.
 
-    Or after it, if it is over soon: importing the plotting library would hold up the first chunks
-    more than the whole of a short run takes.
+    If training is over soon it is drawn afterwards: importing the plotting library would delay the
+    first chunks by more than a short run takes.
     """
-    values = outline(job)
-    ends = job.schedule.cycle_ends(job.plan.steps)
+    ends = experiment.schedule.cycle_ends(experiment.lengths.steps)
     over = Event()
 
     def draw() -> None:
         over.wait(timeout=DRAWING_AFTER_SECONDS)
-        if stop.signal is not None:  # whoever stops a run does not wait for a picture
+        if stop.signal is not None:  # a person who stops a run does not wait for a picture
             return
         try:
-            png = schedule_figure(values, cycle_ends=ends, title=config.scheduler.option)
-        except Exception as error:  # a broken plotting library is no reason to lose a run
+            title = experiment.config.scheduler.option
+            png = schedule_figure(values, cycle_ends=ends, title=title)
+        except Exception as error:  # a broken plotting library does not end the run
             _log.warning("the schedule was not drawn: %s: %s", type(error).__name__, error)
         else:
             recorder.figure("schedule", png)

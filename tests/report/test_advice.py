@@ -22,14 +22,14 @@ def advice(schedule, *, steps, steps_per_epoch=20, optimizer="sgd", factor=1.0, 
         optimizer=SimpleNamespace(option=optimizer),
         wrappers=SimpleNamespace(lookahead=SimpleNamespace(sync_period=None)),
     )
-    job = SimpleNamespace(
+    experiment = SimpleNamespace(
+        config=config,
         schedule=schedule,
-        plan=SimpleNamespace(steps=steps),
-        length=SimpleNamespace(steps_per_epoch=steps_per_epoch),
-        structure=SimpleNamespace(optimizer=SimpleNamespace(name=optimizer)),
-        hyper=SimpleNamespace(wrappers=SimpleNamespace(multiplier=factor)),
+        lengths=SimpleNamespace(steps=steps, steps_per_epoch=steps_per_epoch),
+        static=SimpleNamespace(optimizer=SimpleNamespace(name=optimizer)),
+        hyperparams=SimpleNamespace(wrappers=SimpleNamespace(multiplier=factor)),
     )
-    return warnings(config, job)
+    return warnings(experiment)
 
 
 def cyclic(up, down=None, **arguments):
