@@ -1,4 +1,4 @@
-"""Writes ``schema/``: the JSON Schema of the configuration, by which editors complete and check YAML.
+"""Writes ``schema/``: the JSON Schema of the configuration, which editors check YAML by.
 
 What a setting allows comes from the signature of its factory, its description from the comment
 above it in ``conf/``. ``config.json`` describes a whole configuration (``conf/config.yaml`` and

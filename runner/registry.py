@@ -89,9 +89,9 @@ class Registry:
         """Calls the factory ``name`` with ``arguments``.
 
         Raises:
-          ConfigError: an argument is unknown, missing or refused; the key is placed below ``key``, the
-            group's name if empty. Also any other exception in a plugin's factory; DataError where
-            it is a data set's.
+          ConfigError: an argument is unknown, missing or refused; the key is placed below
+            ``key``, the group's name if empty. Also any other exception in a plugin's factory;
+            DataError where it is a data set's.
         """
         key = key or self.group
         factory = self.get(name)
@@ -127,7 +127,7 @@ schedulers = Registry("scheduler", home="runner.schedules")
 optimizers = Registry("optimizer", home="runner.optimizers", supplied=["learning_rate"])
 models = Registry("model", home="runner.models", supplied=["num_classes"])
 datasets = Registry("dataset", home="runner.data.sources")
-tasks = Registry("task", home="runner.tasks", supplied=["config", "folder"])
+tasks = Registry("task", home="runner.tasks", supplied=["config", "folder", "ending"])
 scale_fns = Registry("scale_fn")
 
 GROUPS = {

@@ -358,8 +358,8 @@ def test_a_run_is_told_its_settings_and_a_folder_with_hydras_record(
     [(config, folder)] = calls
     assert (config.seed, config.task.name, config.accelerator) == (7, "train", "auto")
     assert config.scheduler.name == "cyclic"
-    assert config.scheduler.arguments["step_size_up"] == "25%"
-    assert dict(config.model.arguments) == {"hidden": (32, 16)}
+    assert config.scheduler.settings.step_size_up == "25%"
+    assert dict(config.model.settings) == {"hidden": (32, 16)}
     assert config.hparams["model.hidden"] == "[32, 16]"
     assert folder.is_absolute()
     assert re.fullmatch(
@@ -496,7 +496,7 @@ def test_a_multirun_gives_every_combination_a_folder(fake_task: Callable[..., Ca
 
     assert main(["-m", "scheduler=triangular,triangular2,exp_range", "seed=0,1"]) == 0
 
-    found = [(config.scheduler.arguments["mode"], config.seed) for config, _ in calls]
+    found = [(config.scheduler.settings.mode, config.seed) for config, _ in calls]
     modes = ("triangular", "triangular2", "exp_range")
     assert found == [(mode, seed) for mode in modes for seed in (0, 1)]
     [sweep] = {folder.parent for _, folder in calls}

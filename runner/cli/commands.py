@@ -4,22 +4,14 @@ import os
 
 from hydra.types import RunMode
 
-<<<<<<< HEAD
 from runner.cli import display
 from runner.cli.composition import Composer, activate
+from runner.cli.exit import complain, settle_output
 from runner.cli.faults import short
 from runner.cli.flags import read_flags
 from runner.cli.job import run_once
 from runner.cli.reading import read_settings
-from runner.cli.reporting import complain, settle_output
 from runner.cli.sweep import run_many
-=======
-from runner import __version__
-from runner.cli.composing import Composer
-from runner.cli.exit import complain, settle_output
-from runner.cli.launching import Failure, run_many, run_once
-from runner.cli.rehearsal import try_out
->>>>>>> ending
 from runner.config import Config
 from runner.errors import ConfigError, StorageError
 

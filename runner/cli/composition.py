@@ -21,8 +21,7 @@ from runner.cli.loader import SettingsLoader
 from runner.cli.settings_file import NO_TARGET, TARGET
 from runner.cli.sources import CONF, named_folder, start_hydra
 from runner.config import plugins
-from runner.errors import shown
-from runner.errors import ConfigError, RunnerError, nearest
+from runner.errors import ConfigError, RunnerError, nearest, shown
 from runner.registry import GROUPS
 
 Result = TypeVar("Result")

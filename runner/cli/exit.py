@@ -8,19 +8,8 @@ import traceback
 from contextlib import suppress
 from io import TextIOWrapper
 
-<<<<<<< HEAD:runner/cli/reporting.py
 from runner.cli.interpolation import conceal
-from runner.errors import (
-    InterruptedRunError,
-    OutOfMemoryError,
-    RunnerError,
-    StorageError,
-    TerminatedRunError,
-)
-=======
-from runner.cli.screening import environment_names
 from runner.errors import OutOfMemoryError, RunnerError, StorageError, stop_kind
->>>>>>> ending:runner/cli/exit.py
 
 BUG = 1
 

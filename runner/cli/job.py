@@ -1,9 +1,8 @@
 """Runs one job: claims its folder, keeps Hydra's record, hands the configuration to the task."""
 
-import signal
 import traceback
+from contextlib import nullcontext
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +16,21 @@ from omegaconf import DictConfig, OmegaConf, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from runner.cli.composition import Composer, activate
-from runner.cli.early_end import summarised
+from runner.cli.exit import BUG, explain
 from runner.cli.faults import one_line
 from runner.cli.loader import plain
 from runner.cli.reading import read_settings
-from runner.cli.reporting import BUG, explain
 from runner.config import Config, plugins
 from runner.errors import ConfigError, InterruptedRunError, RunnerError, TerminatedRunError
+from runner.records.ending import Ending
 from runner.records.run_folder import claim
+from runner.registry import tasks
 
 # What Hydra raises around a job: the configuration of logging (ValueError), a launcher, ...
 HYDRAS = (HydraException, OmegaConfBaseException, ValueError)
+
+# The tasks that leave a summary.
+_SUMMARISED = ("train",)
 
 
 def run_once(composer: Composer, cfg: DictConfig) -> None:
@@ -54,9 +57,11 @@ def run_once(composer: Composer, cfg: DictConfig) -> None:
     with read_write(cfg.hydra):
         cfg.hydra.run.dir = str(claimed.folder)
     try:
-        with summarised(claimed.folder, config):
+        with ending_of(claimed.folder, config) as ending:
             context.callbacks.on_run_start(config=cfg, config_name=composer.config_name)
-            done = run_in(composer, cfg, context, Job(composer, config=config), "hydra.run.dir")
+            done = run_in(
+                composer, cfg, context, Job(composer, config=config, ending=ending), "hydra.run.dir"
+            )
             context.callbacks.on_run_end(
                 config=cfg, config_name=composer.config_name, job_return=done
             )
@@ -99,17 +104,18 @@ class Job:
     Attributes:
       composer: of the command line; a launcher may have moved the job to another process.
       goes_on: whether a failure is returned (in a multirun) or raised.
-      config: what was read already, if it was.
+      config, ending: of the only run, where it was read and begun already.
     """
 
     composer: Composer
     goes_on: bool = False
     config: Config | None = None
+    ending: Ending | None = None
     failures: list[Failure] = field(default_factory=list)
 
     def __call__(self, settings: DictConfig) -> Failure | None:
         try:
-            late = self._run(settings)
+            ending = self._run(settings)
         except Exception as error:
             if isinstance(error, (InterruptedRunError, TerminatedRunError)) and self.goes_on:
                 raise StoppedError(error) from error
@@ -117,17 +123,26 @@ class Job:
                 raise
             self.failures.append(_failure(error))
             return self.failures[-1]
-        if late and self.goes_on:
-            raise StoppedError(_came_late(late))
+        if self.goes_on:
+            came = f"came as job {HydraConfig.get().job.num} ended"
+            if late := ending.stop_error(came, "the jobs after it were not run"):
+                raise StoppedError(late)
         return None
 
-    def _run(self, settings: DictConfig) -> int | None:
+    def _run(self, settings: DictConfig) -> Ending:
         plugins.import_named(list(self.composer.plugins))
         config = self.config or read_settings(self.composer, settings)
         folder = Path(HydraConfig.get().runtime.output_dir)
-        with summarised(folder, config):
-            task = import_module(f"runner.tasks.{config.task.name}")
-            return task.run(config, folder)
+        own = ending_of(folder, config) if self.ending is None else nullcontext(self.ending)
+        with own as ending:
+            task = tasks.get(config.task.name)
+            task(config, folder, ending, **dict(config.task.settings))
+        return ending
+
+
+def ending_of(folder: Path, config: Config) -> Ending:
+    """How the run of ``config`` in ``folder`` will end: the context to run it in."""
+    return Ending(folder, seed=config.seed, leaves_summary=config.task.name in _SUMMARISED)
 
 
 def read_in(composer: Composer, cfg: DictConfig, folder: Path) -> Config:
@@ -191,15 +206,6 @@ def check_record(cfg: DictConfig) -> None:
     name = cfg.hydra.output_subdir
     if name is not None and (Path(name).name != name or name in ("", ".", "..")):
         raise ConfigError("hydra.output_subdir", f"{name!r} is not a name", "write .hydra")
-
-
-def _came_late(number: int) -> RunnerError:
-    """Of a signal that did not stop its own job any more."""
-    kind = InterruptedRunError if number == signal.SIGINT else TerminatedRunError
-    job = HydraConfig.get().job.num
-    return kind(
-        signal.Signals(number).name, f"came as job {job} ended", "the jobs after it were not run"
-    )
 
 
 def _failure(error: Exception) -> Failure:

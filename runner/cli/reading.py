@@ -13,7 +13,10 @@ from runner.cli.composition import Composer, parse
 from runner.cli.loader import dotted, plain
 from runner.config import Choice, Config, read_config
 from runner.config.settings import comparing
+from runner.config.signature import markers
+from runner.config.types import OptionsOf
 from runner.errors import ConfigError, nearest
+from runner.registry import tasks
 
 GROUP = "scheduler"
 
@@ -30,14 +33,18 @@ def read_settings(composer: Composer, cfg: DictConfig) -> Config:
     """
     options = HydraConfig.get().runtime.choices
     config = _read(composer, without_hydra(cfg), options)
-    named = dict.fromkeys(getattr(config.task.settings, "compare", ()))
-    others = [option for option in named if option != config.scheduler.option]
-    for option in others:
-        known = composer.options(GROUP, wanted=option)
-        if option not in known:
-            problem = f"there is no {GROUP} {option!r}"
-            raise ConfigError("task.compare", problem, nearest(option, known))
-    return replace(config, compared=tuple(_compared(composer, option) for option in others))
+    for setting in markers(tasks.get(config.task.name), OptionsOf):
+        named = dict.fromkeys(getattr(config.task.settings, setting))
+        others = [option for option in named if option != config.scheduler.option]
+        for option in others:
+            known = composer.options(GROUP, wanted=option)
+            if option not in known:
+                problem = f"there is no {GROUP} {option!r}"
+                raise ConfigError(f"task.{setting}", problem, nearest(option, known))
+        choices = tuple(_compared(composer, option) for option in others)
+        settings = config.task.settings.model_copy(update={setting: choices})
+        config = replace(config, task=replace(config.task, settings=settings))
+    return config
 
 
 def without_hydra(cfg: DictConfig) -> DictConfig:

@@ -312,6 +312,21 @@ class Parts(Marker):
 
 
 @dataclass(frozen=True)
+class OptionsOf(Marker):
+    """A list of options of ``group``; the factory gets the choices that they make."""
+
+    group: str
+
+    def check(self, value: Any, context: Any = None) -> tuple[Any, ...]:
+        if not is_list(value) or not all(isinstance(each, str) for each in value):
+            raise _another_type(value, "a list of texts", "one such as [this,that]")
+        return tuple(value)
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "array", "items": {"type": "string"}}
+
+
+@dataclass(frozen=True)
 class LengthsByName(Marker):
     """A length for each of some names, or null."""
 

@@ -10,8 +10,8 @@ import optax
 import pytest
 from optax import contrib
 
-from runner.registry import optimizers
 from runner.optimizers import split
+from runner.registry import optimizers
 
 STEPS = 100
 INPUTS = np.random.default_rng(1).normal(size=(STEPS, 4, 2, 2, 2)).astype(np.float32)

@@ -138,7 +138,10 @@ def test_a_list_of_another_key_is_no_number_for_each_group():
 
 @pytest.mark.parametrize("decays", [(0.1, 1e39), (float("nan"), 0.1)])
 def test_one_number_beyond_float32_is_refused_wherever_it_stands(decays):
-    with pytest.raises(ConfigError, match=r"optimizer\.weight_decay\[\d\]: .* is (not finite|beyond what float32 holds)"):
+    with pytest.raises(
+        ConfigError,
+        match=r"optimizer\.weight_decay\[\d\]: .* is (not finite|beyond what float32 holds)",
+    ):
         split("adamw", {"weight_decay": decays} | ADAMW)
 
 

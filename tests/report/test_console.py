@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from runner.records.screen import screen
+from runner.report.console import open_console
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def test_a_reader_that_has_seen_enough_is_no_news(printing_to, caplog):
     reading, writing = os.pipe()
     os.close(reading)
     stream = printing_to(writing)
-    console = screen()
+    console = open_console()
     for _ in range(3):
         console.print("nobody reads this")
     stream.flush()
@@ -36,7 +36,7 @@ def test_a_reader_that_has_seen_enough_is_no_news(printing_to, caplog):
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no full device")
 def test_a_full_disk_is_told_once(printing_to, caplog):
     stream = printing_to(os.open("/dev/full", os.O_WRONLY))
-    console = screen()
+    console = open_console()
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
             console.print("x" * 100_000)
@@ -47,5 +47,5 @@ def test_a_full_disk_is_told_once(printing_to, caplog):
 
 
 def test_what_is_printed_arrives(capsys):
-    screen().print("a · b")
+    open_console().print("a · b")
     assert capsys.readouterr().out == "a · b\n"

@@ -5,7 +5,7 @@ import warnings
 import jax
 import pytest
 
-from runner.device import use_compilation_cache
+from runner.experiment.device import use_compilation_cache
 
 SETTINGS = ("jax_enable_compilation_cache", "jax_compilation_cache_dir")
 

@@ -1,16 +1,15 @@
-"""Draws a schedule as a picture and writes it as a table."""
+"""Draws schedules as pictures."""
 
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import cycle, pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from runner.errors import StorageError
-from runner.records.labels import shortened
+from runner.experiment.timeline import ScheduleValues
+from runner.report.text import shortened
 
 _INK = "#333333"
 _FAINT = "#e3e6ea"
@@ -26,23 +25,6 @@ _DASHES = "-", "--", ":", "-."
 # What fits above a picture, of a font in which each colour's sample takes seven.
 _LEGEND_CHARACTERS = 96, 7
 _LONGEST_LABEL = 40
-
-
-@dataclass(frozen=True, eq=False)
-class ScheduleValues:
-    """What a schedule is at some steps.
-
-    Attributes:
-      steps: int [n], rising.
-      rates: name → values [n]: ``lr``, or one ``lr/<group>`` per parameter group.
-      momentum: values [n], or None where it is not cycled.
-      cycles: int [n].
-    """
-
-    steps: np.ndarray
-    rates: Mapping[str, np.ndarray]
-    momentum: np.ndarray | None
-    cycles: np.ndarray
 
 
 def schedule_figure(
@@ -130,27 +112,6 @@ def _figure(
     return png.getvalue()
 
 
-def write_schedule_csv(path: Path, blocks: Iterable[ScheduleValues]) -> None:
-    """Writes ``step,lr,momentum,cycle``, a row a step; numbers read back to the same float32.
-
-    Args:
-      blocks: the steps in order, as many at a time as are to be held in memory; the momentum's
-        column is empty where it is None.
-
-    Raises:
-      StorageError: the file exists already, which is never overwritten, or cannot be written.
-    """
-    try:
-        with path.open("x", encoding="ascii", newline="\n") as file:
-            for number, block in enumerate(blocks):
-                if number == 0:
-                    file.write(",".join(["step", *block.rates, "momentum", "cycle"]) + "\n")
-                file.write(_csv_rows(block))
-    except OSError as error:
-        problem = f"cannot be written ({error.strerror or error})"
-        raise StorageError(str(path), problem, "choose another folder, or make room") from error
-
-
 def _legend_columns(curves: Sequence[_Curve], *, beside: str) -> int:
     """As many as fit beside the title, or fewer where as many rows do with fewer."""
     room, sample = _LEGEND_CHARACTERS
@@ -223,23 +184,3 @@ def _style(axes: Any, cycle_ends: Sequence[int]) -> None:
     axes.margins(x=0.01)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=9, integer=True, min_n_ticks=1))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
-
-
-def _float32(values: np.ndarray) -> np.ndarray:
-    return np.asarray(values, dtype=np.float32)
-
-
-def _csv_rows(block: ScheduleValues) -> str:
-    """The rows as text; numpy writes a float32 in the fewest digits that read back the same."""
-    rates = [_float32(column).astype(str).tolist() for column in block.rates.values()]
-    if block.momentum is None:
-        momentum = [""] * len(block.steps)
-    else:
-        momentum = _float32(block.momentum).astype(str).tolist()
-    columns = [
-        block.steps.astype(str).tolist(),
-        *rates,
-        momentum,
-        block.cycles.astype(str).tolist(),
-    ]
-    return "".join(",".join(row) + "\n" for row in zip(*columns, strict=True))

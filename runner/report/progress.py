@@ -4,52 +4,36 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Protocol
 
 from rich.console import Console
 
-from runner.records.live_bar import LiveBar
-from runner.records.standing import Standing
+from runner.records.journal import Display
+from runner.report.live_bar import LiveBar
+from runner.report.progress_text import ProgressText
 
 _LINES = 10
 _LINE_SECONDS = 60.0
 
 
-class Progress(Protocol):
-    """What is told about a run while it goes on."""
-
-    def update(
-        self, step: int, values: Mapping[str, float], steps_per_second: float | None
-    ) -> None:
-        """``step`` updates are complete; ``values``, by TensorBoard tag, are the last one's."""
-        ...
-
-    def evaluation(self, step: int, metrics: Mapping[str, float]) -> None:
-        """``metrics``, by TensorBoard tag, were measured after ``step`` updates."""
-        ...
-
-    def close(self) -> None:
-        """Leaves the last state on the screen; a second call is free."""
-        ...
-
-
-def progress(total: int, *, console: Console) -> Progress:
+def progress_display(total: int, *, console: Console) -> Display:
     """The display of a run of ``total`` updates that suits ``console``.
 
-    Where the display breaks (a terminal that is gone, ``| head``) it falls silent: no call
-    raises, and the run goes on.
+    When it cannot be written any more (a closed terminal, ``| head``) it stops without raising,
+    and the run continues.
     """
     live = console.is_terminal and not console.is_dumb_terminal
-    return _Forgiving(lambda: (LiveBar if live else _Lines)(total, console))
+    return _SafeDisplay(lambda: (LiveBar if live else _Lines)(total, console))
 
 
 # rich answers a broken pipe with SystemExit; writing to a closed file is a ValueError.
 _DISPLAY_ERRORS = (OSError, ValueError, SystemExit)
 
 
-class _Forgiving:
-    def __init__(self, make: Callable[[], Progress]) -> None:
-        self._display: Progress | None = None
+class _SafeDisplay:
+    """A display that stops, instead of raising, when it cannot be written any more."""
+
+    def __init__(self, make: Callable[[], Display]) -> None:
+        self._display: Display | None = None
         with suppress(*_DISPLAY_ERRORS):
             self._display = make()
 
@@ -64,7 +48,7 @@ class _Forgiving:
     def close(self) -> None:
         self._try(lambda display: display.close())
 
-    def _try(self, action: Callable[[Progress], None]) -> None:
+    def _try(self, action: Callable[[Display], None]) -> None:
         display = self._display
         if display is None:
             return
@@ -77,10 +61,10 @@ class _Forgiving:
 
 
 class _Lines:
-    """A line at the first news, at every tenth of the run, at least every minute, and the last."""
+    """Prints the first update, one per tenth of the run, at least one a minute, and the last."""
 
     def __init__(self, total: int, console: Console) -> None:
-        self._standing = Standing(total)
+        self._text = ProgressText(total)
         self._console = console
         self._tenth = -1
         self._due_at = -math.inf
@@ -89,12 +73,12 @@ class _Lines:
     def update(
         self, step: int, values: Mapping[str, float], steps_per_second: float | None
     ) -> None:
-        # A line waits for the next news, as that may be the evaluation after its very step.
+        # A line waits for the next update, as an evaluation after the same step may come first.
         if self._due:
             self._print()
-        self._standing.update(step, values, steps_per_second)
+        self._text.update(step, values, steps_per_second)
         self._unprinted = True
-        tenth = step * _LINES // self._standing.total
+        tenth = step * _LINES // self._text.total
         late = time.perf_counter() - self._due_at >= _LINE_SECONDS
         if tenth > self._tenth or late:
             self._tenth = tenth
@@ -102,7 +86,7 @@ class _Lines:
             self._due = True
 
     def evaluation(self, step: int, metrics: Mapping[str, float]) -> None:
-        self._standing.evaluation(metrics)
+        self._text.evaluation(metrics)
         self._unprinted = self._new_metrics = True
         if self._due:
             self._print()
@@ -112,12 +96,12 @@ class _Lines:
             self._print()
 
     def _print(self) -> None:
-        standing = self._standing
-        parts = [f"step {standing.count()}"]
-        parts += [f"{label} {value:8}" for label, value in standing.values]
-        parts += [standing.speed().rjust(14), standing.clock().rjust(9)]
+        text = self._text
+        parts = [f"step {text.steps()}"]
+        parts += [f"{label} {value:8}" for label, value in text.values]
+        parts += [text.speed().rjust(14), text.clock().rjust(9)]
         if self._new_metrics:
-            parts += [f"{label} {value}" for label, value in standing.metrics]
+            parts += [f"{label} {value}" for label, value in text.metrics]
         line = "  ".join(parts).rstrip()
         self._due = self._unprinted = self._new_metrics = False
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)

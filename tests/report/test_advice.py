@@ -4,6 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from runner.registry import schedulers
+from runner.report.advice import nearest_cycle_ends, warnings
 from runner.schedules import (
     Constant,
     Cosine,
@@ -13,23 +15,29 @@ from runner.schedules import (
     Sequence,
     triangular_lr,
 )
-from runner.tasks.advice import nearest_cycle_ends, warnings
 
 
 def advice(schedule, *, steps, steps_per_epoch=20, optimizer="sgd", factor=1.0, **arguments):
     config = SimpleNamespace(
-        scheduler=SimpleNamespace(arguments=arguments),
+        scheduler=choice(schedule, **arguments),
         optimizer=SimpleNamespace(option=optimizer),
         wrappers=SimpleNamespace(lookahead=SimpleNamespace(sync_period=None)),
     )
-    job = SimpleNamespace(
+    experiment = SimpleNamespace(
+        config=config,
         schedule=schedule,
-        plan=SimpleNamespace(steps=steps),
-        length=SimpleNamespace(steps_per_epoch=steps_per_epoch),
-        structure=SimpleNamespace(optimizer=SimpleNamespace(name=optimizer)),
-        hyper=SimpleNamespace(wrappers=SimpleNamespace(multiplier=factor)),
+        lengths=SimpleNamespace(steps=steps, steps_per_epoch=steps_per_epoch),
+        static=SimpleNamespace(optimizer=SimpleNamespace(name=optimizer)),
+        hyperparams=SimpleNamespace(wrappers=SimpleNamespace(multiplier=factor)),
     )
-    return warnings(config, job)
+    return warnings(experiment)
+
+
+def choice(schedule, **settings):
+    """What a configuration would have chosen to get ``schedule``, as far as advice reads it."""
+    (name,) = (name for name, f in schedulers.built_in().items() if f is type(schedule))
+    unset = {"step_size_up": None, "step_size_down": None, "mode": "triangular", "gamma": 1.0}
+    return SimpleNamespace(name=name, settings=SimpleNamespace(**unset | settings))
 
 
 def cyclic(up, down=None, **arguments):
@@ -128,8 +136,7 @@ def test_restarts_end_with_a_cycle_and_one_descent_ends_anywhere():
 def test_cyclic_parts_of_a_sequence_are_looked_at_under_their_own_keys():
     parts = {"rest": Constant(0.1), "cycles": cyclic(30, 100)}
     schedule = Sequence(parts, {"rest": 40, "cycles": None})
-    choices = {name: SimpleNamespace(arguments={}) for name in parts}
-    choices["cycles"].arguments["step_size_up"] = 30
+    choices = {"rest": choice(parts["rest"]), "cycles": choice(parts["cycles"], step_size_up=30)}
     unfinished, short = advice(schedule, steps=400, parts=choices)
     assert "training.steps=300 or training.steps=430" in unfinished
     assert short.startswith("scheduler.parts.cycles.step_size_up: 1.5 epochs")

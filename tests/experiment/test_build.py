@@ -1,4 +1,4 @@
-"""Parts of a job that are not what they must be are answered before anything is computed."""
+"""Parts of an experiment that are wrong are answered before anything is computed."""
 
 from dataclasses import replace
 
@@ -11,13 +11,14 @@ import pytest
 from runner.cli.commands import configure
 from runner.config import Choice
 from runner.errors import OutOfMemoryError, RunnerError
+from runner.experiment.build import build
+from runner.experiment.check import check
 from runner.registry import (
     register_dataset,
     register_model,
     register_optimizer,
     register_scheduler,
 )
-from runner.tasks.job import build_job
 
 
 class Net(nn.Module):
@@ -119,18 +120,20 @@ CASES = [
 ]
 
 
-def job_with(*overrides, **parts):
-    """The job of a command line, with other registered parts in the place of its own."""
+def checked(*overrides, **parts):
+    """The experiment of a command line with other registered parts, built and checked."""
     config = configure(*overrides)
     choices = {group: Choice(name, name, {}) for group, name in parts.items()}
-    return build_job(replace(config, **choices), jax.devices("cpu")[0])
+    experiment = build(replace(config, **choices), jax.devices("cpu")[0])
+    check(experiment)
+    return experiment
 
 
 @pytest.mark.parametrize(("group", "name", "factory", "code", "says"), CASES)
 def test_a_part_of_ones_own_that_is_wrong_is_answered(group, name, factory, code, says):
     GROUPS[group][0](name)(factory)
     with pytest.raises(RunnerError) as caught:
-        job_with(**{group: name})
+        checked(**{group: name})
     assert caught.value.exit_code == code
     assert says in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
@@ -138,14 +141,14 @@ def test_a_part_of_ones_own_that_is_wrong_is_answered(group, name, factory, code
 
 def test_a_model_with_running_statistics_and_dropout_is_right():
     register_model("normalised")(lambda *, num_classes: Normalised(num_classes))
-    job = job_with(model="normalised")
-    assert job.initial_state().model_state["batch_stats"]
+    experiment = checked(model="normalised")
+    assert experiment.initial_state().model_state["batch_stats"]
 
 
 def test_accumulated_batches_of_a_model_of_ones_own_are_right():
     register_model("accumulated")(lambda *, num_classes: Normalised(num_classes))
-    job = job_with("training.accumulate=3", "training.batch_size=4", model="accumulated")
-    assert job.structure.accumulate == 3
+    experiment = checked("training.accumulate=3", "training.batch_size=4", model="accumulated")
+    assert experiment.static.accumulate == 3
 
 
 @pytest.mark.parametrize(
@@ -160,4 +163,4 @@ def test_a_model_that_cannot_fit_is_refused_before_it_is_made(kept, copies):
     # Parameters, gradients, momentum and what else is kept, in the 4 bytes of float32 each.
     gigabytes = copies * 4 * (64 * 2e6 + 2e6 + 2e6 * 2e6 + 2e6 + 2e6 * 10 + 10) / 2**30
     with pytest.raises(OutOfMemoryError, match=f"take {gigabytes:,.1f} GiB"):
-        job_with("model.hidden=[2000000,2000000]", *kept)
+        checked("model.hidden=[2000000,2000000]", *kept)

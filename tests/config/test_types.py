@@ -1,23 +1,16 @@
 """Every bad setting of a schedule is refused under its own name; good ones pass."""
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 
-from runner.checks import (
-    between,
-    finite,
-    flag,
-    one_of,
-    positive,
-    shown,
-    whole,
-)
-from runner.checks.cycles import check_cyclic
-from runner.checks.schedules import check_constant
-from runner.errors import ConfigError
+from runner.config.settings import ONE_GROUP
+from runner.config.signature import Context, checked, settings_of
+from runner.config.types import Number, Whole, require
+from runner.errors import ConfigError, shown
+from runner.schedules import Constant, CyclicLR
 
 GOOD: dict[str, Any] = {
     "base_lr": 0.001,
@@ -32,6 +25,14 @@ GOOD: dict[str, Any] = {
     "base_momentum": 0.8,
     "max_momentum": 0.9,
 }
+
+
+def check_cyclic(**section: Any) -> None:
+    """Validates a YAML section, in which lengths may have units."""
+    context = Context(ONE_GROUP, lambda *_: None)
+    settings_of(CyclicLR, section, key="", context=context)
+    if not isinstance(section["step_size_up"], str):
+        CyclicLR(**section)
 
 
 @pytest.mark.parametrize(
@@ -117,32 +118,35 @@ def test_the_message_names_both_values_and_the_remedy(
 
 
 def test_a_constant_rate_may_be_zero_but_not_negative() -> None:
-    check_constant(base_lr=0)
+    Constant(base_lr=0)
     with pytest.raises(
         ConfigError, match=r"^base_lr: -1 is not at least 0; write a number at least 0$"
     ):
-        check_constant(base_lr=-1)
+        Constant(base_lr=-1)
 
 
 def test_between_keeps_each_kind_of_bound() -> None:
-    between("b1", 0, at_least=0, below=1)
-    between("share", 1, above=0, at_most=1)
+    require("b1", 0, Number(ge=0, lt=1))
+    require("share", 1, Number(gt=0, le=1))
     for bad in (1, -1e-9):
         with pytest.raises(ConfigError, match="at least 0 and below 1"):
-            between("b1", bad, at_least=0, below=1)
+            require("b1", bad, Number(ge=0, lt=1))
     for bad in (0, 1.01):
         with pytest.raises(ConfigError, match="above 0 and at most 1"):
-            between("share", bad, above=0, at_most=1)
+            require("share", bad, Number(gt=0, le=1))
 
 
 def test_the_small_checks_refuse_what_only_looks_right() -> None:
+    @checked
+    def take(*, flag: bool = False, name: Literal["cycle"] = "cycle") -> None: ...
+
     for check in (
-        lambda: finite("k", np.array([1.0])),
-        lambda: finite("k", 1j),
-        lambda: positive("k", -0.0),
-        lambda: whole("k", np.bool_(True), at_least=0),
-        lambda: flag("k", "no"),
-        lambda: one_of("k", ["cycle"], ("cycle",)),
+        lambda: require("k", np.array([1.0]), Number()),
+        lambda: require("k", 1j, Number()),
+        lambda: require("k", -0.0, Number(gt=0)),
+        lambda: require("k", np.bool_(True), Whole(0)),
+        lambda: take(flag="no"),
+        lambda: take(name=["cycle"]),
     ):
         with pytest.raises(ConfigError):
             check()

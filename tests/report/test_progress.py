@@ -9,9 +9,9 @@ import sys
 import pytest
 from rich.console import Console
 
-from runner.records import progress as progress_module
-from runner.records.progress import progress
-from runner.records.standing import duration, number
+from runner.report import progress as progress_module
+from runner.report.progress import progress_display
+from runner.report.text import duration, number
 
 VALUES = {"train/loss": 0.25, "schedule/lr": 0.0843, "schedule/cycle": 3, "schedule/momentum": 0.9}
 
@@ -36,7 +36,7 @@ def test_a_run_elsewhere_gives_about_ten_lines_with_the_first_and_the_last(monke
     now = [0.0]
     monkeypatch.setattr(progress_module.time, "perf_counter", lambda: now[0])
     out, console = plain()
-    display = progress(2000, console=console)
+    display = progress_display(2000, console=console)
     for step in range(7, 2001, 7):
         now[0] += 0.05
         display.update(step, VALUES, 12_000.0)
@@ -58,7 +58,7 @@ def test_a_run_elsewhere_gives_about_ten_lines_with_the_first_and_the_last(monke
 
 def test_a_line_shows_the_evaluation_after_its_own_step():
     out, console = plain()
-    display = progress(100, console=console)
+    display = progress_display(100, console=console)
     for step in range(1, 41):
         display.update(step, VALUES, 10.0)
         if step % 10 == 0:
@@ -74,7 +74,7 @@ def test_a_slow_run_gives_a_line_a_minute(monkeypatch):
     now = [0.0]
     monkeypatch.setattr(progress_module.time, "perf_counter", lambda: now[0])
     out, console = plain()
-    display = progress(1_000_000, console=console)
+    display = progress_display(1_000_000, console=console)
     for step in range(1, 31):
         now[0] += 10.0
         display.update(step, VALUES, 0.1)
@@ -89,7 +89,7 @@ def test_the_time_left_holds_no_compilation(monkeypatch):
     now = [0.0]
     monkeypatch.setattr(progress_module.time, "perf_counter", lambda: now[0])
     out, console = plain()
-    display = progress(1000, console=console)
+    display = progress_display(1000, console=console)
 
     def take(seconds, news, step, *figures):
         now[0] += seconds
@@ -112,7 +112,7 @@ def test_no_time_is_told_from_a_moment_too_short_to_know(monkeypatch):
     now = [0.0]
     monkeypatch.setattr(progress_module.time, "perf_counter", lambda: now[0])
     out, console = plain()
-    display = progress(1000, console=console)
+    display = progress_display(1000, console=console)
     for seconds, step in ((5.0, 100), (0.1, 200), (0.2, 300)):
         now[0] += seconds
         display.update(step, VALUES, 1000.0)
@@ -125,7 +125,7 @@ def test_the_bar_shows_loss_rate_cycle_speed_and_the_time_left(monkeypatch):
     now = [0.0]
     monkeypatch.setattr(progress_module.time, "perf_counter", lambda: now[0])
     screen, console = terminal()
-    display = progress(2000, console=console)
+    display = progress_display(2000, console=console)
     assert last_frame(screen)[1] == "compiling the first steps"
     for step in (500, 1000):
         now[0] += 60.0
@@ -146,7 +146,7 @@ def test_the_bar_shows_loss_rate_cycle_speed_and_the_time_left(monkeypatch):
 @pytest.mark.parametrize("width", [20, 30, 40, 60, 80, 200])
 def test_the_bar_fits_terminals_of_any_width(width):
     screen, console = terminal(width)
-    display = progress(2_000_000, console=console)
+    display = progress_display(2_000_000, console=console)
     display.update(1_234_567, VALUES, 123_456.0)
     display.evaluation(1_234_567, {"eval/loss": 0.104, "eval/accuracy": 0.9722})
     display.close()
@@ -160,7 +160,7 @@ def test_the_bar_is_redrawn_at_most_five_times_a_second(monkeypatch):
     now = [0.0]
     monkeypatch.setattr(progress_module.time, "perf_counter", lambda: now[0])
     screen, console = terminal()
-    display = progress(1000, console=console)
+    display = progress_display(1000, console=console)
     for step in range(1, 1001):
         now[0] += 0.001
         display.update(step, VALUES, 1000.0)
@@ -179,7 +179,7 @@ def test_log_lines_pass_above_the_bar_and_return_to_their_stream(monkeypatch):
     logger.addHandler(handler)
     try:
         console = Console(file=screen, force_terminal=True, width=80, color_system=None)
-        display = progress(10, console=console)
+        display = progress_display(10, console=console)
         display.update(5, VALUES, 1.0)
         logger.warning("the disk is full")
         bar, figures = last_frame(screen)
@@ -207,7 +207,7 @@ def test_a_display_that_breaks_falls_silent(live, error, monkeypatch):
 
     screen = Broken()
     monkeypatch.setattr(sys, "stdout", sys.stdout)
-    display = progress(10, console=Console(file=screen, force_terminal=live, width=80))
+    display = progress_display(10, console=Console(file=screen, force_terminal=live, width=80))
     screen.working = False
     for step in range(1, 11):
         display.update(step, VALUES, 1.0)
@@ -219,8 +219,8 @@ def test_a_reader_that_leaves_early_does_not_end_the_run():
     code = """if True:
         import sys
         from rich.console import Console
-        from runner.records.progress import progress
-        display = progress(100_000, console=Console())
+        from runner.report.progress import progress_display
+        display = progress_display(100_000, console=Console())
         for step in range(1, 100_001):
             display.update(step, {"train/loss": 1.0}, 1.0)
         display.close()
@@ -238,7 +238,7 @@ def test_a_reader_that_leaves_early_does_not_end_the_run():
 
 def test_an_ascii_terminal_gets_ascii():
     screen = io.TextIOWrapper(io.BytesIO(), encoding="ascii", write_through=True)
-    display = progress(10, console=Console(file=screen, force_terminal=True, width=80))
+    display = progress_display(10, console=Console(file=screen, force_terminal=True, width=80))
     display.update(5, VALUES, 1.0)
     display.close()
     assert b"50%" in screen.buffer.getvalue()

@@ -1,6 +1,5 @@
-"""The schedule's picture shows the curve, and its table reads back to the same float32."""
+"""The schedule's picture shows the curve."""
 
-import csv
 import io
 import subprocess
 import sys
@@ -9,13 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from runner.errors import StorageError
-from runner.records.plots import (
-    ScheduleValues,
-    comparison_figure,
-    schedule_figure,
-    write_schedule_csv,
-)
+from runner.experiment.timeline import ScheduleValues
+from runner.report.plots import comparison_figure, schedule_figure
 
 BLUE, ORANGE, GREEN = (37, 99, 235), (234, 88, 12), (5, 150, 105)
 PURPLE, PINK, BROWN = (147, 51, 234), (219, 39, 119), (133, 77, 14)
@@ -30,12 +24,6 @@ def values(rates, *, momentum=None, steps=None, cycles=None):
     steps = np.arange(len(next(iter(rates.values())))) if steps is None else steps
     cycles = np.zeros(len(steps), int) if cycles is None else cycles
     return ScheduleValues(steps, rates, momentum, cycles)
-
-
-def part(whole, first, last):
-    rows = slice(first, last)
-    rates = {name: column[rows] for name, column in whole.rates.items()}
-    return ScheduleValues(whole.steps[rows], rates, whole.momentum[rows], whole.cycles[rows])
 
 
 def pixels(png, colour):
@@ -152,42 +140,9 @@ def test_unusual_schedules_are_drawn_without_a_warning(rate):
     assert png.startswith(b"\x89PNG")
 
 
-def test_the_table_reads_back_to_the_same_float32(tmp_path):
-    rng = np.random.default_rng(0)
-    rates = np.concatenate([np.float32([0, 0.1, 1e-45, 3e38]), rng.random(996, dtype=np.float32)])
-    momentum = rng.random(1000, dtype=np.float32)
-    path = tmp_path / "schedule.csv"
-    cycles = np.arange(1000) // 400
-    whole = values({"lr": rates}, momentum=momentum, cycles=cycles)
-    write_schedule_csv(path, [part(whole, 0, 600), part(whole, 600, 1000)])
-    with path.open(newline="") as file:
-        header, *rows = csv.reader(file)
-    assert header == ["step", "lr", "momentum", "cycle"]
-    assert [int(row[0]) for row in rows] == list(range(1000))
-    np.testing.assert_array_equal(np.array([row[1] for row in rows], np.float32), rates)
-    np.testing.assert_array_equal(np.array([row[2] for row in rows], np.float32), momentum)
-    assert [int(row[3]) for row in rows] == cycles.tolist()
-    assert rows[1][1] == "0.1"  # the fewest digits, not 0.10000000149
-
-
-def test_groups_get_a_column_each_and_a_constant_momentum_none(tmp_path):
-    path = tmp_path / "schedule.csv"
-    rates = {"lr/body": np.float32([0.1, 0.2]), "lr/head": np.float32([1, 2])}
-    write_schedule_csv(path, [values(rates, cycles=np.array([0, 1]))])
-    assert path.read_text() == ("step,lr/body,lr/head,momentum,cycle\n0,0.1,1.0,,0\n1,0.2,2.0,,1\n")
-
-
-def test_a_table_that_exists_is_not_overwritten(tmp_path):
-    path = tmp_path / "schedule.csv"
-    path.write_text("mine")
-    with pytest.raises(StorageError, match=r"schedule\.csv: cannot be written \(File exists\)"):
-        write_schedule_csv(path, [])
-    assert path.read_text() == "mine"
-
-
 def test_pyplot_and_its_figures_stay_out():
     code = (
-        "import sys, numpy as np; from runner.records import plots;"
+        "import sys, numpy as np; from runner.report import plots;"
         "print('matplotlib' in sys.modules);"
         "plots.schedule_figure(plots.ScheduleValues(np.arange(2), {'lr': np.ones(2)}, None, None));"
         "print('matplotlib.pyplot' in sys.modules)"

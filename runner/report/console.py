@@ -1,4 +1,4 @@
-"""The screen of a run: a console that falls silent where its output can no longer be written."""
+"""The console of a run, which stops writing when its output is closed or its disk is full."""
 
 import logging
 import os
@@ -10,13 +10,13 @@ from rich.console import Console
 _log = logging.getLogger("runner")
 
 
-def screen() -> Console:
-    """A console on standard output; a reader that is gone, or a full disk, never ends a run."""
-    return Console(file=_Forgiving(sys.stdout))  # type: ignore[arg-type]
+def open_console() -> Console:
+    """A console on standard output; a closed pipe or a full disk never ends the run."""
+    return Console(file=_SafeStream(sys.stdout))  # type: ignore[arg-type]
 
 
-class _Forgiving:
-    """``stream``, but a write that fails is the last one."""
+class _SafeStream:
+    """``stream`` until a write fails; what is written after that is dropped."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -28,17 +28,17 @@ class _Forgiving:
         try:
             return self._stream.write(text)
         except OSError as error:
-            self._let_go(error)
+            self._discard(error)
         return len(text)
 
     def flush(self) -> None:
         try:
             self._stream.flush()
         except OSError as error:
-            self._let_go(error)
+            self._discard(error)
 
-    def _let_go(self, error: OSError) -> None:
-        # What is still in the stream's buffer would fail again, at the latest as Python ends.
+    def _discard(self, error: OSError) -> None:
+        # What is still in the stream's buffer would fail again, at the latest when Python exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
-        if not isinstance(error, BrokenPipeError):  # then the reader has seen enough
+        if not isinstance(error, BrokenPipeError):  # such as ``| head``, which is no fault
             _log.warning("standard output can no longer be written (%s)", error.strerror)

@@ -13,20 +13,20 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.text import Text
 
-from runner.records.standing import Standing
+from runner.report.progress_text import ProgressText
 
 _REFRESH_SECONDS = 0.2
 _NARROWEST_BAR = 10
 
 
 class LiveBar:
-    """How far the run is, how fast, how long still; below it where training stands."""
+    """A bar with steps, speed and time left; below it the latest metrics."""
 
     def __init__(self, total: int, console: Console) -> None:
-        self._standing = Standing(total)
+        self._text = ProgressText(total)
         self._drawn_at = -math.inf
-        # Drawn from update() alone: a thread that redraws would take its time from the training.
-        # What goes to a file or a pipe stays there; only a terminal's lines are led around the bar.
+        # Redrawn from update() alone: a thread of its own would take time from the training.
+        # Only what goes to a terminal is redirected above the bar, not a file or a pipe.
         self._live = Live(
             self,
             console=console,
@@ -42,11 +42,11 @@ class LiveBar:
     def update(
         self, step: int, values: Mapping[str, float], steps_per_second: float | None
     ) -> None:
-        self._standing.update(step, values, steps_per_second)
+        self._text.update(step, values, steps_per_second)
         self._draw()
 
     def evaluation(self, step: int, metrics: Mapping[str, float]) -> None:
-        self._standing.evaluation(metrics)
+        self._text.evaluation(metrics)
         self._draw()
 
     def close(self) -> None:
@@ -59,24 +59,24 @@ class LiveBar:
             self._live.refresh()
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        standing = self._standing
-        tail = _tail(standing, options.max_width - _NARROWEST_BAR - 2)
+        text = self._text
+        tail = _tail(text, options.max_width - _NARROWEST_BAR - 2)
         bar = options.max_width - len(tail) - 2
         if bar >= _NARROWEST_BAR:
-            yield ProgressBar(total=standing.total, completed=standing.step, width=bar)
+            yield ProgressBar(total=text.total, completed=text.step, width=bar)
             yield Text("  ", end="")
         yield Text(tail, no_wrap=True, overflow="crop")
-        yield _labelled(standing.values + standing.metrics)
+        yield _labelled(text.values + text.metrics)
 
 
-def _tail(standing: Standing, room: int) -> str:
-    """The right end of the first line, of a steady width, with as much as there is room for."""
-    speed, clock = standing.speed().rjust(14), standing.clock().rjust(9)
-    fullest = [standing.share(), standing.count(), speed, clock]
-    for parts in (fullest, [standing.share(), speed, clock], [standing.share(), clock]):
-        if len("  ".join(parts)) <= room:
+def _tail(text: ProgressText, width: int) -> str:
+    """The right end of the first line, of constant width, with as much as fits in ``width``."""
+    speed, clock = text.speed().rjust(14), text.clock().rjust(9)
+    fullest = [text.percent(), text.steps(), speed, clock]
+    for parts in (fullest, [text.percent(), speed, clock], [text.percent(), clock]):
+        if len("  ".join(parts)) <= width:
             return "  ".join(parts)
-    return standing.share()
+    return text.percent()
 
 
 def _labelled(pairs: Sequence[tuple[str, str]]) -> Text:
@@ -84,7 +84,7 @@ def _labelled(pairs: Sequence[tuple[str, str]]) -> Text:
         return Text("compiling the first steps", style="dim")
     line = Text(no_wrap=True, overflow="ellipsis")
     for label, value in pairs:
-        # Padded, so that the line stands still while the figures change.
+        # Padded, so that the line does not move while the figures change.
         line.append(f"{label} ", style="dim").append(value.ljust(7 if "." in value else 3))
         line.append("  ")
     line.rstrip()
@@ -93,7 +93,7 @@ def _labelled(pairs: Sequence[tuple[str, str]]) -> Text:
 
 @contextmanager
 def _logging_to(bypassed: Sequence[TextIO], streams: Sequence[TextIO]) -> Iterator[None]:
-    """Handlers that hold one of the ``bypassed`` streams write to its replacement meanwhile.
+    """Makes handlers of the ``bypassed`` streams write to their replacements in the body.
 
     rich replaces ``sys.stdout`` and ``sys.stderr`` by streams that print above the bar; a handler
     made before holds the real one, and its lines would tear the bar.

@@ -6,7 +6,7 @@ import pytest
 from runner.cli.commands import configure
 from runner.cli.sources import CONF
 from runner.errors import ConfigError
-from runner.tasks.scheduling import build_schedule
+from runner.experiment.schedule import build_schedule
 
 OPTIONS = sorted(path.stem for path in (CONF / "scheduler").iterdir())
 # What three steps are too few for.
