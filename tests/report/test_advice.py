@@ -36,6 +36,7 @@ def advice(schedule, *, steps, steps_per_epoch=20, optimizer="sgd", factor=1.0, 
 def choice(schedule, **settings):
     """What a configuration would have chosen to get ``schedule``, as far as advice reads it."""
     (name,) = (name for name, f in schedulers.built_in().items() if f is type(schedule))
+    name = "triangular_lr" if "step_size" in settings else name
     unset = {"step_size_up": None, "step_size_down": None, "mode": "triangular", "gamma": 1.0}
     return SimpleNamespace(name=name, settings=SimpleNamespace(**unset | settings))
 
