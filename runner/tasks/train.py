@@ -51,38 +51,38 @@ def run(config: Config, folder: Path) -> int | None:
         with jax.default_device(device):
             experiment = build(config, device)
             check(experiment)
-            _train(experiment, console=console, ending=ending, stop=stop)
+            values = sample_schedule(experiment)
+            state = experiment.initial_state()
+            ending.steps_per_epoch = experiment.lengths.steps_per_epoch
+            ending.params_count = params_count = tree_size(state.params)
+            announce(console, experiment, params=params_count)
+            ending.recorder = recorder = _recorder(experiment, console, ending)
+            with recorder, _schedule_drawn(experiment, values, recorder, stop):
+                state = train(
+                    experiment.static,
+                    state,
+                    experiment.hyperparams,
+                    experiment.feed(),
+                    plan=experiment.plan,
+                    listener=recorder,
+                    stopping=lambda: stop.signal is not None,
+                )
+                ending.params = state.params
+            recorder.raise_failure()
+            _raise_if_stopped(stop, step=int(state.step), of=experiment.lengths.steps)
     conclude(console, ending.summary, folder)
     return stop.signal
 
 
-def _train(experiment: Experiment, *, console: Console, ending: Ending, stop: Stop) -> None:
-    values = sample_schedule(experiment)
-    state = experiment.initial_state()
-    ending.steps_per_epoch = experiment.lengths.steps_per_epoch
-    ending.params_count = params_count = tree_size(state.params)
-    announce(console, experiment, params=params_count)
+def _recorder(experiment: Experiment, console: Console, ending: Ending) -> Recorder:
     events = EventWriter(ending.folder)
     events.hparams(experiment.config.hparams, metrics=[EVAL_ACCURACY, EVAL_LOSS])
-    ending.recorder = recorder = Recorder(
+    return Recorder(
         events=events,
         display=progress_display(experiment.lengths.steps, console=console),
         log_every=experiment.lengths.log_every,
         started=ending.started,
     )
-    with recorder, _schedule_drawn(experiment, values, recorder, stop):
-        state = train(
-            experiment.static,
-            state,
-            experiment.hyperparams,
-            experiment.feed(),
-            plan=experiment.plan,
-            listener=recorder,
-            stopping=lambda: stop.signal is not None,
-        )
-        ending.params = state.params
-    recorder.raise_failure()
-    _raise_if_stopped(stop, step=int(state.step), of=experiment.lengths.steps)
 
 
 @contextmanager
