@@ -1,4 +1,4 @@
-"""The accelerator a run uses, and the compilation cache that spares it the second compile."""
+"""The accelerator of a run, and the compilation cache that saves later runs the compilation."""
 
 import logging
 import os
@@ -14,10 +14,10 @@ _log = logging.getLogger("runner")
 
 
 def select_device(accelerator: str) -> jax.Device:
-    """The first device of the wanted kind (cpu, gpu, tpu); ``auto`` is the best that JAX finds.
+    """The first device of a platform (cpu, gpu, tpu); ``auto`` is the best that JAX finds.
 
     Raises:
-      ConfigError: there is none of that kind; what was found instead is named.
+      ConfigError: there is none; the platforms that were found are named.
     """
     if accelerator == "auto":
         return jax.devices()[0]
@@ -43,9 +43,9 @@ def describe_device(device: jax.Device) -> str:
 
 
 def use_compilation_cache(setting: bool | str) -> None:
-    """Keeps compiled programs between processes: True in the user's cache folder, or in a folder.
+    """Keeps compiled programs between processes, in ``setting`` or (True) the user's cache folder.
 
-    A folder that JAX's own configuration or environment names is left as it is.
+    A folder that JAX's own configuration or environment names takes precedence over True.
     """
     if setting is False:
         jax.config.update("jax_enable_compilation_cache", False)
@@ -58,7 +58,8 @@ def use_compilation_cache(setting: bool | str) -> None:
     usable = "://" in folder or _is_writable(folder)
     jax.config.update("jax_enable_compilation_cache", usable)
     jax.config.update("jax_compilation_cache_dir", folder)
-    # An entry that is damaged, or finds no room, is compiled anew; a warning for each helps no one.
+    # A damaged entry, or one that does not fit on the disk, is compiled again; a warning for each
+    # would not help.
     warnings.filterwarnings("ignore", message="Error (reading|writing) persistent compilation")
     # Small programs are most of what runs here; by default JAX keeps only slow ones.
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
@@ -72,7 +73,7 @@ def _is_writable(folder: str) -> bool:
             return True
     except OSError as error:
         _log.warning(
-            "compilation_cache: %s cannot be written (%s); every program is compiled anew",
+            "compilation_cache: %s cannot be written (%s); every program is compiled again",
             folder,
             error.strerror or error,
         )

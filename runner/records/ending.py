@@ -105,6 +105,15 @@ class Ending:
         name = signal.Signals(self.stop_signal).name
         return stop_kind(self.stop_signal)(name, problem, remedy)
 
+    def raise_if_stopped(self, step: int, steps: int) -> None:
+        """Raises the error of a run that a signal stopped after ``step`` of its ``steps``."""
+        stopped = self.stop_error(
+            f"stopped after {step:,} of {steps:,} steps",
+            "what was recorded up to there is kept; start the run again",
+        )
+        if stopped is not None and step < steps:
+            raise stopped
+
     def finish(self, error: BaseException | None = None) -> dict[str, Any]:
         """Sets the status that ``error`` stands for, writes the summary and returns it.
 

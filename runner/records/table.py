@@ -20,8 +20,8 @@ def write_table(path: Path, blocks: Iterable[Mapping[str, np.ndarray | None]]) -
     """
     try:
         with path.open("x", encoding="ascii", newline="\n") as file:
-            for number, block in enumerate(blocks):
-                if number == 0:
+            for index, block in enumerate(blocks):
+                if index == 0:
                     file.write(",".join(block) + "\n")
                 file.write(_rows(block))
     except OSError as error:

@@ -10,7 +10,7 @@ _MOMENT = 0.01
 
 
 class Throughput:
-    """Counts from the end of the first chunk, which holds the compilation; pauses are left out.
+    """Counts from the end of the first chunk, which includes the compilation; pauses are excluded.
 
     Attributes:
       seconds_to_first_step: from ``started`` (a ``perf_counter``) to the first chunk's end.

@@ -15,14 +15,14 @@ _INK = "#333333"
 _FAINT = "#e3e6ea"
 _COLOURS = ("#2563eb", "#ea580c", "#059669", "#9333ea", "#db2777", "#854d0e")
 _MOMENTUM_COLOUR = "#64748b"
-# Twice the picture's width in pixels: more points cannot be seen, only waited for.
+# Twice the picture's width in pixels: more points cannot be seen.
 _POINTS = 2000
 _MOST_ENDS = 60
-# Where curves coincide the first one, which lies beneath, shows on both sides of the last one.
+# Where curves coincide, the first is drawn beneath and is visible on both sides of the last.
 _WIDTHS = 3.2, 1.3
 _WIDTH = 1.6
 _DASHES = "-", "--", ":", "-."
-# What fits above a picture, of a font in which each colour's sample takes seven.
+# Characters that fit above a picture, and how many of them a curve's sample takes.
 _LEGEND_CHARACTERS = 96, 7
 _LONGEST_LABEL = 40
 
@@ -32,8 +32,8 @@ def schedule_figure(
 ) -> bytes:
     """A PNG of the rates over steps, below them the momentum where it is cycled.
 
-    More than one rate gives a legend of their groups. ``cycle_ends``, steps at which a cycle ends,
-    are drawn as thin lines while they can be told apart; ``title`` is a line above the picture.
+    Several rates have a legend of their groups. ``cycle_ends``, steps at which a cycle ends, are
+    drawn as thin lines unless there are too many; ``title`` is a line above the picture.
     """
     count = len(values.rates)
     widths = np.linspace(*_WIDTHS, count) if count > 1 else [_WIDTH]
@@ -52,17 +52,17 @@ def schedule_figure(
 def comparison_figure(schedules: Mapping[str, ScheduleValues]) -> bytes:
     """A PNG of the rates of several schedules by name, below them the momenta that are cycled.
 
-    Each has a colour and the first one the widest line; each of its groups of parameters has a
-    kind of dashes. The legend says ``name``, or ``name/group``.
+    Each schedule has its own colour, the first one the widest line, and each parameter group its
+    own dashes. The legend says ``name``, or ``name/group``.
     """
     rates, momenta = [], []
     widths = np.linspace(*_WIDTHS, max(len(schedules), 2))
-    for number, (name, values) in enumerate(schedules.items()):
-        turn, place = divmod(number, len(_COLOURS))
+    for index, (name, values) in enumerate(schedules.items()):
+        turn, colour = divmod(index, len(_COLOURS))
         for group, (label, rate) in enumerate(values.rates.items()):
             full = f"{name}{label.removeprefix('lr')}"
             dashes = _DASHES[(turn + group) % len(_DASHES)]
-            curve = _Curve(full, values.steps, rate, _COLOURS[place], widths[number], dashes)
+            curve = _Curve(full, values.steps, rate, _COLOURS[colour], widths[index], dashes)
             rates.append(curve)
             if group == 0 and values.momentum is not None:
                 momenta.append(replace(curve, values=values.momentum))
@@ -86,15 +86,15 @@ def _figure(
     cycle_ends: Sequence[int] = (),
     title: str = "",
 ) -> bytes:
-    # matplotlib takes its time to import, and pyplot would keep every figure alive.
+    # matplotlib is slow to import, and pyplot would keep every figure alive.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     rates = [replace(curve, label=shortened(curve.label, _LONGEST_LABEL)) for curve in rates]
     ratios = [2.0, 1.0] if momenta else [1.0]
     columns = _legend_columns(rates, beside=title)
-    rows_more = max(-(-len(rates) // columns) - 1, 0)
-    height = 2.2 + 1.3 * len(ratios) + 0.2 * rows_more
+    extra_rows = max(-(-len(rates) // columns) - 1, 0)
+    height = 2.2 + 1.3 * len(ratios) + 0.2 * extra_rows
     figure = Figure(figsize=(8, height), dpi=120, layout="constrained")
     panels = len(ratios)
     all_axes = figure.subplots(panels, 1, sharex=True, squeeze=False, height_ratios=ratios)[:, 0]
@@ -113,10 +113,10 @@ def _figure(
 
 
 def _legend_columns(curves: Sequence[_Curve], *, beside: str) -> int:
-    """As many as fit beside the title, or fewer where as many rows do with fewer."""
-    room, sample = _LEGEND_CHARACTERS
+    """The fewest columns that need no more rows than as many as fit beside the title."""
+    available, sample = _LEGEND_CHARACTERS
     widest = max(len(curve.label) for curve in curves) + sample
-    rows = -(-len(curves) // max((room - 2 * len(beside)) // widest, 1))
+    rows = -(-len(curves) // max((available - 2 * len(beside)) // widest, 1))
     return -(-len(curves) // rows)
 
 
@@ -124,7 +124,7 @@ def _draw_rates(axes: Any, curves: Sequence[_Curve]) -> None:
     for curve in curves:
         _draw(axes, curve)
     axes.set_ylabel("learning rate", color=_INK)
-    # From 0, so that heights compare as the rates do; a free scale_fn may lead below it.
+    # From 0, so that heights are proportional to rates; a free scale_fn may go below it.
     if min(np.min(curve.values) for curve in curves) >= 0:
         axes.set_ylim(bottom=0)
 
@@ -137,28 +137,28 @@ def _draw_momenta(axes: Any, curves: Sequence[_Curve]) -> None:
 
 def _draw(axes: Any, curve: _Curve) -> None:
     axes.plot(
-        *_outline(curve.steps, curve.values),
+        *_thinned(curve.steps, curve.values),
         color=curve.colour,
         linewidth=curve.width,
         linestyle=curve.dashes,
-        marker="o" if len(curve.steps) == 1 else None,  # a line of one point cannot be seen
+        marker="o" if len(curve.steps) == 1 else None,  # a line of one point is invisible
         label=curve.label,
     )
 
 
 def _add_legend(axes: Any, columns: int, *, side: str) -> None:
-    """In the title's row: inside, it would lie on a curve."""
+    """Adds a legend in the row of the title: inside the axes it would cover a curve."""
     corner = (1, 1) if side == "right" else (0, 1)
     place = {"loc": f"lower {side}", "bbox_to_anchor": corner, "ncols": columns}
-    # Handed over one by one, as those whose names begin with _ would be left out.
+    # Passed explicitly, as matplotlib leaves out labels that begin with _.
     look = {"handlelength": 2.6, "frameon": False, "fontsize": 9, "labelcolor": _INK}
     legend = axes.legend(handles=list(axes.lines), **look, **place)
     for text in legend.get_texts():
         text.set_parse_math(False)
 
 
-def _outline(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The curve in at most about ``_POINTS`` points: each stretch's first, lowest and highest."""
+def _thinned(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The curve in about ``_POINTS`` points: the first, lowest and highest of each stretch."""
     if len(steps) <= _POINTS:
         return steps, values
     edges = np.linspace(0, len(steps), _POINTS // 3 + 1).astype(int)

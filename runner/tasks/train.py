@@ -47,43 +47,39 @@ def train(config: Config, folder: Path, ending: Ending) -> None:
     with jax.default_device(chosen):
         experiment = build.build(config, chosen)
         check.check(experiment)
-        _train(experiment, folder, screen=screen, ending=ending)
+        values = timeline.sample_schedule(experiment)
+        train_state = experiment.initial_state()
+        ending.steps_per_epoch = experiment.lengths.steps_per_epoch
+        ending.params_count = params_count = state.tree_size(train_state.params)
+        announce.announce(screen, experiment, params=params_count)
+        ending.recorder = record = _recorder(experiment, folder, screen, ending.started)
+        with record, _schedule_drawn(experiment, values, record, ending):
+            train_state = loop.train(
+                experiment.static,
+                train_state,
+                experiment.hyperparams,
+                experiment.feed(),
+                plan=experiment.plan,
+                listener=record,
+                stopping=lambda: ending.stop_signal is not None,
+            )
+            ending.params = train_state.params
+        record.raise_failure()
+        ending.raise_if_stopped(int(train_state.step), experiment.lengths.steps)
     announce.conclude(screen, ending.finish(), folder)
 
 
-def _train(experiment: build.Experiment, folder: Path, *, screen: Console, ending: Ending) -> None:
-    values = timeline.sample_schedule(experiment)
-    first = experiment.initial_state()
-    ending.steps_per_epoch = experiment.lengths.steps_per_epoch
-    ending.params_count = params_count = state.tree_size(first.params)
-    announce.announce(screen, experiment, params=params_count)
+def _recorder(
+    experiment: build.Experiment, folder: Path, screen: Console, started: float
+) -> recorder.Recorder:
     writer = events.EventWriter(folder)
     writer.hparams(experiment.config.hparams, metrics=[tags.EVAL_ACCURACY, tags.EVAL_LOSS])
-    ending.recorder = record = recorder.Recorder(
+    return recorder.Recorder(
         events=writer,
         display=progress.progress_display(experiment.lengths.steps, console=screen),
         log_every=experiment.lengths.log_every,
-        started=ending.started,
+        started=started,
     )
-    with record, _schedule_drawn(experiment, values, record, ending):
-        last = loop.train(
-            experiment.static,
-            first,
-            experiment.hyperparams,
-            experiment.feed(),
-            plan=experiment.plan,
-            listener=record,
-            stopping=lambda: ending.stop_signal is not None,
-        )
-        ending.params = last.params
-    record.raise_failure()
-    if (step := int(last.step)) < experiment.lengths.steps:
-        stopped = ending.stop_error(
-            f"stopped after {step:,} of {experiment.lengths.steps:,} steps",
-            "what was recorded up to there is kept; start the run again",
-        )
-        if stopped is not None:
-            raise stopped
 
 
 @contextmanager

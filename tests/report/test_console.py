@@ -39,7 +39,7 @@ def test_a_full_disk_is_told_once(printing_to, caplog):
     console = open_console()
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
-            console.print("x" * 100_000)
+            console.print("x" * 100_000, highlight=False)
     stream.close()
     assert [record.getMessage() for record in caplog.records] == [
         "standard output can no longer be written (No space left on device)"
