@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from runner.cli.composing import Composer
-from runner.cli.exit import BUG, explain
+from runner.cli.exit import BUG, check_memory_limit, explain
 from runner.cli.reading import read_settings
 from runner.cli.rehearsal import try_members, try_out
 from runner.cli.translation import one_line
@@ -176,6 +176,7 @@ class Job:
         folder = Path(HydraConfig.get().runtime.output_dir)
         own = _ending(folder, config) if self.ending is None else nullcontext(self.ending)
         with own as ending:
+            check_memory_limit()
             task = import_module(f"runner.tasks.{config.task.name}")
             task.run(config, folder, ending)
         return ending

@@ -39,7 +39,7 @@ def progress(total: int, *, console: Console) -> Progress:
     Where the display breaks (a terminal that is gone, ``| head``) it falls silent: no call
     raises, and the run goes on.
     """
-    live = console.is_terminal and not console.is_dumb_terminal
+    live = console.is_interactive
     return _Forgiving(lambda: (LiveBar if live else _Lines)(total, console))
 
 

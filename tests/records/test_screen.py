@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from runner.records.progress import progress
 from runner.records.screen import screen
 
 
@@ -39,7 +40,7 @@ def test_a_full_disk_is_told_once(printing_to, caplog):
     console = screen()
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
-            console.print("x" * 100_000)
+            console.print("x" * 100_000, highlight=False)  # highlighting takes minutes
     stream.close()
     assert [record.getMessage() for record in caplog.records] == [
         "standard output can no longer be written (No space left on device)"
@@ -48,4 +49,16 @@ def test_a_full_disk_is_told_once(printing_to, caplog):
 
 def test_what_is_printed_arrives(capsys):
     screen().print("a · b")
+    assert capsys.readouterr().out == "a · b\n"
+
+
+@pytest.mark.parametrize("columns", ["0", "80"])
+def test_a_pipe_with_colours_gets_text_whatever_its_width_and_no_live_bar(
+    columns, capsys, monkeypatch
+):
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    console = screen()
+    console.print("a · b")
+    progress(10, console=console).close()
     assert capsys.readouterr().out == "a · b\n"
