@@ -71,7 +71,7 @@ class InterruptedRunError(RunnerError):
 
 
 class TerminatedRunError(RunnerError):
-    """The run was stopped by SIGTERM."""
+    """The run was stopped by SIGTERM or SIGHUP."""
 
     exit_code = 143
 

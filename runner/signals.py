@@ -1,18 +1,18 @@
-"""What SIGINT and SIGTERM do to this process; imported first, so it imports little."""
+"""What SIGINT, SIGTERM and SIGHUP do to this process; imported first, so it imports little."""
 
 import os
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
+# A closed terminal ends a run as SIGTERM does.
+EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 143}
 
 _GRACE_SECONDS = 3.0
 _LAST_WORDS_SECONDS = 1.0
 _NO_SIGNAL = 0
-_SHOW_CURSOR = b"\x1b[?25h\n"
+_SHOW_CURSOR = b"\x1b[?25h"
 
 Handler = Callable[[int, object], object]
 
@@ -71,7 +71,7 @@ def end_process(
     handle_with(_pass_over)  # a second signal must not cut short what follows
     with suppress(Exception):  # the exit code is right all the same
         last_words()
-    _print_error(f"ended by {signal.Signals(number).name}")
+    _print_error(number, f"ended by {signal.Signals(number).name}")
     os._exit(EXIT_CODES[signal.Signals(number)])
 
 
@@ -136,9 +136,10 @@ def _watch(reading: int, over: threading.Event, last_words: Callable[[], None]) 
 
 def _end_stuck(number: int, last_words: Callable[[], None]) -> None:
     def speak() -> None:
-        if sys.stderr is not None and os.isatty(2):  # a progress bar may have hidden the cursor
-            os.write(2, _SHOW_CURSOR)
-        _print_error(f"ended at once by a second {signal.Signals(number).name}")
+        with suppress(OSError):
+            if os.isatty(2):  # a progress bar may have hidden the cursor
+                os.write(2, _SHOW_CURSOR)
+        _print_error(number, f"ended at once by {EndAtOnceError(number)}")
         with suppress(Exception):
             last_words()
 
@@ -154,6 +155,7 @@ def _exit_on_byte(reading: int, code: int) -> None:
     os._exit(code)
 
 
-def _print_error(problem: str) -> None:
+def _print_error(number: int, problem: str) -> None:
+    start = "\n" if number == signal.SIGINT and os.isatty(2) else ""  # after the ^C it echoes
     with suppress(OSError):  # standard error may be closed
-        os.write(2, f"error: run: {problem}; start it again\n".encode())
+        os.write(2, f"{start}error: run: {problem}; start it again\n".encode())

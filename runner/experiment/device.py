@@ -17,19 +17,32 @@ def select_device(accelerator: str) -> jax.Device:
     """The first device of a platform (cpu, gpu, tpu); ``auto`` is the best that JAX finds.
 
     Raises:
-      ConfigError: there is none; the platforms that were found are named.
+      ConfigError: there is none of that kind, and what was found instead is named; or JAX cannot
+        start the platforms that ``JAX_PLATFORMS`` names.
     """
+    try:
+        devices = jax.devices()
+    except RuntimeError as error:
+        raise _no_platform(error) from error
     if accelerator == "auto":
-        return jax.devices()[0]
+        return devices[0]
     try:
         return jax.devices(accelerator)[0]
     except RuntimeError as error:
-        found = ", ".join(sorted({device.platform for device in jax.devices()}))
+        found = ", ".join(sorted({device.platform for device in devices}))
         raise ConfigError(
             "accelerator",
             f"no {accelerator} is there; JAX found {found}",
             f"use accelerator=auto, or install JAX for the {accelerator}",
         ) from error
+
+
+def _no_platform(error: RuntimeError) -> ConfigError:
+    said = str(error).partition(" (set ")[0]  # what follows is advice on JAX_PLATFORMS
+    if platforms := os.environ.get("JAX_PLATFORMS"):
+        remedy = "unset it, or install JAX for what it names"
+        return ConfigError("JAX_PLATFORMS", f"JAX cannot use {platforms!r} ({said})", remedy)
+    return ConfigError("accelerator", f"JAX finds none ({said})", "check the installation of JAX")
 
 
 def describe_device(device: jax.Device) -> str:

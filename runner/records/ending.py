@@ -188,4 +188,5 @@ def _status(error: BaseException | None) -> str:
         return "finished"
     if isinstance(error, InterruptedRunError | TerminatedRunError | KeyboardInterrupt):
         return "stopped"
-    return "diverged" if isinstance(error, DivergedError) else "failed"
+    # JAX_DEBUG_NANS and JAX_DEBUG_INFS raise a FloatingPointError where a computation diverges.
+    return "diverged" if isinstance(error, DivergedError | FloatingPointError) else "failed"

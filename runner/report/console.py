@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+from shutil import get_terminal_size
 from typing import Any, TextIO
 
 from rich.console import Console
@@ -12,7 +13,12 @@ _log = logging.getLogger("runner")
 
 def open_console() -> Console:
     """A console on standard output; a closed pipe or a full disk never ends the run."""
-    return Console(file=_SafeStream(sys.stdout))  # type: ignore[arg-type]
+    # FORCE_COLOR makes rich take a pipe for a terminal: colours are fine there, a live bar is not.
+    interactive = None if sys.stdout.isatty() else False
+    console = Console(file=_SafeStream(sys.stdout), force_interactive=interactive)  # type: ignore[arg-type]
+    if console.width < 1:  # COLUMNS=0, in which rich prints nothing at all
+        console.width = get_terminal_size().columns
+    return console
 
 
 class _SafeStream:

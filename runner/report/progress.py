@@ -21,7 +21,7 @@ def progress_display(total: int, *, console: Console) -> Display:
     When it cannot be written any more (a closed terminal, ``| head``) it stops without raising,
     and the run continues.
     """
-    live = console.is_terminal and not console.is_dumb_terminal
+    live = console.is_interactive
     return _SafeDisplay(lambda: (LiveBar if live else _Lines)(total, console))
 
 

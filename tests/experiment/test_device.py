@@ -1,11 +1,12 @@
-"""The compilation cache helps where it can, and is in nobody's way where it cannot."""
+"""Devices are found or named; the compilation cache helps where it can, and never hinders."""
 
 import warnings
 
 import jax
 import pytest
 
-from runner.experiment.device import use_compilation_cache
+from runner.errors import ConfigError
+from runner.experiment.device import select_device, use_compilation_cache
 
 SETTINGS = ("jax_enable_compilation_cache", "jax_compilation_cache_dir")
 
@@ -40,3 +41,22 @@ def test_a_damaged_entry_is_no_news(tmp_path):
         use_compilation_cache(str(tmp_path))
         warnings.warn("Error reading persistent compilation cache entry for 'jit_f'", stacklevel=1)
     assert told == []
+
+
+@pytest.mark.parametrize("accelerator", ["auto", "cpu"])
+@pytest.mark.parametrize(
+    ("platforms", "says"),
+    [
+        ("gpu", "JAX_PLATFORMS: JAX cannot use 'gpu' (no 'gpu' here); unset it"),
+        ("", "accelerator: JAX finds none (no 'gpu' here); check"),
+    ],
+)
+def test_platforms_that_jax_cannot_use_are_named(monkeypatch, accelerator, platforms, says):
+    def refuse(_=None):
+        raise RuntimeError("no 'gpu' here (set JAX_PLATFORMS='' to ...)")
+
+    monkeypatch.setenv("JAX_PLATFORMS", platforms)
+    monkeypatch.setattr(jax, "devices", refuse)
+    with pytest.raises(ConfigError) as caught:
+        select_device(accelerator)
+    assert str(caught.value).startswith(says)

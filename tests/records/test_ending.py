@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from runner.errors import DivergedError
+from runner.errors import DivergedError, StorageError
 from runner.records import ending as ending_module
 from runner.records.ending import Ending
 from runner.records.summary import blank_summary
@@ -62,7 +62,7 @@ def read(folder):
     return json.loads((folder / "summary.json").read_text())
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_the_first_signal_lets_the_body_end_in_its_own_time(start, number):
     process = start("""
     with ending:
@@ -156,6 +156,36 @@ def test_the_handlers_from_before_are_put_back(tmp_path):
     assert threading.active_count() == threads
 
 
+def test_a_signal_before_the_run_has_begun_ends_it_at_once_with_a_summary(start, tmp_path):
+    process = start("""
+    with ending:
+        say("importing")
+        time.sleep(100)
+    """)
+    wait_for(process, "importing")
+    process.send_signal(signal.SIGHUP)
+    _, error = process.communicate(timeout=20)
+    assert (error, process.returncode) == ("error: run: ended by SIGHUP; start it again\n", 143)
+    assert read(tmp_path)["status"] == "stopped"
+
+
+def test_a_task_that_leaves_no_summary_leaves_none_when_it_fails(tmp_path):
+    with pytest.raises(ValueError, match="x"), Ending(tmp_path, seed=0, leaves_summary=False):
+        raise ValueError("x")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_summary_that_cannot_be_written_does_not_hide_what_went_wrong(tmp_path, monkeypatch):
+    def full(*_):
+        raise StorageError("summary.json", "cannot be written", "free some space")
+
+    monkeypatch.setattr(ending_module, "write_summary", full)
+    with pytest.raises(DivergedError), Ending(tmp_path, seed=0):
+        raise DivergedError("train/loss", "nan", "lower it")
+    with pytest.raises(StorageError), Ending(tmp_path, seed=0):
+        pass
+
+
 def test_outside_the_main_thread_nothing_changes(tmp_path):
     seen = []
 
@@ -175,6 +205,7 @@ def test_outside_the_main_thread_nothing_changes(tmp_path):
     [
         (DivergedError("train/loss", "nan", "lower it"), "diverged"),
         (EndAtOnceError(2), "stopped"),
+        (FloatingPointError("invalid value (nan) encountered in scan"), "diverged"),
         (RuntimeError("a bug"), "failed"),
     ],
 )

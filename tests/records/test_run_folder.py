@@ -111,6 +111,21 @@ def test_a_file_in_the_way_is_named(tmp_path, take):
         assert str(folder) in str(caught.value)
 
 
+@pytest.mark.parametrize("explicit", [False, True])
+@pytest.mark.parametrize("take", [claim, claim_sweep])
+def test_a_broken_link_in_the_way_is_named(tmp_path, take, explicit):
+    (tmp_path / "outputs").symlink_to("/gone")
+    for folder in (tmp_path / "outputs", tmp_path / "outputs" / "day" / "time"):
+        with pytest.raises(StorageError, match="outputs is a link to /gone, which does not exist"):
+            take(folder, explicit=explicit)
+
+
+def test_a_file_in_the_place_of_hydras_record_is_named(tmp_path):
+    (tmp_path / ".hydra").touch()
+    with pytest.raises(StorageError, match=r"File exists: .*/\.hydra"):
+        claim(tmp_path, explicit=False)
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 @pytest.mark.parametrize("take", [claim, claim_sweep])
 def test_a_read_only_folder_is_named(tmp_path, take):

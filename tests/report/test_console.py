@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from runner.report.console import open_console
+from runner.report.progress import progress_display
 
 
 @pytest.fixture
@@ -39,7 +40,7 @@ def test_a_full_disk_is_told_once(printing_to, caplog):
     console = open_console()
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
-            console.print("x" * 100_000, highlight=False)
+            console.print("x" * 100_000, highlight=False)  # highlighting takes minutes
     stream.close()
     assert [record.getMessage() for record in caplog.records] == [
         "standard output can no longer be written (No space left on device)"
@@ -48,4 +49,16 @@ def test_a_full_disk_is_told_once(printing_to, caplog):
 
 def test_what_is_printed_arrives(capsys):
     open_console().print("a · b")
+    assert capsys.readouterr().out == "a · b\n"
+
+
+@pytest.mark.parametrize("columns", ["0", "80"])
+def test_a_pipe_with_colours_gets_text_whatever_its_width_and_no_live_bar(
+    columns, capsys, monkeypatch
+):
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    console = open_console()
+    console.print("a · b")
+    progress_display(10, console=console).close()
     assert capsys.readouterr().out == "a · b\n"
