@@ -121,6 +121,8 @@ def _is_allowed(key: str, value: Any) -> bool:
     if key == "verbose":
         names = value if isinstance(value, list) else [value]
         return all("${" not in str(name) for name in names)
+    if key.startswith("runtime.choices."):  # names to show
+        return isinstance(value, str) and "${" not in value
     if name.startswith("params.") and section == "sweeper":
         return _names_settings(name.removeprefix("params."))
     # Numbers only: a text may be a command, a file or an expression to the plugin.
