@@ -52,7 +52,7 @@ def test_a_key_given_twice_means_in_a_multirun_what_it_means_in_a_run(calls: Any
     assert main(["-m", *args, "seed=0,1"]) == 0
 
     multipliers = [config.wrappers.multiplier for config, _ in calls]
-    assert multipliers == [(2.0, 3.0)] * 3
+    assert multipliers == [{"body": 2.0, "default": 3.0}] * 3
 
 
 def test_a_sweep_that_something_later_overrides_is_refused(

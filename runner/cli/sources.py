@@ -72,7 +72,8 @@ class SettingsFolder(ConfigSource):
         if ".." in name.split("/") or inside != os.path.realpath(self.path):
             group, _, option = name.removesuffix(".yaml").partition("/")
             problem = f"{option or group!r} is outside the folder {self.path}"
-            raise ConfigError(group or "defaults", problem, "copy it there, or name its folder by --config-dir")
+            remedy = "copy it there, or name its folder by --config-dir"
+            raise ConfigError(group or "defaults", problem, remedy)
         return place
 
 
