@@ -37,16 +37,16 @@ def register_resolvers() -> None:
 def conceal(line: str) -> str:
     """``line`` with the names of environment variables in place of the values read from them.
 
-    The key, up to the first colon, is changed only where a whole word of it is such a value.
+    A key that names a setting is left as it is.
     """
+    key = re.match(r"[a-z_]\w*(\.\w+)+: |", line)
+    kept, rest = (key[0], line[key.end() :]) if key else ("", line)
     for value, name in _read_from_environment.items():
         for text in {value, repr(value)[1:-1]} - {""}:
-            shown, escaped = f"${{oc.env:{name}}}", re.escape(text)
-            line = re.sub(rf"(?<![\w.]){escaped}(?![\w.])", lambda _, shown=shown: shown, line)
-            if len(text) > 3:  # shorter ones would be found in ordinary words
-                key, colon, rest = line.partition(": ")
-                line = f"{key}{colon}{rest.replace(text, shown)}"
-    return line
+            # A short one would be found in ordinary words.
+            whole = re.escape(text) if len(text) > 3 else rf"(?<![\w.]){re.escape(text)}(?![\w.])"
+            rest = re.sub(whole, lambda _, name=name: f"${{oc.env:{name}}}", rest)
+    return kept + rest
 
 
 def check_expansion(settings: Mapping[str, Any]) -> None:

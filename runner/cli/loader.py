@@ -67,17 +67,13 @@ class SettingsLoader(ConfigLoaderImpl):
     def _opened(self, config_name: str | None, parsed: list[Override]) -> list[str]:
         """The overrides, with Hydra's ``++`` where they add a name below a known setting."""
         lines = [str(override.input_line) for override in parsed]
-        opened = [
-            (number, override.key_or_group)
-            for number, override in enumerate(parsed)
-            if override.type is OverrideType.CHANGE
-            and override.key_or_group.partition(".")[0] in OPEN_GROUPS
-            and override.key_or_group.count(".") > 1
-        ]
+        opened = [number for number, override in enumerate(parsed) if _may_add(override)]
         if opened:
             known = self.settings(config_name, parsed)
-            for number, key in opened:
-                if key not in known and ".".join(key.split(".")[:2]) in known:
+            for number in opened:
+                key = parsed[number].key_or_group
+                adds = key not in known or isinstance(parsed[number].value(), dict)
+                if adds and ".".join(key.split(".")[:2]) in known:
                     lines[number] = f"++{lines[number]}"
         return lines
 
@@ -121,6 +117,8 @@ def _is_allowed(key: str, value: Any) -> bool:
     if key == "verbose":
         names = value if isinstance(value, list) else [value]
         return all("${" not in str(name) for name in names)
+    if key.startswith("runtime.choices."):  # names to show
+        return isinstance(value, str) and "${" not in value
     if name.startswith("params.") and section == "sweeper":
         return _names_settings(name.removeprefix("params."))
     # Numbers only: a text may be a command, a file or an expression to the plugin.
@@ -141,6 +139,14 @@ def _may_be_chosen(path: str, scheme: str, lines: list[str]) -> bool:
         return True
     named = any(line.lstrip("+").startswith(f"{group}=") for line in lines)
     return named or group.startswith(_PLUGIN_GROUPS)
+
+
+def _may_add(override: Override) -> bool:
+    """Whether the override may add names below a setting that can be a mapping."""
+    section, *names = override.key_or_group.split(".")
+    is_mapping = isinstance(override.value(), dict)
+    is_change = override.type is OverrideType.CHANGE and section in OPEN_GROUPS
+    return is_change and len(names) + is_mapping > 1
 
 
 def plain(cfg: Any) -> Any:

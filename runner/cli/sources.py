@@ -3,11 +3,12 @@
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra import initialize_config_dir
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.global_hydra import GlobalHydra
@@ -25,13 +26,7 @@ from runner.errors import ConfigError
 PACKAGE = Path(runner.__file__).resolve().parent
 # In the wheel, conf/ lies inside the package; in a checkout, beside it.
 CONF = next((c for c in (PACKAGE / "conf", PACKAGE.parent / "conf") if c.is_dir()), PACKAGE)
-# What a run's record (.hydra/config.yaml) leaves out: it has no defaults list.
-_RECORD_DEFAULTS = [
-    {"override hydra/help": "runner"},
-    {"override hydra/hydra_logging": "runner"},
-    {"override hydra/job_logging": "runner"},
-    "_self_",
-]
+_OURS = ("help", "hydra_logging", "job_logging")
 
 
 class SettingsFolder(ConfigSource):
@@ -67,7 +62,7 @@ class SettingsFolder(ConfigSource):
         if self.is_users:
             _check_search_path(config, path)
             if "/" not in config_path and "defaults" not in config:
-                config.defaults = _RECORD_DEFAULTS
+                _complete(config, path.with_name("hydra.yaml"))
         header = self._get_header_dict(text)
         return ConfigResult(self.provider, f"{self.scheme()}://{self.path}", config, header)
 
@@ -77,7 +72,8 @@ class SettingsFolder(ConfigSource):
         if ".." in name.split("/") or inside != os.path.realpath(self.path):
             group, _, option = name.removesuffix(".yaml").partition("/")
             problem = f"{option or group!r} is outside the folder {self.path}"
-            raise ConfigError(group, problem, "copy it there, or name its folder by --config-dir")
+            remedy = "copy it there, or name its folder by --config-dir"
+            raise ConfigError(group or "defaults", problem, remedy)
         return place
 
 
@@ -131,6 +127,23 @@ def _check_search_path(config: Any, path: Path) -> None:
     if found is not None:
         problem = "a file may not set hydra.searchpath"
         raise ConfigError(str(path), problem, "name the folder on the command line: --config-dir")
+
+
+def _complete(config: Any, record: Path) -> None:
+    """Adds the runner's settings of Hydra to a configuration that names no defaults.
+
+    So a run is repeated from its ``.hydra/config.yaml``. What its options were called stands in the
+    ``record`` beside it.
+    """
+    ours: Any = OmegaConf.load(CONF / "config.yaml")
+    config.defaults = [*({f"override hydra/{group}": "runner"} for group in _OURS), "_self_"]
+    if "hydra" in config:
+        return
+    config.hydra = {"run": ours.hydra.run, "sweep": ours.hydra.sweep}
+    with suppress(OSError, ValueError, AttributeError, yaml.YAMLError):
+        told = yaml.safe_load(record.read_text(encoding="utf-8"))["hydra"]["runtime"]["choices"]
+        names = {key: name for key, name in told.items() if isinstance(name, str) and key in config}
+        config.hydra.runtime = {"choices": names}
 
 
 @contextmanager

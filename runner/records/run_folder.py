@@ -68,14 +68,18 @@ def claim(folder: Path, *, explicit: bool) -> Claim:
 def claim_sweep(folder: Path, *, explicit: bool) -> Path:
     """Makes ``folder`` this sweep's; where it was not asked for by name, the next free one.
 
-    The claim is the creation of ``<folder>/multirun.yaml``, which Hydra then fills. A folder asked
-    for by name may hold one already.
+    The claim is the creation of ``<folder>/multirun.yaml``, which Hydra then fills: of two
+    multiruns started in the same instant one gets it.
 
     Raises:
+      ConfigError: ``explicit``, and ``folder`` already holds a multirun.
       StorageError: the folder cannot be created or written.
     """
-    found = (path for path in _candidates(folder) if _attempt(path, _claim_sweep) or explicit)
-    return next(found)
+    for candidate in [folder] if explicit else _candidates(folder):
+        if _attempt(candidate, _claim_sweep):
+            return candidate
+    problem = f"{folder} already holds a multirun"
+    raise ConfigError("hydra.sweep.dir", problem, "name a folder of its own")
 
 
 def _candidates(folder: Path) -> Iterator[Path]:

@@ -148,13 +148,15 @@ def test_a_name_too_long_for_the_file_system_is_an_answer(tmp_path):
         claim(tmp_path / ("x" * 300), explicit=True)
 
 
-def test_a_default_sweep_folder_gives_way_and_one_asked_for_is_shared(tmp_path):
+def test_a_default_sweep_folder_gives_way_and_one_asked_for_is_refused(tmp_path):
     folder = tmp_path / "sweep"
     assert claim_sweep(folder, explicit=False) == folder
     assert claim_sweep(folder, explicit=False) == tmp_path / "sweep-1"
     (folder / "multirun.yaml").write_text("hydra: {}")
-    assert claim_sweep(folder, explicit=True) == folder
+    with pytest.raises(ConfigError, match="sweep already holds a multirun"):
+        claim_sweep(folder, explicit=True)
     assert (folder / "multirun.yaml").read_text() == "hydra: {}"
+    assert claim_sweep(tmp_path / "mine", explicit=True) == tmp_path / "mine"
 
 
 def test_claiming_needs_neither_jax_nor_tensorboard():
