@@ -670,7 +670,7 @@ def test_two_signals_at_once_leave_a_summary_as_well(
     while_importing: Callable[..., Completed],
 ) -> None:
     both = f"[os.kill(os.getpid(), n) for n in ({int(signal.SIGTERM)}, {int(signal.SIGINT)})]"
-    done = while_importing("jax", both)
+    done = while_importing("runner.experiment.build", both)
 
     assert done.returncode in (130, 143)
     assert re.fullmatch("error: run: ended by SIG[^\n]+\n", done.stderr)
@@ -681,7 +681,7 @@ def test_a_disk_that_hangs_does_not_outlast_a_second_signal(
     while_importing: Callable[..., Completed],
 ) -> None:
     done = while_importing(
-        "jax",
+        "runner.experiment.build",
         "import threading, time, runner.records.ending\n"
         "runner.records.ending.write_summary = lambda *_: time.sleep(100)\n"
         "threading.Timer(1, os.kill, (os.getpid(), 15)).start()\n"
@@ -691,10 +691,10 @@ def test_a_disk_that_hangs_does_not_outlast_a_second_signal(
     assert done.returncode == 143
 
 
-def test_a_jax_that_cannot_be_imported_leaves_a_summary(
+def test_a_module_that_cannot_be_imported_leaves_a_summary(
     while_importing: Callable[..., Completed],
 ) -> None:
-    done = while_importing("jax", "[][0]")
+    done = while_importing("runner.experiment.build", "[][0]")
 
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith("IndexError")
@@ -814,7 +814,7 @@ def test_only_an_interruption_is_shown_by_a_terminal(
 
 
 def test_a_check_that_is_ended_has_no_summary(while_importing: Callable[..., Completed]) -> None:
-    done = while_importing("jax", "os.kill(os.getpid(), 15)", "task=check")
+    done = while_importing("runner.experiment.build", "os.kill(os.getpid(), 15)", "task=check")
 
     assert done.returncode == 143
     assert [path.name for path in Path("run").iterdir()] == [".hydra"]
