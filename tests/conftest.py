@@ -21,6 +21,9 @@ CommandLine = Callable[..., Completed]
 
 def pytest_configure(config: pytest.Config) -> None:
     """All processes of a test session share compiled programs, and leave the user's cache alone."""
+    # Small programs too, also where a test uses jax directly: by default jax keeps slow ones only.
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         folder = tempfile.mkdtemp(prefix="runner-tests-")
         os.environ["JAX_COMPILATION_CACHE_DIR"] = folder

@@ -433,11 +433,13 @@ def test_lanes_with_numbers_of_their_own_equal_each_alone(compute_dtype):
     )
     lanes = jax.tree.map(lambda *leaves: jnp.stack(leaves), *lanes_hyperparams)
 
+    rows = jnp.arange(24).reshape(3, 8)
+
     def three(hyperparams):
-        now = state
-        for i in range(3):
-            rows = np.arange(8) + 8 * i
-            now, metrics = train_step(static, now, hyperparams, (INPUTS[rows], TARGETS[rows]))
+        def body(now, row):
+            return train_step(static, now, hyperparams, (INPUTS[row], TARGETS[row]))
+
+        now, metrics = jax.lax.scan(body, state, rows)
         return now.params, now.average, metrics
 
     together = jax.jit(jax.vmap(three))(lanes)
