@@ -11,7 +11,7 @@ from inspect import signature
 from pkgutil import iter_modules
 from typing import Any, TypeVar
 
-from runner.errors import ConfigError, DataError, RunnerError, nearest, reason
+from runner.errors import ConfigError, DataError, RunnerError, nearest, reason, shown
 
 # The remedy for an exception in a plugin.
 FIX = "fix it; HYDRA_FULL_ERROR=1 shows where it failed"
@@ -178,6 +178,6 @@ def _load(key: str, name: str, load: Callable[[], Any]) -> None:
     except (Exception, SystemExit) as error:
         raise ConfigError(
             key,
-            f"{name!r} cannot be imported ({type(error).__name__}: {error})",
+            f"{shown(name)} cannot be imported ({reason(error)})",
             "install it, or run from the folder that holds it",
         ) from error

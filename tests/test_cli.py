@@ -50,6 +50,7 @@ def fake_task(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Called]:
             calls.append((config, folder))
             action(config)
 
+        assert "train" in tasks.names()
         monkeypatch.setitem(tasks._factories, "train", run)
         return calls
 
@@ -164,9 +165,9 @@ REFUSED = [
         "scheduler.cycle_momentum",
         "optimizer.momentum is null",
     ),
-    ("model.hidden=[]", "model.hidden", "the list is empty"),
+    ("model.hidden=[]", "model.hidden", "not a list of whole numbers"),
     ("model.hidden=128", "model.hidden", "not a list of whole numbers"),
-    ("model.hidden=[64,0]", "model.hidden", "0 is not an integer from 1"),
+    ("model.hidden=[64,0]", "model.hidden[1]", "0 is not an integer from 1"),
     ("model.name=mpl", "model.name", "did you mean mlp?"),
     ("task=chekc", "task", "did you mean check?"),
     ("task.compare=[cosine]", "task.compare", "no such setting; task takes no settings here"),
@@ -511,7 +512,7 @@ def test_a_memory_limit_that_libraries_cannot_load_under_exits_6(
 
     assert done.returncode == 6
     assert re.fullmatch("error: ulimit -v: 400000 KiB [^\n]+\n", done.stderr)
-    assert json.loads(Path("run/summary.json").read_text())["status"] == "failed"
+    assert not Path("run").exists()
 
 
 def test_a_bug_shows_its_traceback(
@@ -602,7 +603,8 @@ def test_a_signal_too_late_for_its_own_job_ends_the_multirun_all_the_same(
         if config.seed == 1:
             os.kill(os.getpid(), number)
 
-    monkeypatch.setitem(tasks._factories, "train", run)
+    assert "train" in tasks.names()
+        monkeypatch.setitem(tasks._factories, "train", run)
 
     assert main(["-m", "seed=0,1,2"]) == 128 + number
     assert calls == [0, 1]
@@ -648,7 +650,7 @@ def test_a_signal_while_jax_is_imported_ends_before_there_is_a_folder(
 
 
 # Of what is imported once the folder is claimed.
-@pytest.mark.parametrize("module", ["runner.experiment.build", "runner.training.loop"])
+@pytest.mark.parametrize("module", ["runner.experiment", "runner.experiment.device"])
 @pytest.mark.parametrize("multirun", [False, True])
 def test_a_signal_while_the_training_is_imported_leaves_a_summary(
     module: str, multirun: bool, while_importing: Callable[..., Completed]
@@ -670,7 +672,7 @@ def test_two_signals_at_once_leave_a_summary_as_well(
     while_importing: Callable[..., Completed],
 ) -> None:
     both = f"[os.kill(os.getpid(), n) for n in ({int(signal.SIGTERM)}, {int(signal.SIGINT)})]"
-    done = while_importing("runner.experiment.build", both)
+    done = while_importing("runner.experiment.device", both)
 
     assert done.returncode in (130, 143)
     assert re.fullmatch("error: run: ended by SIG[^\n]+\n", done.stderr)
@@ -681,7 +683,7 @@ def test_a_disk_that_hangs_does_not_outlast_a_second_signal(
     while_importing: Callable[..., Completed],
 ) -> None:
     done = while_importing(
-        "runner.experiment.build",
+        "runner.experiment.device",
         "import threading, time, runner.records.ending\n"
         "runner.records.ending.write_summary = lambda *_: time.sleep(100)\n"
         "threading.Timer(1, os.kill, (os.getpid(), 15)).start()\n"
@@ -694,7 +696,7 @@ def test_a_disk_that_hangs_does_not_outlast_a_second_signal(
 def test_a_module_that_cannot_be_imported_leaves_a_summary(
     while_importing: Callable[..., Completed],
 ) -> None:
-    done = while_importing("runner.experiment.build", "[][0]")
+    done = while_importing("runner.experiment.device", "[][0]")
 
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith("IndexError")
@@ -814,7 +816,7 @@ def test_only_an_interruption_is_shown_by_a_terminal(
 
 
 def test_a_check_that_is_ended_has_no_summary(while_importing: Callable[..., Completed]) -> None:
-    done = while_importing("runner.experiment.build", "os.kill(os.getpid(), 15)", "task=check")
+    done = while_importing("runner.experiment.device", "os.kill(os.getpid(), 15)", "task=check")
 
     assert done.returncode == 143
     assert [path.name for path in Path("run").iterdir()] == [".hydra"]
@@ -828,6 +830,7 @@ def test_a_second_signal_takes_no_library_down_in_the_middle_of_its_work(
         "from runner.registry import tasks\n"
         "from runner.signals import EndAtOnceError\n"
         "def run(config, folder, ending): raise EndAtOnceError(2)\n"
+        "tasks.names()\n"
         "tasks._factories['train'] = run\n"
         "atexit.register(os.abort)\n"
         "sys.argv = ['runner']\n"

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from runner.cli.composition import Composer, activate
-from runner.cli.exit import BUG, check_memory_limit, explain
+from runner.cli.exit import BUG, explain
 from runner.cli.faults import one_line
 from runner.cli.loader import plain
 from runner.cli.reading import read_settings
@@ -135,7 +135,6 @@ class Job:
         folder = Path(HydraConfig.get().runtime.output_dir)
         own = ending_of(folder, config) if self.ending is None else nullcontext(self.ending)
         with own as ending:
-            check_memory_limit()
             task = tasks.get(config.task.name)
             task(config, folder, ending, **dict(config.task.settings))
         return ending

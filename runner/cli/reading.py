@@ -10,6 +10,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from runner.cli.composition import Composer, parse
+from runner.cli.exit import check_memory_limit
 from runner.cli.loader import dotted, plain
 from runner.config import Choice, Config, read_config
 from runner.config.settings import comparing
@@ -32,15 +33,12 @@ def read_settings(composer: Composer, cfg: DictConfig) -> Config:
         compare is unknown or wrong.
     """
     options = HydraConfig.get().runtime.choices
+    check_memory_limit()
+    _check_compared(composer, plain(cfg)["task"])
     config = _read(composer, without_hydra(cfg), options)
     for setting in markers(tasks.get(config.task.name), OptionsOf):
         named = dict.fromkeys(getattr(config.task.settings, setting))
         others = [option for option in named if option != config.scheduler.option]
-        for option in others:
-            known = composer.options(GROUP, wanted=option)
-            if option not in known:
-                problem = f"there is no {GROUP} {option!r}"
-                raise ConfigError(f"task.{setting}", problem, nearest(option, known))
         choices = tuple(_compared(composer, option) for option in others)
         settings = config.task.settings.model_copy(update={setting: choices})
         config = replace(config, task=replace(config.task, settings=settings))
@@ -50,6 +48,18 @@ def read_settings(composer: Composer, cfg: DictConfig) -> Config:
 def without_hydra(cfg: DictConfig) -> DictConfig:
     """The settings alone."""
     return OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
+
+
+def _check_compared(composer: Composer, task: Any) -> None:
+    """Refuses schedulers that do not exist; before the model is read, which imports jax."""
+    name = task.get("name") if isinstance(task, Mapping) else None
+    for setting in markers(tasks.get(name), OptionsOf) if name in tasks.names() else ():
+        named = task.get(setting)
+        for option in named if isinstance(named, list) else []:
+            known = composer.options(GROUP, wanted=str(option))
+            if isinstance(option, str) and option not in known:
+                problem = f"there is no {GROUP} {option!r}"
+                raise ConfigError(f"task.{setting}", problem, nearest(option, known))
 
 
 def _read(composer: Composer, settings: DictConfig, options: Mapping[str, Any]) -> Config:

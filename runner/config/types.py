@@ -133,13 +133,13 @@ class InSteps(Marker):
     le: int = INT32_MAX
 
     def check(self, value: Any, context: Any = None) -> int | str:
-        if context is None or isinstance(value, Integral):
+        if context is None:
             return Whole(self.ge, self.le).check(value)
         try:
             check_length(value, key="", at_least=self.ge)
         except ConfigError as error:
             raise RefusedValueError(error.problem, error.remedy) from error
-        return value
+        return value if isinstance(value, str) else Whole(self.ge, self.le).check(value)
 
     def resolved(self, value: Any, key: str, to_steps: Callable[..., int]) -> int:
         return to_steps(value, key, self.ge)
