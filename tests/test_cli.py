@@ -604,7 +604,7 @@ def test_a_signal_too_late_for_its_own_job_ends_the_multirun_all_the_same(
             os.kill(os.getpid(), number)
 
     assert "train" in tasks.names()
-        monkeypatch.setitem(tasks._factories, "train", run)
+    monkeypatch.setitem(tasks._factories, "train", run)
 
     assert main(["-m", "seed=0,1,2"]) == 128 + number
     assert calls == [0, 1]
