@@ -307,18 +307,18 @@ def test_a_terminal_that_is_closed_ends_a_run_as_sigterm_does(tmp_path, environm
     program = (
         f"import os; fd = os.open({os.ttyname(other_end)!r}, os.O_RDWR)\n"
         "for number in range(3): os.dup2(fd, number)\n"
-        f"os.execl({sys.executable!r}, 'python', '-m', 'runner', 'training.steps=100000000',"
-        " 'hydra.run.dir=run')"
+        f"os.execl({sys.executable!r}, {sys.executable!r}, '-m', 'runner',"
+        " 'training.steps=100000000', 'hydra.run.dir=run')"
     )
     command = [sys.executable, "-c", program]
     process = subprocess.Popen(command, cwd=tmp_path, env=environment, start_new_session=True)
-    os.close(other_end)
     try:
         deadline = time.monotonic() + 60
         while not _has_events(tmp_path / "run") and time.monotonic() < deadline:
             while select.select([terminal], [], [], 0.1)[0]:
                 os.read(terminal, 65_536)  # what is not read would hold up the run
         os.close(terminal)
+        os.close(other_end)
         assert process.wait(timeout=60) == 143
     finally:
         process.kill()
