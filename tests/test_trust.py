@@ -173,7 +173,9 @@ def test_a_file_may_say_where_to_run_and_what_to_sweep(folder: Path) -> None:
     ("hydra", "flags"),
     [
         ("run: {dir: victim}", []),
+        ("run: {dir: \"victim/${now:'.'}\"}", []),
         ("sweep: {dir: victim}", ["-m", "seed=0,1"]),
+        ("sweep: {dir: \"victim/${now:'.'}\"}", ["-m", "seed=0,1"]),
         ("sweep: {subdir: '../victim/${hydra.job.num}'}", ["-m", "seed=0,1"]),
         ("sweep: {subdir: '${compilation_cache}/${hydra.job.num}'}", ["-m", "seed=0,1"]),
     ],

@@ -4,8 +4,8 @@ import os
 
 from hydra.types import RunMode
 
-from runner.cli import display
 from runner.cli.composition import Composer, activate
+from runner.cli.display import is_asked, show
 from runner.cli.exit import complain, settle_output
 from runner.cli.faults import short
 from runner.cli.flags import read_flags
@@ -49,8 +49,8 @@ def _execute(argv: list[str]) -> int:
     flags = read_flags(argv)
     _check_current_folder()
     composer = Composer(flags)
-    if display.is_asked(flags):
-        display.show(flags, composer)
+    if is_asked(flags):
+        show(flags, composer)
         settle_output()
         return 0
     lines = composer.lines

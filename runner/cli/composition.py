@@ -16,7 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict, read_write
 
 from runner import registry
-from runner.cli import faults
+from runner.cli.faults import find, of_grammar, short
 from runner.cli.loader import SettingsLoader
 from runner.cli.settings_file import NO_TARGET, TARGET
 from runner.cli.sources import CONF, named_folder, start_hydra
@@ -108,7 +108,7 @@ class Composer:
     def answer(self, error: Exception, lines: Sequence[str] | None = None) -> ConfigError:
         """What Hydra raised, as an error that names the key, what is wrong and what to do."""
         parsed = self.parsed if lines is None else parse(lines)
-        return faults.find(error, parsed, self)
+        return find(error, parsed, self)
 
     def is_group(self, name: str) -> bool:
         return self.loader.is_group(name)
@@ -167,7 +167,7 @@ def parse(lines: Sequence[str]) -> list[Override]:
     parser = OverridesParser.create()
     parsed = []
     for line in lines:
-        key = faults.short(line.partition("=")[0])
+        key = short(line.partition("=")[0])
         if len(line) > MAX_OVERRIDE:
             problem = f"the value has {len(line):,} characters"
             raise ConfigError(key, problem, f"write at most {MAX_OVERRIDE:,}")
@@ -176,7 +176,7 @@ def parse(lines: Sequence[str]) -> list[Override]:
         try:
             parsed += parser.parse_overrides([line])
         except Exception as error:
-            raise faults.of_grammar(error, line) from error
+            raise of_grammar(error, line) from error
     return parsed
 
 

@@ -23,7 +23,8 @@ from runner.cli.reading import read_settings
 from runner.config import Config, plugins
 from runner.errors import ConfigError, InterruptedRunError, RunnerError, TerminatedRunError
 from runner.records.ending import Ending
-from runner.records.run_folder import claim
+from runner.records.run_folder import RECORD, claim
+from runner.records.summary import SUMMARY
 from runner.registry import tasks
 
 # What Hydra raises around a job: the configuration of logging (ValueError), a launcher, ...
@@ -49,8 +50,8 @@ def run_once(composer: Composer, cfg: DictConfig) -> None:
     context = HydraContext(composer.loader, composer.attempt(lambda: Callbacks(cfg)))
     composer.attempt(lambda: configure_log(cfg.hydra.hydra_logging, cfg.hydra.verbose))
     named = any(override.key_or_group == "hydra.run.dir" for override in composer.parsed)
-    if explicit and not named and is_filled(folder):
-        raise ConfigError("hydra.run.dir", f"{folder} is not empty", "name a new folder")
+    if not named:
+        check_new("hydra.run.dir", folder, (RECORD, SUMMARY))
     claimed = claim(folder, explicit=explicit)
     if claimed.folder != folder:
         config = read_in(composer, cfg, claimed.folder)
@@ -193,12 +194,18 @@ def is_explicit(cfg: DictConfig, key: str) -> bool:
     return "${now:" not in str(node._value())
 
 
-def is_filled(folder: Path) -> bool:
-    """Whether there is anything in ``folder``."""
+def check_new(key: str, folder: Path, marks: tuple[str, ...] = ()) -> None:
+    """Refuses a folder that holds anything; what holds one of ``marks`` has another name made.
+
+    Raises:
+      ConfigError: it does; ``key`` names it.
+    """
     try:
-        return folder.is_dir() and any(folder.iterdir())
+        names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     except OSError:
-        return False  # claiming it says what is wrong
+        return  # claiming it says what is wrong
+    if names and not names & set(marks):
+        raise ConfigError(key, f"{folder} is not empty", "name a new folder")
 
 
 def check_record(cfg: DictConfig) -> None:

@@ -135,15 +135,16 @@ def _complete(config: Any, record: Path) -> None:
     So a run is repeated from its ``.hydra/config.yaml``. What its options were called stands in the
     ``record`` beside it.
     """
-    ours: Any = OmegaConf.load(CONF / "config.yaml")
     config.defaults = [*({f"override hydra/{group}": "runner"} for group in _OURS), "_self_"]
     if "hydra" in config:
         return
-    config.hydra = {"run": ours.hydra.run, "sweep": ours.hydra.sweep}
-    with suppress(OSError, ValueError, AttributeError, yaml.YAMLError):
+    ours: Any = OmegaConf.load(CONF / "config.yaml")
+    section = {"run": ours.hydra.run, "sweep": ours.hydra.sweep}
+    with suppress(OSError, ValueError, TypeError, AttributeError, LookupError, yaml.YAMLError):
         told = yaml.safe_load(record.read_text(encoding="utf-8"))["hydra"]["runtime"]["choices"]
         names = {key: name for key, name in told.items() if isinstance(name, str) and key in config}
-        config.hydra.runtime = {"choices": names}
+        section["runtime"] = {"choices": names}
+    config.hydra = section
 
 
 @contextmanager

@@ -1,59 +1,44 @@
 """Runs every member of a multirun, in this process or by an installed launcher or sweeper."""
 
-import itertools
 import logging
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from hydra._internal.callbacks import Callbacks  # see runner.cli.job
-from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobStatus, configure_log
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from runner.cli.composition import Composer, activate, parse
-from runner.cli.faults import one_line, unknown_key
+from runner.cli.composition import Composer, activate
 from runner.cli.job import (
     HYDRAS,
     Failure,
     Job,
     StoppedError,
+    check_new,
     check_record,
     is_explicit,
-    is_filled,
     read_folder,
     read_in,
     run_in,
 )
 from runner.cli.loader import plain
+from runner.cli.members import list_members, of_member
 from runner.config import Config
 from runner.errors import ConfigError
 from runner.records.run_folder import claim_sweep
 
 log = logging.getLogger(__name__)
 
-MAX_JOBS = 10_000
 # So many members are tried before the first one starts.
 MAX_TRIED = 200
 # What names a member's folder without a text that a file could choose.
 _NUMBERED = re.compile(r"\$\{hydra[.:]job\.(num|id)\}|[\w=,+-]+|/")
-
-
-@dataclass(frozen=True)
-class Member:
-    """A member of a multirun, composed and read.
-
-    Attributes:
-      config: None if it is wrong, which its job will say.
-    """
-
-    cfg: DictConfig
-    config: Config | None
 
 
 def run_many(composer: Composer, cfg: DictConfig, *, where_it_applies: bool) -> list[Failure]:
@@ -69,8 +54,7 @@ def run_many(composer: Composer, cfg: DictConfig, *, where_it_applies: bool) -> 
     activate(cfg)
     folder = read_folder(composer, cfg, "hydra.sweep.dir")
     explicit = is_explicit(cfg, "hydra.sweep.dir")
-    if explicit and is_filled(folder):
-        raise ConfigError("hydra.sweep.dir", f"{folder} is not empty", "name a new folder")
+    check_new("hydra.sweep.dir", folder, () if explicit else ("multirun.yaml",))
     check_record(cfg)
     for override in composer.parsed:
         if override.is_sweep_override() and override.is_hydra_override():
@@ -78,7 +62,7 @@ def run_many(composer: Composer, cfg: DictConfig, *, where_it_applies: bool) -> 
             raise ConfigError(override.key_or_group, problem, "write one for all jobs")
     sweep = Sweep(composer, cfg, folder)
     basic = cfg.hydra.runtime.choices["hydra/sweeper"] == "basic"
-    batch = _members(composer, cfg, where_it_applies=where_it_applies) if basic else None
+    batch = list_members(composer, cfg, where_it_applies=where_it_applies) if basic else None
     if batch is None:
         _check_numbered(cfg)
     else:
@@ -94,12 +78,12 @@ class Sweep:
     Attributes:
       cfg: the configuration that its members have in common.
       folder: of the sweep.
-      tried: the first members by number.
+      tried: the first members by number, and what was read of them: None if it is wrong.
     """
 
     def __init__(self, composer: Composer, cfg: DictConfig, folder: Path) -> None:
         self.composer, self.cfg, self.folder = composer, cfg, folder
-        self.tried: dict[int, Member] = {}
+        self.tried: dict[int, tuple[DictConfig, Config | None]] = {}
         self.job = Job(composer, goes_on=True)
         callbacks = composer.attempt(lambda: Callbacks(cfg))
         self.context = HydraContext(composer.loader, callbacks)
@@ -124,7 +108,7 @@ class Sweep:
                 config = read_in(self.composer, member, place)
             except ConfigError as error:
                 errors.append(error)
-            self.tried[number] = Member(member, config)
+            self.tried[number] = member, config
         if len(errors) == len(self.tried):
             raise errors[0]
 
@@ -134,7 +118,7 @@ class Sweep:
         try:
             member = self.composer.attempt(lambda: load(self.cfg, lines), lines)
         except ConfigError as error:
-            raise _of_some(error, self.composer, lines) from error
+            raise of_member(error, self.composer, lines) from error
         with open_dict(member):
             member.hydra.job.num, member.hydra.job.id = number, str(number)
         activate(member)
@@ -167,7 +151,7 @@ class Sweep:
                 self.cfg.hydra.overrides.hydra.append(f"hydra.sweep.dir='{quoted}'")
                 self.cfg.hydra.sweep.dir = str(folder)
         if folder != self.folder:
-            self.tried = {n: replace(member, config=None) for n, member in self.tried.items()}
+            self.tried = {number: (cfg, None) for number, (cfg, _) in self.tried.items()}
         self.folder = folder
 
     def run(self, batch: Sequence[list[str]] | None, prepared: Any) -> list[Failure]:
@@ -203,119 +187,18 @@ class Sweep:
         """Runs a member in this process."""
         configure_log(self.cfg.hydra.hydra_logging, self.cfg.hydra.verbose)
         log.info("#%d : %s", number, " ".join(lines))
-        known = self.tried.pop(number, None)
-        member = known.cfg if known else self.compose(lines, number)
+        try:
+            found = self.tried.pop(number, None)
+            member, config = found or (self.compose(lines, number), None)
+            self.place(member)
+        except ConfigError as error:
+            self.job.failures.append(Failure(number, tuple(lines), str(error), error.exit_code))
+            return None
         with read_write(member.hydra):
             member.hydra.sweep.dir = str(self.folder)
-        self.place(member)
-        job = replace(self.job, config=known and known.config)
-        return run_in(self.composer, member, self.context, job, *_FOLDER_KEYS)
-
-
-_FOLDER_KEYS = ("hydra.sweep.dir", "hydra.sweep.subdir")
-
-
-def _members(composer: Composer, cfg: DictConfig, *, where_it_applies: bool) -> list[list[str]]:
-    """The overrides of each member: every combination of the values that are swept.
-
-    A member is the plain run with one value in place of several.
-
-    Raises:
-      ConfigError: a sweep gives no values or too many, or is overridden by what follows.
-    """
-    told = [override for override in composer.parsed if not override.is_hydra_override()]
-    typed = {override.get_key_element() for override in told}
-    # As written: what a value takes from the environment must not stand in the record.
-    params = plain(cfg.hydra.sweeper).get("params") or {}
-    lines = [f"{key}={value}" for key, value in params.items() if key not in typed]
-    overrides = parse(lines) + told
-    choices: list[list[str]] = []
-    count = 1
-    for number, override in enumerate(overrides):
-        override.config_loader = composer.loader
-        key = override.get_key_element()
-        if override.is_sweep_override() and key in {
-            later.get_key_element() for later in overrides[number + 1 :]
-        }:
-            raise ConfigError(override.key_or_group, "is given twice", "keep one of the sweeps")
-        choices.append(_values(override))
-        count *= len(choices[-1])
-        if count > MAX_JOBS:
-            problem = f"{override.input_line!r} makes it {count:,} jobs or more"
-            raise ConfigError(override.key_or_group, problem, f"ask for at most {MAX_JOBS:,}")
-    members = [list(combination) for combination in itertools.product(*choices)]
-    return _applying(composer, members) if where_it_applies else members
-
-
-def _values(override: Override) -> list[str]:
-    """The overrides that a sweep stands for, counted no further than is needed to refuse it."""
-    if not override.is_sweep_override():
-        return [str(override.input_line)]
-    name = override.key_or_group or "command line"
-    if override.is_interval_sweep():
-        problem = f"{override.input_line!r} is not a list of values"
-        raise ConfigError(name, problem, "write key=1,2 or key=range(1,3)")
-    try:
-        values = itertools.islice(override.sweep_string_iterator(), MAX_JOBS + 1)
-        lines = [f"{override.get_key_element()}={value}" for value in values]
-    except Exception as error:
-        raise ConfigError(name, one_line(error), "write key=1,2 or key=range(1,3)") from error
-    if not lines:
-        problem = f"{override.input_line!r} gives no value"
-        raise ConfigError(name, problem, "give at least one")
-    return lines
-
-
-def _applying(composer: Composer, batch: list[list[str]]) -> list[list[str]]:
-    """The members without the settings that their options do not have, each member once.
-
-    Raises:
-      ConfigError: no member has a setting.
-    """
-    known: dict[tuple[str, ...], set[str]] = {}
-    members: dict[tuple[str, ...], None] = {}
-    held: set[str] = set()
-    for lines in batch:
-        chosen = tuple(line for line in lines if _key(line) in ("", *_groups(composer, line)))
-        if chosen not in known:
-            known[chosen] = set(composer.settings(parse(chosen)))
-        kept = tuple(line for line in lines if line in chosen or _has(known[chosen], _key(line)))
-        members[kept] = None
-        held.update(kept)
-    for line in dict.fromkeys(line for lines in batch for line in lines):
-        if line not in held:
-            raise unknown_key(_key(line), sorted(set().union(*known.values())))
-    return [list(member) for member in members]
-
-
-def _of_some(error: ConfigError, composer: Composer, lines: list[str]) -> ConfigError:
-    """The error of a member whose option lacks a setting that another member's has."""
-    group = error.key.partition(".")[0]
-    swept = [o for o in composer.parsed if o.is_sweep_override() and o.key_or_group == group]
-    chosen = next((line for line in lines if _key(line) == group), None)
-    if not swept or chosen is None:
-        return error
-    others = (composer.settings(parse([line])) for line in _values(swept[0]))
-    if error.key in composer.settings(parse([chosen])) or not any(error.key in k for k in others):
-        return error
-    remedy = "not every option that is asked for has it; --where-it-applies leaves it out there"
-    return ConfigError(error.key, f"{chosen} has no such setting", remedy)
-
-
-def _key(line: str) -> str:
-    """The key of an override that changes a value or chooses an option; else empty."""
-    key = line.partition("=")[0].partition("@")[0]
-    return "" if key.startswith(("+", "~")) else key
-
-
-def _groups(composer: Composer, line: str) -> list[str]:
-    key = _key(line)
-    return [key] if composer.is_group(key) else []
-
-
-def _has(keys: set[str], key: str) -> bool:
-    """Whether ``key`` is a setting, or a name below one that may be a mapping."""
-    return not key or key in keys or ".".join(key.split(".")[:2]) in keys
+        job = replace(self.job, config=config)
+        keys = ("hydra.sweep.dir", "hydra.sweep.subdir")
+        return run_in(self.composer, member, self.context, job, *keys)
 
 
 def _check_numbered(cfg: DictConfig) -> None:
