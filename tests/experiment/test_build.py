@@ -164,3 +164,17 @@ def test_a_model_that_cannot_fit_is_refused_before_it_is_made(kept, copies):
     gigabytes = copies * 4 * (64 * 2e6 + 2e6 + 2e6 * 2e6 + 2e6 + 2e6 * 10 + 10) / 2**30
     with pytest.raises(OutOfMemoryError, match=f"take {gigabytes:,.1f} GiB"):
         checked("model.hidden=[2000000,2000000]", *kept)
+
+
+def test_another_scheduler_replaces_the_schedule_and_nothing_else():
+    experiment = checked("task=check", "task.compare=[one_cycle]")
+    (scheduler,) = experiment.config.compared
+    other = experiment.under(scheduler)
+    alone = checked("scheduler=one_cycle")
+    assert other.config.scheduler.option == "one_cycle"
+    assert jax.tree.structure(other.hyperparams) == jax.tree.structure(alone.hyperparams)
+    pairs = zip(jax.tree.leaves(other.hyperparams), jax.tree.leaves(alone.hyperparams), strict=True)
+    assert all((one == two).all() for one, two in pairs)
+    for part in ("device", "dataset", "lengths", "static", "plan", "placement"):
+        assert getattr(other, part) is getattr(experiment, part)
+    assert experiment.config.scheduler.option == "triangular"

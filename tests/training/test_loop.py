@@ -70,8 +70,8 @@ def fit(
     device = jax.devices()[0]
     model = mlp(hidden=[16], num_classes=10) if model is None else model
     schedule = CyclicLR(base_lr=0.01, max_lr=max_lr, step_size_up=7, step_size_down=4)
-    chosen, numbers = split(optimizer, arguments)
-    hyperparams = Hyperparams(schedule, numbers, Wrappers.of())
+    chosen, values = split(optimizer, arguments)
+    hyperparams = Hyperparams(schedule, values, Wrappers.of())
     static = Static(model, chosen)
     feed = Feed(dataset, batch_size=batch_size, seed=seed, placement=placement, device=device)
     state = start or initial_state(static, hyperparams, seed)
@@ -138,10 +138,10 @@ def test_training_equals_a_loop_written_by_hand(dataset):
 
 
 def initial_params():
-    chosen, numbers = split("sgd", SGD)
+    chosen, values = split("sgd", SGD)
     schedule = CyclicLR(base_lr=0.01, max_lr=0.05, step_size_up=7, step_size_down=4)
     static = Static(mlp(hidden=[16], num_classes=10), chosen)
-    return initial_state(static, Hyperparams(schedule, numbers, Wrappers.of()), 3).params
+    return initial_state(static, Hyperparams(schedule, values, Wrappers.of()), 3).params
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 50, 1000])
@@ -196,7 +196,7 @@ def test_evaluation_is_the_exact_mean_over_a_split_of_odd_length(dataset):
     assert notes.evaluations[50]["eval/accuracy"] == pytest.approx(accuracy, abs=1e-7)
 
 
-def test_jobs_that_differ_in_numbers_share_one_compilation(dataset, compilations):
+def test_runs_that_differ_in_hyperparams_share_one_compilation(dataset, compilations):
     fit(dataset, optimizer="adam", arguments={"b1": 0.9, "b2": 0.99, "eps": 1e-8})
     before = compilations()
     fit(

@@ -64,12 +64,12 @@ def set_up(
     wrappers=None,
     **options,
 ):
-    chosen, numbers = split(optimizer, arguments)
+    chosen, values = split(optimizer, arguments)
     patterns = PATTERNS if frozen or options.pop("grouped", False) else {}
     variables = jax.eval_shape(lambda k: model.init(k, INPUTS[:1], train=False), jax.random.key(0))
     groups = assign(variables["params"], patterns, frozen=frozen)
     static = Static(model, chosen, groups, **options)
-    hyperparams = Hyperparams(schedule or Constant(base_lr=0.1), numbers, wrappers or Wrappers.of())
+    hyperparams = Hyperparams(schedule or Constant(base_lr=0.1), values, wrappers or Wrappers.of())
     state = init_state(static, hyperparams, seed=jnp.uint32(1), inputs=INPUTS[:1])
     return static, hyperparams, state
 
@@ -396,10 +396,10 @@ def test_running_statistics_stay_in_float32(model):
 
 
 @pytest.mark.parametrize("compute_dtype", ["float32", "bfloat16"])
-def test_lanes_with_numbers_of_their_own_equal_each_alone(compute_dtype):
+def test_lanes_with_hyperparams_of_their_own_equal_each_alone(compute_dtype):
     """Under vmap, with everything on: groups, clipping, lookahead, average, accumulation."""
 
-    def numbers(i):
+    def lane(i):
         schedule = CyclicLR(
             base_lr=[0.01, 0.02, 0.03],
             max_lr=[0.1 + i, 0.2, 0.3],
@@ -422,7 +422,7 @@ def test_lanes_with_numbers_of_their_own_equal_each_alone(compute_dtype):
             ),
         )
 
-    lanes_hyperparams = [numbers(i) for i in range(3)]
+    lanes_hyperparams = [lane(i) for i in range(3)]
     static, _, state = set_up(
         arguments=SGD | {"weight_decay": (0.0, 0.1, 0.2)},
         wrappers=lanes_hyperparams[0].wrappers,
@@ -449,7 +449,7 @@ def test_lanes_with_numbers_of_their_own_equal_each_alone(compute_dtype):
         close(jax.tree.map(lambda leaf, i=i: leaf[i], together), alone, tolerance, tolerance)
 
 
-# What the optimizers' YAML files leave to be said: one of each, at numbers that move a small net.
+# Every optimizer, with hyperparameters that move a small network.
 OPTIMIZERS = sorted(optimizers.names())
 
 
@@ -459,12 +459,12 @@ def test_every_optimizer_goes_under_jit_vmap_and_scan(name, compute_dtype):
     """Two lanes of four updates, a group frozen and a group of its own rate, equal each alone."""
     arguments = dict(configure(f"optimizer={name}").optimizer.settings)
 
-    def numbers(rate):
+    def lane(rate):
         schedule = Constant(base_lr=[0.0, rate, rate / 2])
         wrappers = Wrappers.of(clip_norm=1.0, sync_period=3, ema_decay=0.9)
         return Hyperparams(schedule, split(name, arguments)[1], wrappers)
 
-    lanes_hyperparams = [numbers(0.02), numbers(0.001)]
+    lanes_hyperparams = [lane(0.02), lane(0.001)]
     static, _, start = set_up(
         optimizer=name,
         arguments=arguments,
