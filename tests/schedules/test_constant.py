@@ -3,10 +3,21 @@
 import jax
 import numpy as np
 import pytest
+from schedule_cases import Case
 
 from runner.errors import ConfigError
 from runner.registry import schedulers
 from runner.schedules import Constant
+
+CASES = {
+    "constant": Case(
+        Constant,
+        {"base_lr": 0.1},
+        {"base_lr": 0.2},
+        lists=("base_lr",),
+        formulas=({"base_lr": 0.7},),
+    )
+}
 
 
 def test_it_is_base_lr_at_every_step() -> None:
