@@ -83,7 +83,7 @@ def discovered() -> dict[str, Case]:
     return cases
 
 
-def places(random: np.random.Generator, seams: Iterable[int], count: int = 64) -> list[int]:
+def random_places(random: np.random.Generator, seams: Iterable[int], count: int = 64) -> list[int]:
     """``count`` steps: the seams and their neighbours, steps of all sizes, the first, the last."""
     near = [seam + offset for seam in seams for offset in (-1, 0, 1)]
     sizes = (2 ** random.uniform(0, 31, count)).astype(int).tolist()

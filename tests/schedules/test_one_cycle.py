@@ -75,6 +75,10 @@ def test_two_phases_along_lines() -> None:
     np.testing.assert_allclose(schedule.momentum(np.arange(10)), momenta, rtol=1e-6)
 
 
+def test_its_base_rate_is_the_initial_one() -> None:
+    assert float(OneCycle(max_lr=1, total_steps=10, div_factor=4).base_rate) == 0.25
+
+
 def test_three_phases_along_lines() -> None:
     # peak 2, back at the initial rate at 4, then to the final one at 9.
     schedule = OneCycle(

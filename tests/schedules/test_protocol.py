@@ -161,6 +161,15 @@ def test_a_schedule_without_cycles_is_in_cycle_zero_and_sets_no_momentum(name: s
 
 
 @everywhere
+def test_its_base_rate_is_base_lr(name: str) -> None:
+    case = CASES[name]
+    for settings in (case.one, case.other):
+        if "base_lr" in settings:
+            base_rate = case.factory(**settings).base_rate
+            np.testing.assert_array_equal(base_rate, np.float32(settings["base_lr"]))
+
+
+@everywhere
 def test_steps_that_are_none_are_refused(name: str) -> None:
     schedule, _ = CASES[name].schedules()
     for method in (schedule, schedule.cycle):

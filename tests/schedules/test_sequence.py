@@ -88,6 +88,10 @@ def test_each_part_starts_at_its_own_zero_and_the_last_goes_on() -> None:
     assert float(schedule(LAST)) == float(cyclic()(LAST - 2))
 
 
+def test_its_base_rate_is_that_of_its_first_part() -> None:
+    assert float(sequence((Linear(base_lr=3, total_iters=2), 2), (cyclic(), 3)).base_rate) == 3
+
+
 def test_cycles_are_numbered_on_across_parts() -> None:
     schedule = sequence(
         (Constant(5), 3), (cyclic(1), 4), (Constant(7), 2), (CosineRestarts(base_lr=1, T_0=2), None)
