@@ -4,6 +4,7 @@ import importlib.util
 import inspect
 import math
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,9 @@ import pytest
 import yaml
 
 from runner import registry
-from runner.schedules import CyclicLR, Linear
+
+sys.path.insert(0, str(Path(__file__).parent / "schedules"))
+from schedule_cases import discovered
 
 ROOT = Path(__file__).parents[1]
 OPTIONS = sorted(path.stem for path in (ROOT / "conf" / "scheduler").iterdir())
@@ -21,39 +24,7 @@ docs = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(docs)
 
 # Every case of every formula; where a keyword is not given, the factory's own default holds.
-CYCLE = {"base_lr": 0.1, "max_lr": 0.7, "step_size_up": 5, "step_size_down": 12}
-MOMENTUM = {"cycle_momentum": True, "base_momentum": 0.7, "max_momentum": 0.9}
-ONE_CYCLE = {"max_lr": 0.7, "total_steps": 41, "final_div_factor": 3.0}
-FORMULAS = [
-    ("cyclic", {**CYCLE, **MOMENTUM}),
-    ("cyclic", {**CYCLE, **MOMENTUM, "mode": "triangular2", "last_epoch": 3}),
-    ("cyclic", {**CYCLE, "mode": "exp_range", "gamma": 0.97, "last_epoch": 3}),
-    ("cyclic", {**CYCLE, "mode": "triangular2", "scale_fn": lambda x: 1 / x}),
-    ("cyclic", {**CYCLE, "scale_fn": lambda x: 1 / (1 + x), "scale_mode": "iterations"}),
-    ("triangular_lr", {"base_lr": 0.1, "max_lr": 0.7, "step_size": 5, "last_epoch": 3, **MOMENTUM}),
-    ("one_cycle", ONE_CYCLE),
-    ("one_cycle", {**ONE_CYCLE, "three_phase": True}),
-    ("one_cycle", {**ONE_CYCLE, "three_phase": True, "anneal_strategy": "linear"}),
-    ("cosine", {"base_lr": 0.7, "T_max": 17, "eta_min": 0.1}),
-    ("cosine", {"base_lr": 0.7, "T_max": 17, "eta_min": 0.1, "periodic": True}),
-    ("cosine_restarts", {"base_lr": 0.7, "T_0": 7, "eta_min": 0.1}),
-    ("cosine_restarts", {"base_lr": 0.7, "T_0": 5, "T_mult": 2, "eta_min": 0.1}),
-    ("warmup_cosine", {"base_lr": 0.1, "max_lr": 0.7, "warmup_steps": 9, "total_steps": 41}),
-    ("constant", {"base_lr": 0.7}),
-    ("linear", {"base_lr": 0.7, "total_iters": 31}),
-    ("linear", {"base_lr": 0.7, "start_factor": 0.9, "end_factor": 0.2, "total_iters": 31}),
-    ("polynomial", {"base_lr": 0.7, "total_iters": 41, "power": 1.7}),
-    ("exponential", {"base_lr": 0.7, "gamma": 0.93}),
-    ("step", {"base_lr": 0.7, "step_size": 11, "gamma": 0.3}),
-    ("multistep", {"base_lr": 0.7, "milestones": (7, 8, 30), "gamma": 0.3}),
-    (
-        "sequence",
-        {
-            "parts": {"warmup": Linear(base_lr=0.7, total_iters=9), "cycles": CyclicLR(**CYCLE)},
-            "lengths": {"warmup": 11, "cycles": None},
-        },
-    ),
-]
+FORMULAS = [(name, arguments) for name, case in discovered().items() for arguments in case.formulas]
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +132,7 @@ RUN_IT = "run python docs/schedulers.py, look at what it changed, and commit it"
 def by_hand(formula, **names):
     """The names that a formula defines: Python's arithmetic, with cases below each other."""
     names = {key: list(v.values()) if isinstance(v, dict) else v for key, v in names.items()}
-    names |= {"cos": math.cos, "π": math.pi}
+    names |= {"cos": math.cos, "prod": math.prod, "π": math.pi}
     cases_in_a_row = re.sub(r"\n +", " else ", formula).replace(" otherwise", "")
     for line in cases_in_a_row.splitlines():
         function = re.fullmatch(r"(\w+)\((.+?)\) += (.+)", line)

@@ -445,7 +445,7 @@ Widths = Annotated[tuple[int, ...], Series(Whole(1), nouns="whole numbers", exam
 
 # Lengths, in steps once the factory is called.
 Steps = Annotated[int, InSteps()]
-StepsOrNone = Annotated[int, InSteps(ge=0)]
+StepsFromZero = Annotated[int, InSteps(ge=0)]
 HalfCycle = Annotated[int, InSteps(le=INT32_MAX // 2)]
 Milestones = Annotated[
     Sequence[int],

@@ -70,6 +70,14 @@ class Schedule(Pytree, ABC):
         """
         return range(0)
 
+    @property
+    def base_rate(self) -> Any:
+        """The rate that others of this schedule are multiples of, as an array; None: there is none.
+
+        ``chained`` divides by it. It is the attribute ``base_lr`` unless a class says otherwise.
+        """
+        return getattr(self, "base_lr", None)
+
     @abstractmethod
     def _rate(self, steps: jax.Array) -> jax.Array:
         """The rate at ``steps``, uint32 of any shape; the schedule's leaves are traced."""

@@ -1,10 +1,10 @@
-"""The rate that never changes: the baseline of every comparison."""
+"""A constant rate, if wished after a reduced one: the baseline of every comparison."""
 
 from __future__ import annotations
 
 from etils import epy
 
-from runner.config.types import Rates
+from runner.config.types import Rates, Share, StepsFromZero
 from runner.registry import register_scheduler
 from runner.schedules.base import Schedule
 
@@ -16,22 +16,39 @@ with epy.lazy_imports():
 
 @register_scheduler("constant")
 class Constant(Schedule):
-    """The same rate at every step: no cycles, no momentum of its own.
+    """The same rate at every step, or a share of it for the first steps.
 
     ::
 
-        rate = base_lr
+        rate = base_lr * factor  if step < total_iters
+               base_lr           otherwise
 
-    Source: optax's constant_schedule.
+    Source: PyTorch's ConstantLR, whose ``factor`` and ``total_iters`` are 1/3 and 5 by default;
+    without them optax's constant_schedule.
 
     >>> from runner.schedules import Constant
     >>> float(Constant(base_lr=0.5)(1000))
     0.5
+    >>> [float(Constant(base_lr=0.5, factor=0.5, total_iters=2)(step)) for step in range(4)]
+    [0.25, 0.25, 0.5, 0.5]
     """
 
-    def __init__(self, base_lr: Rates) -> None:
-        """Raises ConfigError unless ``base_lr`` is a finite number of at least zero, or a list."""
+    def __init__(
+        self, base_lr: Rates, *, factor: Share = 1.0, total_iters: StepsFromZero = 0
+    ) -> None:
+        """Checks the arguments and keeps their numbers as numpy arrays.
+
+        Args:
+          base_lr: the rate.
+          factor: the share of it that the first steps have.
+          total_iters: how many steps have that share.
+
+        Raises:
+          ConfigError: its key is the name of the argument at fault.
+        """
         self.base_lr = np.asarray(base_lr, np.float32)
+        self.reduced = np.asarray(np.asarray(base_lr, np.float64) * factor, np.float32)
+        self.total_iters = np.asarray(total_iters, np.uint32)
 
     def _rate(self, steps: jax.Array) -> jax.Array:
-        return jnp.broadcast_to(self.base_lr, jnp.broadcast_shapes(self.base_lr.shape, steps.shape))
+        return jnp.where(steps < self.total_iters, self.reduced, self.base_lr)

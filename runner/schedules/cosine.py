@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 from etils import epy
 
@@ -63,6 +63,11 @@ class Cosine(Schedule):
         self.lr = Span(eta_min, base_lr)
         self.T_max = np.asarray(T_max, np.uint32)
         self.periodic = np.asarray(periodic)
+
+    @property
+    def base_rate(self) -> Any:
+        """``base_lr``, the highest rate."""
+        return self.lr.high
 
     def cycle_ends(self, steps: int) -> Sequence[int]:
         """Where a periodic schedule is at ``eta_min``; empty for any other."""

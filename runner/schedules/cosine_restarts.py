@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from etils import epy
 
@@ -80,6 +80,11 @@ class CosineRestarts(Schedule):
         self.starts = np.array([min(start, 2**32 - 1) for start in starts], np.uint32)
         self.lengths = np.array([min(size, 2**100) for size in sizes], np.float32)
         self.sizes = np.array([size % 2**32 for size in sizes], np.uint32)
+
+    @property
+    def base_rate(self) -> Any:
+        """``base_lr``, the rate that cycles begin with."""
+        return self.lr.high
 
     def cycle_ends(self, steps: int) -> Sequence[int]:
         """The counts of updates after which the schedule restarts."""

@@ -154,6 +154,11 @@ class CyclicLR(Schedule, static=("scale_fn", "scale_mode", "cycles_momentum")):
         self.scale_mode = None if scale_fn is None else scale_mode
         self.cycles_momentum = cycle_momentum
 
+    @property
+    def base_rate(self) -> Any:
+        """``base_lr``, the low bound."""
+        return self.lr.low
+
     def cycle_ends(self, steps: int) -> Sequence[int]:
         """The counts of completed updates, from 1 to ``steps``, after which the rate is base_lr.
 

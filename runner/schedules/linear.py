@@ -56,6 +56,7 @@ class Linear(Schedule):
         """
         base = np.asarray(base_lr, np.float64)
         low, high = sorted((start_factor, end_factor))
+        self.base_lr = np.asarray(base_lr, np.float32)
         self.lr = Span(base * low, base * high)
         self.falls = np.asarray(end_factor < start_factor)
         self.total_iters = np.asarray(total_iters, np.uint32)

@@ -85,7 +85,7 @@ class Power(Pytree):
         nearest = jnp.minimum(whole + (fraction >> 31), np.uint32(WHOLE_LIMIT)).astype(jnp.int32)
         signed = jax.lax.bitcast_convert_type(fraction, jnp.int32).astype(jnp.float32)
         remainder = signed * np.float32(2.0**-32)
-        excess = _two_to_minus_one(remainder * self.direction.astype(jnp.float32))
+        excess = two_to_minus_one(remainder * self.direction.astype(jnp.float32))
         return excess, nearest * self.direction
 
 
@@ -103,6 +103,14 @@ def times_two_to(value: jax.Array, whole: jax.Array) -> jax.Array:
 def ratio(covered: jax.Array, length: jax.Array) -> jax.Array:
     """``covered / length`` of integers, or of what is float32 already; one is one to the bit."""
     return covered.astype(jnp.float32) / length.astype(jnp.float32)
+
+
+def two_to_minus_one(x: jax.Array) -> jax.Array:
+    """``2**x - 1`` for |x| ≤ 1/2, precise also where it is close to zero (Horner's scheme)."""
+    total = jnp.full_like(x, _EXP2_SERIES[-1])
+    for coefficient in reversed(_EXP2_SERIES[:-1]):
+        total = total * x + np.float32(coefficient)
+    return total * x
 
 
 def half_cosine(share: jax.Array) -> jax.Array:
@@ -164,14 +172,6 @@ def _times(digits: jax.Array, exponent: jax.Array) -> tuple[jax.Array, jax.Array
     whole = jnp.where(beyond > 0, np.uint32(0xFFFF), column[FRACTION_DIGITS])
     fraction = column[FRACTION_DIGITS - 1] << 16 | column[FRACTION_DIGITS - 2]
     return whole, fraction
-
-
-def _two_to_minus_one(x: jax.Array) -> jax.Array:
-    """``2**x - 1`` for |x| ≤ 1/2, precise also where it is close to zero (Horner's scheme)."""
-    total = jnp.full_like(x, _EXP2_SERIES[-1])
-    for coefficient in reversed(_EXP2_SERIES[:-1]):
-        total = total * x + np.float32(coefficient)
-    return total * x
 
 
 def _two_to(whole: jax.Array) -> jax.Array:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from etils import epy
 
@@ -141,6 +141,11 @@ class OneCycle(Schedule, static=("cycles_momentum",)):
         self.cosine = np.asarray(anneal_strategy == "cos")
         self.momenta = Span(base_momentum, max_momentum)
         self.cycles_momentum = cycle_momentum
+
+    @property
+    def base_rate(self) -> Any:
+        """The initial rate."""
+        return self.climb.low
 
     def cycle_ends(self, steps: int) -> Sequence[int]:
         """``total_steps`` alone, if the run is that long."""

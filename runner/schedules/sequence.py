@@ -94,6 +94,11 @@ class Sequence(Schedule):
             raise ValueError("no part of this Sequence sets the momentum")
         return Schedule.momentum(self, step)
 
+    @property
+    def base_rate(self) -> Any:
+        """That of the first part."""
+        return self.parts[0].base_rate
+
     def cycle_ends(self, steps: int) -> abc.Sequence[int]:
         """The cycle ends of all parts, from 1 to ``steps``."""
         starts = [int(start) for start in self.starts]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from etils import epy
 
@@ -69,6 +69,11 @@ class WarmupCosine(Schedule):
         self.descent = Span(eta_min, max_lr)
         self.warmup_steps = np.asarray(warmup_steps, np.uint32)
         self.total_steps = np.asarray(total_steps, np.uint32)
+
+    @property
+    def base_rate(self) -> Any:
+        """``base_lr``, the rate that the climb begins with."""
+        return self.climb.low
 
     def _rate(self, steps: jax.Array) -> jax.Array:
         warmup, total = self.warmup_steps, self.total_steps

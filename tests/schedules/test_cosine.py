@@ -10,11 +10,64 @@ import optax
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from schedule_cases import Case, Drawn, against_closed_form, against_pytorch, random_tops
 
 from runner.errors import ConfigError
 from runner.schedules import Cosine, CosineRestarts, WarmupCosine
 
 LAST = 2**31 - 1
+
+
+def draw_cosine(random: np.random.Generator) -> Drawn:
+    high, T_max = random_tops(random), int(random.integers(1, 300))
+    low = random.uniform(0, 1) * min(high)
+    ours = Cosine(base_lr=high, T_max=T_max, eta_min=low, periodic=True)
+    return against_closed_form(
+        ours, lambda s, o: s.CosineAnnealingLR(o, T_max, low), high, 5 * T_max
+    )
+
+
+def draw_restarts(random: np.random.Generator) -> Drawn:
+    high, T_0, T_mult = random_tops(random), int(random.integers(1, 60)), int(random.integers(1, 4))
+    low = random.uniform(0, 1) * min(high)
+    ours = CosineRestarts(base_lr=high, T_0=T_0, T_mult=T_mult, eta_min=low)
+    return against_pytorch(
+        ours, lambda s, o: s.CosineAnnealingWarmRestarts(o, T_0, T_mult, low), high, 500
+    )
+
+
+CASES = {
+    "cosine": Case(
+        Cosine,
+        {"base_lr": 0.5, "T_max": 30},
+        {"base_lr": 0.7, "T_max": 7, "eta_min": 0.1, "periodic": True},
+        lists=("base_lr", "eta_min"),
+        formulas=(
+            {"base_lr": 0.7, "T_max": 17, "eta_min": 0.1},
+            {"base_lr": 0.7, "T_max": 17, "eta_min": 0.1, "periodic": True},
+        ),
+        pytorch={"cosine": draw_cosine},
+    ),
+    "cosine_restarts": Case(
+        CosineRestarts,
+        {"base_lr": 0.5, "T_0": 10},
+        {"base_lr": 0.7, "T_0": 3, "T_mult": 2, "eta_min": 0.1},
+        lists=("base_lr", "eta_min"),
+        cyclic=True,
+        formulas=(
+            {"base_lr": 0.7, "T_0": 7, "eta_min": 0.1},
+            {"base_lr": 0.7, "T_0": 5, "T_mult": 2, "eta_min": 0.1},
+        ),
+        pytorch={"cosine_restarts": draw_restarts},
+    ),
+    "warmup_cosine": Case(
+        WarmupCosine,
+        {"max_lr": 0.5, "warmup_steps": 5, "total_steps": 30},
+        {"base_lr": 0.1, "max_lr": 0.7, "warmup_steps": 9, "total_steps": 40, "eta_min": 0.01},
+        lists=("base_lr", "max_lr", "eta_min"),
+        formulas=({"base_lr": 0.1, "max_lr": 0.7, "warmup_steps": 9, "total_steps": 41},),
+    ),
+}
 
 values = jax.jit(lambda schedule, steps: (schedule(steps), schedule.cycle(steps)))
 tops = st.floats(1e-6, 10)

@@ -9,12 +9,67 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from schedule_cases import Case, Drawn, against_pytorch, random_gamma, random_momenta, random_tops
 
 from runner.errors import ConfigError
 from runner.registry import register_scale_fn, schedulers
 from runner.schedules import CyclicLR
 
 LAST = 2**31 - 1
+
+CYCLE = {"base_lr": 0.1, "max_lr": 0.7, "step_size_up": 5, "step_size_down": 12}
+MOMENTUM = {"cycle_momentum": True, "base_momentum": 0.7, "max_momentum": 0.9}
+
+
+def draw_from_pytorch(random: np.random.Generator) -> Drawn:
+    high = random_tops(random)
+    base = [rate * random.uniform(0, 1) for rate in high]
+    chosen = {
+        "step_size_up": int(random.integers(1, 200)),
+        "step_size_down": int(random.integers(1, 200)),
+        "mode": str(random.choice(["triangular", "triangular2", "exp_range"])),
+        "gamma": random_gamma(random),
+        **random_momenta(random),
+    }
+    ours = CyclicLR(base_lr=base, max_lr=high, **chosen, cycle_momentum=True)
+    return against_pytorch(ours, lambda s, o: s.CyclicLR(o, base, high, **chosen), high, 1000)
+
+
+def draw_without_momentum(random: np.random.Generator) -> Drawn:
+    high, up, down = random_tops(random), int(random.integers(1, 200)), int(random.integers(1, 200))
+    ours = CyclicLR(base_lr=0.0, max_lr=high, step_size_up=up, step_size_down=down)
+
+    def theirs(s: Any, o: Any) -> Any:
+        return s.CyclicLR(o, 0.0, high, up, down, cycle_momentum=False)
+
+    return against_pytorch(ours, theirs, high, 1000)
+
+
+CASES = {
+    "cyclic": Case(
+        CyclicLR,
+        {"base_lr": 0.1, "max_lr": 0.5, "step_size_up": 7, "cycle_momentum": True},
+        {
+            "base_lr": 0.2,
+            "max_lr": 0.7,
+            "step_size_up": 11,
+            "step_size_down": 4,
+            "mode": "exp_range",
+            "gamma": 0.99,
+            "cycle_momentum": True,
+        },
+        lists=("base_lr", "max_lr"),
+        cyclic=True,
+        formulas=(
+            {**CYCLE, **MOMENTUM},
+            {**CYCLE, **MOMENTUM, "mode": "triangular2", "last_epoch": 3},
+            {**CYCLE, "mode": "exp_range", "gamma": 0.97, "last_epoch": 3},
+            {**CYCLE, "mode": "triangular2", "scale_fn": lambda x: 1 / x},
+            {**CYCLE, "scale_fn": lambda x: 1 / (1 + x), "scale_mode": "iterations"},
+        ),
+        pytorch={"cyclic": draw_from_pytorch, "cyclic, no momentum": draw_without_momentum},
+    )
+}
 
 
 def rates(steps: Any, **settings: Any) -> list[float]:

@@ -8,11 +8,59 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from schedule_cases import Case, Drawn, against_pytorch, random_gamma, random_tops
 
 from runner.errors import ConfigError
 from runner.schedules import Exponential, MultiStep, Step
 
 LAST = 2**31 - 1
+
+
+def draw_exponential(random: np.random.Generator) -> Drawn:
+    high, factor = random_tops(random), random_gamma(random)
+    ours = Exponential(base_lr=high, gamma=factor)
+    return against_pytorch(ours, lambda s, o: s.ExponentialLR(o, factor), high, 500)
+
+
+def draw_step(random: np.random.Generator) -> Drawn:
+    high, size, factor = random_tops(random), int(random.integers(1, 100)), random_gamma(random)
+    ours = Step(base_lr=high, step_size=size, gamma=factor)
+    return against_pytorch(ours, lambda s, o: s.StepLR(o, size, factor), high, 500)
+
+
+def draw_multistep(random: np.random.Generator) -> Drawn:
+    high, milestones = random_tops(random), sorted({int(n) for n in random.integers(1, 300, 5)})
+    factor = random_gamma(random)
+    ours = MultiStep(base_lr=high, milestones=milestones, gamma=factor)
+    return against_pytorch(ours, lambda s, o: s.MultiStepLR(o, milestones, factor), high, 301)
+
+
+CASES = {
+    "exponential": Case(
+        Exponential,
+        {"base_lr": 0.5, "gamma": 0.9},
+        {"base_lr": 0.7, "gamma": 1.01},
+        lists=("base_lr",),
+        formulas=({"base_lr": 0.7, "gamma": 0.93},),
+        pytorch={"exponential": draw_exponential},
+    ),
+    "step": Case(
+        Step,
+        {"base_lr": 0.5, "step_size": 10},
+        {"base_lr": 0.7, "step_size": 7, "gamma": 0.5},
+        lists=("base_lr",),
+        formulas=({"base_lr": 0.7, "step_size": 11, "gamma": 0.3},),
+        pytorch={"step": draw_step},
+    ),
+    "multistep": Case(
+        MultiStep,
+        {"base_lr": 0.5, "milestones": [5, 9]},
+        {"base_lr": 0.7, "milestones": [1, 30], "gamma": 0.5},
+        lists=("base_lr",),
+        formulas=({"base_lr": 0.7, "milestones": (7, 8, 30), "gamma": 0.3},),
+        pytorch={"multistep": draw_multistep},
+    ),
+}
 TINY, HUGE = Decimal(2) ** -126, Decimal(2) ** 120
 EXACT = Context(prec=60, Emin=-(10**12), Emax=10**12)
 

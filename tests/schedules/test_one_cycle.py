@@ -10,11 +10,56 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from schedule_cases import Case, Drawn, against_pytorch, random_momenta, random_tops
 
 from runner.errors import ConfigError
 from runner.schedules import OneCycle
 
 LAST = 2**31 - 1
+
+ONE_CYCLE = {"max_lr": 0.7, "total_steps": 41, "final_div_factor": 3.0}
+
+
+def draw_from_pytorch(random: np.random.Generator) -> Drawn:
+    high, total = random_tops(random), int(random.integers(20, 1000))
+    chosen = {
+        "three_phase": bool(random.random() < 0.5),
+        "total_steps": total,
+        "pct_start": random.uniform(0.1, 0.45),
+        "anneal_strategy": str(random.choice(["cos", "linear"])),
+        "div_factor": random.uniform(1, 100),
+        "final_div_factor": 10 ** random.uniform(0, 6),
+        **random_momenta(random),
+    }
+    ours = OneCycle(max_lr=high, **chosen)
+    return against_pytorch(ours, lambda s, o: s.OneCycleLR(o, max_lr=high, **chosen), high, total)
+
+
+CASES = {
+    "one_cycle": Case(
+        OneCycle,
+        {"max_lr": 0.5, "total_steps": 40},
+        {
+            "max_lr": 0.7,
+            "total_steps": 31,
+            "pct_start": 0.25,
+            "anneal_strategy": "linear",
+            "three_phase": True,
+            "div_factor": 10.0,
+            "final_div_factor": 100.0,
+            "base_momentum": 0.1,
+            "max_momentum": 0.2,
+        },
+        lists=("max_lr",),
+        cyclic=True,
+        formulas=(
+            ONE_CYCLE,
+            {**ONE_CYCLE, "three_phase": True},
+            {**ONE_CYCLE, "three_phase": True, "anneal_strategy": "linear"},
+        ),
+        pytorch={"one_cycle": draw_from_pytorch},
+    )
+}
 
 values = jax.jit(lambda schedule, steps: (schedule(steps), schedule.momentum(steps)))
 
@@ -28,6 +73,10 @@ def test_two_phases_along_lines() -> None:
     np.testing.assert_allclose(schedule(np.arange(10)), [0.25, 0.625, *falling], rtol=1e-6)
     momenta = [0.95, 0.9, *(0.85 + 0.1 * step / 7 for step in range(8))]
     np.testing.assert_allclose(schedule.momentum(np.arange(10)), momenta, rtol=1e-6)
+
+
+def test_its_base_rate_is_the_initial_one() -> None:
+    assert float(OneCycle(max_lr=1, total_steps=10, div_factor=4).base_rate) == 0.25
 
 
 def test_three_phases_along_lines() -> None:

@@ -12,130 +12,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from schedule_cases import LAST, discovered, errors
 
 import runner.schedules
 from runner.errors import ConfigError
-from runner.schedules import (
-    Constant,
-    Cosine,
-    CosineRestarts,
-    CyclicLR,
-    Exponential,
-    Linear,
-    MultiStep,
-    OneCycle,
-    Polynomial,
-    Sequence,
-    Step,
-    WarmupCosine,
-    triangular_lr,
-)
+from runner.registry import is_built_in, schedulers
 
-LAST = 2**31 - 1
 MODULES = [found.name for found in pkgutil.iter_modules(runner.schedules.__path__)]
 
-
-def in_sequence(warmup: Any, cycles: Any) -> Sequence:
-    return Sequence({"warmup": warmup, "cycles": cycles}, {"warmup": 9, "cycles": None})
-
-
-# name → (factory, two settings that differ in every number, the keys that take lists)
-CASES: dict[str, tuple[Any, dict[str, Any], dict[str, Any], tuple[str, ...]]] = {
-    "constant": (Constant, {"base_lr": 0.1}, {"base_lr": 0.2}, ("base_lr",)),
-    "cyclic": (
-        CyclicLR,
-        {"base_lr": 0.1, "max_lr": 0.5, "step_size_up": 7, "cycle_momentum": True},
-        {
-            "base_lr": 0.2,
-            "max_lr": 0.7,
-            "step_size_up": 11,
-            "step_size_down": 4,
-            "mode": "exp_range",
-            "gamma": 0.99,
-            "cycle_momentum": True,
-        },
-        ("base_lr", "max_lr"),
-    ),
-    "triangular_lr": (
-        triangular_lr,
-        {"base_lr": 0.1, "max_lr": 0.5, "step_size": 7},
-        {"base_lr": 0.2, "max_lr": 0.7, "step_size": 11, "last_epoch": 3},
-        ("base_lr", "max_lr"),
-    ),
-    "one_cycle": (
-        OneCycle,
-        {"max_lr": 0.5, "total_steps": 40},
-        {
-            "max_lr": 0.7,
-            "total_steps": 31,
-            "pct_start": 0.25,
-            "anneal_strategy": "linear",
-            "three_phase": True,
-            "div_factor": 10.0,
-            "final_div_factor": 100.0,
-            "base_momentum": 0.1,
-            "max_momentum": 0.2,
-        },
-        ("max_lr",),
-    ),
-    "cosine": (
-        Cosine,
-        {"base_lr": 0.5, "T_max": 30},
-        {"base_lr": 0.7, "T_max": 7, "eta_min": 0.1, "periodic": True},
-        ("base_lr", "eta_min"),
-    ),
-    "cosine_restarts": (
-        CosineRestarts,
-        {"base_lr": 0.5, "T_0": 10},
-        {"base_lr": 0.7, "T_0": 3, "T_mult": 2, "eta_min": 0.1},
-        ("base_lr", "eta_min"),
-    ),
-    "warmup_cosine": (
-        WarmupCosine,
-        {"max_lr": 0.5, "warmup_steps": 5, "total_steps": 30},
-        {"base_lr": 0.1, "max_lr": 0.7, "warmup_steps": 9, "total_steps": 40, "eta_min": 0.01},
-        ("base_lr", "max_lr", "eta_min"),
-    ),
-    "linear": (
-        Linear,
-        {"base_lr": 0.5},
-        {"base_lr": 0.7, "start_factor": 1.0, "end_factor": 0.0, "total_iters": 20},
-        ("base_lr",),
-    ),
-    "polynomial": (
-        Polynomial,
-        {"base_lr": 0.5, "total_iters": 30},
-        {"base_lr": 0.7, "total_iters": 20, "power": 2.5},
-        ("base_lr",),
-    ),
-    "exponential": (
-        Exponential,
-        {"base_lr": 0.5, "gamma": 0.9},
-        {"base_lr": 0.7, "gamma": 1.01},
-        ("base_lr",),
-    ),
-    "step": (
-        Step,
-        {"base_lr": 0.5, "step_size": 10},
-        {"base_lr": 0.7, "step_size": 7, "gamma": 0.5},
-        ("base_lr",),
-    ),
-    "multistep": (
-        MultiStep,
-        {"base_lr": 0.5, "milestones": [5, 9]},
-        {"base_lr": 0.7, "milestones": [1, 30], "gamma": 0.5},
-        ("base_lr",),
-    ),
-    "sequence": (
-        in_sequence,
-        {"warmup": Linear(base_lr=0.1), "cycles": CyclicLR(step_size_up=4)},
-        {
-            "warmup": Linear(base_lr=0.2, total_iters=9),
-            "cycles": CyclicLR(mode="triangular2", step_size_up=3),
-        },
-        (),
-    ),
-}
+CASES = discovered()
 STEPS = np.arange(60)
 everywhere = pytest.mark.parametrize("name", CASES)
 
@@ -145,9 +30,9 @@ def values(schedule: Any, steps: Any) -> tuple[jax.Array, ...]:
     return (*found, schedule.momentum(steps)) if schedule.cycles_momentum else found
 
 
-def one_and_other(name: str) -> tuple[Any, Any]:
-    factory, one, other, _ = CASES[name]
-    return factory(**one), factory(**other)
+def test_every_registered_schedule_has_a_case() -> None:
+    built_in = {name for name in schedulers.names() if is_built_in(schedulers.get(name))}
+    assert set(CASES) == built_in
 
 
 @everywhere
@@ -159,16 +44,16 @@ def test_only_numbers_differ_and_so_nothing_is_compiled_twice(name: str) -> None
         traced.append(step)
         return values(schedule, step)
 
-    for schedule in one_and_other(name):
+    for schedule in CASES[name].schedules():
         compute(schedule, jnp.int32(5))
     assert len(traced) == 1
-    leaves = jax.tree.leaves(one_and_other(name))
+    leaves = jax.tree.leaves(CASES[name].schedules())
     assert all(isinstance(leaf, np.ndarray) for leaf in leaves)
 
 
 @everywhere
 def test_stacked_lanes_equal_each_schedule_alone(name: str) -> None:
-    lanes = one_and_other(name)
+    lanes = CASES[name].schedules()
     stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *lanes)
     together = jax.jit(jax.vmap(values, in_axes=(0, None)))(stacked, STEPS)
     alone = [jax.jit(values)(lane, STEPS) for lane in lanes]
@@ -178,7 +63,7 @@ def test_stacked_lanes_equal_each_schedule_alone(name: str) -> None:
 
 @everywhere
 def test_scan_and_single_steps_give_the_values_of_a_call_for_all(name: str) -> None:
-    for schedule in one_and_other(name):
+    for schedule in CASES[name].schedules():
         together = np.asarray(schedule(STEPS))
         assert (together.dtype, together.shape) == (np.float32, STEPS.shape)
         _, scanned = jax.lax.scan(lambda s, _, f=schedule: (s + 1, f(s)), 0, length=len(STEPS))
@@ -189,7 +74,7 @@ def test_scan_and_single_steps_give_the_values_of_a_call_for_all(name: str) -> N
 
 @everywhere
 def test_values_are_float32_whatever_jax_is_set_to(name: str) -> None:
-    for schedule in one_and_other(name):
+    for schedule in CASES[name].schedules():
         with jax.numpy_dtype_promotion("strict"):
             plain = values(schedule, np.arange(9))
         with jax.enable_x64(True):
@@ -202,40 +87,50 @@ def test_values_are_float32_whatever_jax_is_set_to(name: str) -> None:
 
 @everywhere
 def test_a_list_gives_each_group_the_rates_of_a_schedule_of_its_own(name: str) -> None:
-    factory, chosen, other, lists = CASES[name]
-    for settings in (chosen, other):
-        listed = [key for key in lists if key in settings]
+    case = CASES[name]
+    for settings in (case.one, case.other):
+        listed = [key for key in case.lists if key in settings]
         if not listed:
             continue
         # Some lists and some numbers: the first key's rates differ, the others' may not.
         rates = {key: [settings[key], settings[key] * 1.25] for key in listed}
-        together = factory(**settings | rates)
+        together = case.factory(**settings | rates)
         assert together(3).shape == (2,)
         got = jax.vmap(together)(STEPS)
         for group in range(2):
-            alone = factory(**settings | {key: rates[key][group] for key in listed})
+            alone = case.factory(**settings | {key: rates[key][group] for key in listed})
             np.testing.assert_allclose(got[:, group], alone(STEPS), rtol=3e-7, atol=1e-38)
 
 
-@pytest.mark.parametrize("name", [name for name, case in CASES.items() if len(case[3]) > 1])
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if len(case.lists) > 1])
 def test_lists_that_differ_in_length_are_refused_with_both_counts(name: str) -> None:
-    factory, settings, _, (first, second, *_) = CASES[name]
+    case = CASES[name]
+    settings, (first, second, *_) = case.one, case.lists
     with pytest.raises(ConfigError, match=rf"^{second}: 3 rates, but {first} has 2; "):
-        factory(**settings | {first: [0.5, 0.5], second: [0.5] * 3})
+        case.factory(**settings | {first: [0.5, 0.5], second: [0.5] * 3})
 
 
-@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case[3]])
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.lists])
 def test_a_bad_rate_in_a_list_is_named_with_its_place(name: str) -> None:
-    factory, settings, _, (first, *_) = CASES[name]
+    case = CASES[name]
+    settings, (first, *_) = case.one, case.lists
     with pytest.raises(ConfigError, match=rf"^{first}\[1\]: -0.5 is not "):
-        factory(**settings | {first: [0.5, -0.5]})
+        case.factory(**settings | {first: [0.5, -0.5]})
     with pytest.raises(ConfigError, match=rf"^{first}: the list is empty"):
-        factory(**settings | {first: []})
+        case.factory(**settings | {first: []})
+
+
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.exact])
+def test_random_schedules_equal_exact_arithmetic_to_the_last_step(name: str) -> None:
+    random = np.random.default_rng(0)
+    for _ in range(20):
+        drawn = CASES[name].exact(random)
+        assert errors(drawn)[0] <= drawn.bound, drawn.schedule
 
 
 @everywhere
 def test_every_step_to_the_last_has_a_rate_and_a_cycle(name: str) -> None:
-    for schedule in one_and_other(name):
+    for schedule in CASES[name].schedules():
         rates, cycles, *_ = values(schedule, np.array([0, 10**6, 2**24 + 1, LAST]))
         grows = name == "exponential" and float(schedule(1)) > float(schedule(0))
         assert grows or np.isfinite(rates).all()
@@ -245,20 +140,18 @@ def test_every_step_to_the_last_has_a_rate_and_a_cycle(name: str) -> None:
 
 @everywhere
 def test_the_cycle_counts_the_ends_that_are_behind(name: str) -> None:
-    for schedule in one_and_other(name):
+    for schedule in CASES[name].schedules():
         ends = schedule.cycle_ends(60)
         assert all(type(end) is int for end in ends)
         behind = [len(schedule.cycle_ends(step)) for step in range(1, 61)]
-        if name == "one_cycle":  # there is no second one
-            behind = [0] * 60
+        last = max(len(schedule.cycle_ends(LAST)) - 1, 0)  # none follows the last end
+        behind = np.minimum(behind, last)
         np.testing.assert_array_equal(schedule.cycle(np.arange(1, 61)), behind)
 
 
-@pytest.mark.parametrize(
-    "name", ["constant", "cosine", "linear", "polynomial", "exponential", "step", "multistep"]
-)
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if not case.cyclic])
 def test_a_schedule_without_cycles_is_in_cycle_zero_and_sets_no_momentum(name: str) -> None:
-    schedule, _ = one_and_other(name)
+    schedule, _ = CASES[name].schedules()
     np.testing.assert_array_equal(schedule.cycle(STEPS), np.zeros(60))
     assert schedule.cycle(STEPS).dtype == np.int32
     assert list(schedule.cycle_ends(LAST)) == []
@@ -268,8 +161,17 @@ def test_a_schedule_without_cycles_is_in_cycle_zero_and_sets_no_momentum(name: s
 
 
 @everywhere
+def test_its_base_rate_is_base_lr(name: str) -> None:
+    case = CASES[name]
+    for settings in (case.one, case.other):
+        if "base_lr" in settings:
+            base_rate = case.factory(**settings).base_rate
+            np.testing.assert_array_equal(base_rate, np.float32(settings["base_lr"]))
+
+
+@everywhere
 def test_steps_that_are_none_are_refused(name: str) -> None:
-    schedule, _ = one_and_other(name)
+    schedule, _ = CASES[name].schedules()
     for method in (schedule, schedule.cycle):
         with pytest.raises(TypeError, match="integer"):
             method(1.0)
@@ -279,7 +181,7 @@ def test_steps_that_are_none_are_refused(name: str) -> None:
 
 @everywhere
 def test_it_is_an_optax_learning_rate(name: str) -> None:
-    schedule, _ = one_and_other(name)
+    schedule, _ = CASES[name].schedules()
     tx = optax.sgd(learning_rate=schedule)
     params = jnp.zeros(())
     state = tx.init(params)
@@ -290,7 +192,7 @@ def test_it_is_an_optax_learning_rate(name: str) -> None:
 
 @everywhere
 def test_a_tree_of_it_can_hold_anything_and_names_its_leaves(name: str) -> None:
-    schedule, _ = one_and_other(name)
+    schedule, _ = CASES[name].schedules()
     emptied = jax.tree.map(lambda leaf: object(), schedule)
     assert jax.tree.structure(emptied) == jax.tree.structure(schedule)
     for path, _ in jax.tree_util.tree_leaves_with_path(schedule):
@@ -298,7 +200,7 @@ def test_a_tree_of_it_can_hold_anything_and_names_its_leaves(name: str) -> None:
 
 
 def test_making_them_starts_no_backend() -> None:
-    code = "import test_protocol as t; [t.one_and_other(name) for name in t.CASES]"
+    code = "import test_protocol as t; [case.schedules() for case in t.CASES.values()]"
     done = subprocess.run(
         [sys.executable, "-c", code],
         env={"JAX_PLATFORMS": "no_such_platform", "PYTHONPATH": ":".join(sys.path)},

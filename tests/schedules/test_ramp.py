@@ -8,11 +8,55 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from schedule_cases import Case, Drawn, against_closed_form, random_tops
 
 from runner.errors import ConfigError
 from runner.schedules import Linear, Polynomial
 
 LAST = 2**31 - 1
+
+
+def draw_linear(random: np.random.Generator) -> Drawn:
+    high, total = random_tops(random), int(random.integers(1, 300))
+    chosen = {
+        "start_factor": random.uniform(0.001, 1),
+        "end_factor": random.uniform(0, 1),
+        "total_iters": total,
+    }
+    ours = Linear(base_lr=high, **chosen)
+    return against_closed_form(
+        ours, lambda s, o: s.LinearLR(o, **chosen), high, total + 10, noise=1e-9
+    )
+
+
+def draw_polynomial(random: np.random.Generator) -> Drawn:
+    high, total = random_tops(random), int(random.integers(1, 300))
+    chosen = {"total_iters": total, "power": random.uniform(0.1, 10)}
+    ours = Polynomial(base_lr=high, **chosen)
+    return against_closed_form(ours, lambda s, o: s.PolynomialLR(o, **chosen), high, total + 10)
+
+
+CASES = {
+    "linear": Case(
+        Linear,
+        {"base_lr": 0.5},
+        {"base_lr": 0.7, "start_factor": 1.0, "end_factor": 0.0, "total_iters": 20},
+        lists=("base_lr",),
+        formulas=(
+            {"base_lr": 0.7, "total_iters": 31},
+            {"base_lr": 0.7, "start_factor": 0.9, "end_factor": 0.2, "total_iters": 31},
+        ),
+        pytorch={"linear": draw_linear},
+    ),
+    "polynomial": Case(
+        Polynomial,
+        {"base_lr": 0.5, "total_iters": 30},
+        {"base_lr": 0.7, "total_iters": 20, "power": 2.5},
+        lists=("base_lr",),
+        formulas=({"base_lr": 0.7, "total_iters": 41, "power": 1.7},),
+        pytorch={"polynomial": draw_polynomial},
+    ),
+}
 BOUND = Fraction(5, 10**7)
 
 rates = jax.jit(lambda schedule, steps: schedule(steps))

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from schedule_cases import Case, Drawn, against_pytorch, random_gamma, random_tops
 
 from runner.errors import ConfigError
 from runner.schedules import (
@@ -15,6 +16,7 @@ from runner.schedules import (
     OneCycle,
     Schedule,
     Sequence,
+    Step,
 )
 
 LAST = 2**31 - 1
@@ -32,10 +34,62 @@ def sequence(*parts: tuple[Schedule, int | None]) -> Sequence:
     )
 
 
+def draw_from_pytorch(random: np.random.Generator) -> Drawn:
+    high, factor = random_tops(random), random_gamma(random)
+    warmup, middle, last = (int(n) for n in random.integers(1, 100, 3))
+
+    def theirs(s: Any, o: Any) -> Any:
+        parts = [
+            s.LinearLR(o, 0.1, 1.0, warmup),
+            s.StepLR(o, 7, factor),
+            s.CosineAnnealingLR(o, last),
+        ]
+        return s.SequentialLR(o, parts, [warmup, warmup + middle])
+
+    ours = sequence(
+        (Linear(base_lr=high, start_factor=0.1, total_iters=warmup), warmup),
+        (Step(base_lr=high, step_size=7, gamma=factor), middle),
+        (Cosine(base_lr=high, T_max=last), None),
+    )
+    # PyTorch's steps along a cosine are a recursion, imprecise near the end of it.
+    return against_pytorch(ours, theirs, high, warmup + middle + last, noise=1e-9)
+
+
+def warmup_and_cycles(warmup: Schedule, cycles: Schedule) -> Sequence:
+    return Sequence({"warmup": warmup, "cycles": cycles}, {"warmup": 9, "cycles": None})
+
+
+CASES = {
+    "sequence": Case(
+        warmup_and_cycles,
+        {"warmup": Linear(base_lr=0.1), "cycles": CyclicLR(step_size_up=4)},
+        {
+            "warmup": Linear(base_lr=0.2, total_iters=9),
+            "cycles": CyclicLR(mode="triangular2", step_size_up=3),
+        },
+        cyclic=True,
+        formulas=(
+            {
+                "parts": {
+                    "warmup": Linear(base_lr=0.7, total_iters=9),
+                    "cycles": CyclicLR(base_lr=0.1, max_lr=0.7, step_size_up=5, step_size_down=12),
+                },
+                "lengths": {"warmup": 11, "cycles": None},
+            },
+        ),
+        pytorch={"sequence": draw_from_pytorch},
+    )
+}
+
+
 def test_each_part_starts_at_its_own_zero_and_the_last_goes_on() -> None:
     schedule = sequence((Linear(base_lr=1, start_factor=0, total_iters=2), 2), (cyclic(), 3))
     np.testing.assert_array_equal(schedule(np.arange(8)), [0, 0.5, 1, 2, 3, 2, 1, 2])
     assert float(schedule(LAST)) == float(cyclic()(LAST - 2))
+
+
+def test_its_base_rate_is_that_of_its_first_part() -> None:
+    assert float(sequence((Linear(base_lr=3, total_iters=2), 2), (cyclic(), 3)).base_rate) == 3
 
 
 def test_cycles_are_numbered_on_across_parts() -> None:

@@ -2,9 +2,31 @@
 
 import numpy as np
 import pytest
+from schedule_cases import Case
 
 from runner.errors import ConfigError
 from runner.schedules import CyclicLR, triangular_lr
+
+CASES = {
+    "triangular_lr": Case(
+        triangular_lr,
+        {"base_lr": 0.1, "max_lr": 0.5, "step_size": 7},
+        {"base_lr": 0.2, "max_lr": 0.7, "step_size": 11, "last_epoch": 3},
+        lists=("base_lr", "max_lr"),
+        cyclic=True,
+        formulas=(
+            {
+                "base_lr": 0.1,
+                "max_lr": 0.7,
+                "step_size": 5,
+                "last_epoch": 3,
+                "cycle_momentum": True,
+                "base_momentum": 0.7,
+                "max_momentum": 0.9,
+            },
+        ),
+    )
+}
 
 
 def test_it_is_the_symmetric_cyclic_lr() -> None:

@@ -1,0 +1,125 @@
+"""The product of schedules: a warm-up times a decay, or cycles times a decay."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated
+
+from etils import epy
+
+from runner.config.types import Parts, Rates
+from runner.errors import INT32_MAX, ConfigError
+from runner.registry import register_scheduler
+from runner.schedules.base import Schedule
+from runner.schedules.function import as_schedule
+from runner.schedules.sequence import check_same_groups
+
+if TYPE_CHECKING:
+    from jax.typing import ArrayLike
+
+with epy.lazy_imports():
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+
+HIGHEST_BASE = 8e37
+
+
+@register_scheduler("chained")
+class Chained(Schedule):
+    """``base_lr`` times a factor of each part: the part's rate as a multiple of its own base rate.
+
+    ::
+
+        rate = base_lr * prod(part(step) / part.base_rate for part in parts)
+
+    All parts run on the clock of the whole. A part's ``base_rate`` is its ``base_lr`` (of
+    ``one_cycle`` the initial rate, of ``sequence`` that of its first part), so that the height of
+    a part does not matter, only its shape. The relative error is that of the parts together.
+
+    Cycles are those of the first part that has any. Momentum is that of the last part that sets
+    one.
+
+    Source: PyTorch's ChainedScheduler, for parts whose every rate is a multiple of the last one.
+    There, parts that compute their rate otherwise overwrite what the parts before them have done.
+
+    >>> from runner.schedules import Chained, Linear, Step
+    >>> warmup = Linear(base_lr=1.0, start_factor=0.5, total_iters=2)
+    >>> decay = Step(base_lr=1.0, step_size=3, gamma=0.5)
+    >>> schedule = Chained(base_lr=4.0, parts={"warmup": warmup, "decay": decay})
+    >>> [float(schedule(step)) for step in range(5)]
+    [2.0, 3.0, 4.0, 2.0, 2.0]
+    """
+
+    def __init__(
+        self, *, base_lr: Rates, parts: Annotated[Mapping[str, Schedule], Parts()]
+    ) -> None:
+        """Checks the arguments and keeps the parts in the order of ``parts``.
+
+        Args:
+          base_lr: the rate where every part is at its base rate.
+          parts: name → schedule.
+
+        Raises:
+          ConfigError: its key is the argument at fault, with the part's name: ``parts.warmup``.
+        """
+        schedules = {name: as_schedule(part) for name, part in parts.items()}
+        for name, part in schedules.items():
+            _check_base_rate(name, part)
+        check_same_groups(schedules)
+        _check_groups(base_lr, schedules)
+        cyclic = [bool(part.cycle_ends(INT32_MAX)) for part in schedules.values()]
+        self.base_lr = np.asarray(base_lr, np.float32)
+        self.parts = tuple(schedules.values())
+        self.first_cyclic = np.asarray(cyclic.index(True) if any(cyclic) else 0, np.int32)
+
+    @property
+    def cycles_momentum(self) -> bool:  # type: ignore[override]
+        """Whether any part cycles the momentum."""
+        return any(part.cycles_momentum for part in self.parts)
+
+    def momentum(self, step: ArrayLike) -> jax.Array:
+        """The momentum of update ``step``, float32; ValueError unless a part cycles it."""
+        if not self.cycles_momentum:
+            raise ValueError("no part of this Chained sets the momentum")
+        return Schedule.momentum(self, step)
+
+    def cycle_ends(self, steps: int) -> Sequence[int]:
+        """The cycle ends of the first part that has cycles."""
+        return self.parts[int(self.first_cyclic)].cycle_ends(steps)
+
+    def _rate(self, steps: jax.Array) -> jax.Array:
+        rate = self.base_lr
+        for part in self.parts:
+            # Not a division: XLA rewrites one by a scalar, and lanes would round otherwise.
+            rate = rate * (part(steps) * (1 / part.base_rate))
+        return rate
+
+    def _momentum(self, steps: jax.Array) -> jax.Array:
+        return [part.momentum(steps) for part in self.parts if part.cycles_momentum][-1]
+
+    def _cycle(self, steps: jax.Array) -> jax.Array:
+        return jnp.stack([part.cycle(steps) for part in self.parts])[self.first_cyclic]
+
+
+def _check_base_rate(name: str, part: Schedule) -> None:
+    key, base = f"parts.{name}", part.base_rate
+    if base is None:
+        problem = f"a {type(part).__name__} has no base rate that its factor could be a multiple of"
+        raise ConfigError(key, problem, "use a schedule with a base_lr")
+    if not np.all(np.asarray(base) > 0):
+        problem = "its base rate is 0, so that its rates are not multiples of it"
+        raise ConfigError(key, problem, "write a base_lr above 0 there")
+    if not np.all(np.asarray(base) <= HIGHEST_BASE):
+        problem = "its base rate is too high for float32 to hold the reciprocal"
+        raise ConfigError(key, problem, f"write a base_lr of at most {HIGHEST_BASE:g} there")
+
+
+def _check_groups(base_lr: float | Sequence[float], parts: Mapping[str, Schedule]) -> None:
+    shape = np.shape(base_lr)
+    for name, part in parts.items():
+        own = jax.eval_shape(part, np.int32(0)).shape
+        if shape and own and own != shape:
+            problem = f"{shape[0]} rates, but parts.{name} has {own[0]}"
+            remedy = "write one for each group in both, or a number for all groups"
+            raise ConfigError("base_lr", problem, remedy)

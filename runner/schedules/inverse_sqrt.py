@@ -1,0 +1,74 @@
+"""A warm-up, then down with the inverse square root of the step: Noam's schedule."""
+
+from __future__ import annotations
+
+from etils import epy
+
+from runner.config.types import Rates, Steps, StepsFromZero
+from runner.errors import ConfigError
+from runner.registry import register_scheduler
+from runner.schedules.base import Schedule
+from runner.schedules.numerics import ratio
+
+with epy.lazy_imports():
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+
+
+@register_scheduler("inverse_sqrt")
+class InverseSqrt(Schedule):
+    """Up to ``base_lr`` along a line, then down with the inverse square root of the step.
+
+    With ``timescale`` as long as ``warmup`` where it is None::
+
+        climb = min(step + 1, warmup) / warmup              if warmup
+                1                                           otherwise
+        decay = (timescale / max(step + shift, timescale)) ** 0.5
+        rate  = base_lr * climb * decay
+
+    Source: A. Vaswani et al., "Attention Is All You Need", NeurIPS 2017 (arXiv:1706.03762),
+    equation 3, which the defaults give: there ``base_lr`` is ``(d_model * warmup) ** -0.5``.
+
+    Where others differ: Hugging Face's get_inverse_sqrt_schedule has a ``shift`` of ``timescale -
+    warmup`` and a warm-up of ``step / warmup``, which begins at zero.
+
+    >>> from runner.schedules import InverseSqrt
+    >>> schedule = InverseSqrt(base_lr=1.0, warmup=4)
+    >>> [float(schedule(step)) for step in (0, 1, 3, 15, 63)]
+    [0.25, 0.5, 1.0, 0.5, 0.25]
+    """
+
+    def __init__(
+        self,
+        *,
+        base_lr: Rates,
+        warmup: StepsFromZero = 4000,
+        timescale: Steps | None = None,
+        shift: StepsFromZero = 1,
+    ) -> None:
+        """Checks the arguments and keeps their numbers as numpy arrays.
+
+        Args:
+          base_lr: the rate before the decay.
+          warmup: updates of the climb, the last of which has ``base_lr``; 0 for none.
+          timescale: the decay begins where ``step + shift`` exceeds it; at four times as much the
+            rate is halved. None: as long as ``warmup``.
+          shift: steps that are added to the clock of the decay.
+
+        Raises:
+          ConfigError: its key is the name of the argument at fault.
+        """
+        if timescale is None and not warmup:
+            problem = "has no value, and there is no warm-up whose length it could be"
+            raise ConfigError("timescale", problem, "write a length, such as 1000")
+        self.base_lr = np.asarray(base_lr, np.float32)
+        self.warmup = np.asarray(warmup, np.uint32)
+        self.timescale = np.asarray(timescale or warmup, np.uint32)
+        self.shift = np.asarray(shift, np.uint32)
+
+    def _rate(self, steps: jax.Array) -> jax.Array:
+        longest = jnp.maximum(self.warmup, 1)
+        climb = ratio(jnp.minimum(steps + 1, longest), longest)
+        decay = ratio(self.timescale, jnp.maximum(steps + self.shift, self.timescale))
+        return self.base_lr * (climb * jnp.sqrt(decay))

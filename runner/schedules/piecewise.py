@@ -1,0 +1,81 @@
+"""A constant rate between one boundary and the next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from etils import epy
+
+from runner.config.types import Milestones, Number, PerGroup, Rates, Series, is_list
+from runner.errors import ConfigError
+from runner.registry import register_scheduler
+from runner.schedules.base import Schedule
+
+with epy.lazy_imports():
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+
+RateSeries = Annotated[
+    Sequence[Rates], Series(PerGroup(Number(ge=0), "rates"), nouns="rates", example="[0.1,0.01]")
+]
+
+
+@register_scheduler("piecewise")
+class Piecewise(Schedule):
+    """A constant rate up to each of the boundaries, and another from there on.
+
+    ::
+
+        passed = sum(step >= boundary for boundary in boundaries)
+        rate   = values[passed]
+
+    The number of boundaries is static, their places and the values are not.
+
+    Source: optax's piecewise_constant_schedule, given the rates themselves and not their ratios.
+    Keras's PiecewiseConstantDecay has each new value one step later.
+
+    >>> from runner.schedules import Piecewise
+    >>> schedule = Piecewise(boundaries=[2, 3], values=[1.0, 0.5, 0.25])
+    >>> [float(schedule(step)) for step in range(5)]
+    [1.0, 1.0, 0.5, 0.25, 0.25]
+    """
+
+    def __init__(self, *, boundaries: Milestones, values: RateSeries) -> None:
+        """Checks the arguments and keeps their numbers as numpy arrays.
+
+        Args:
+          boundaries: the first update of each new rate, rising.
+          values: the rates, one more than there are boundaries; each a number, or a list with
+            one for each group.
+
+        Raises:
+          ConfigError: its key is the name of the argument at fault.
+        """
+        if len(values) != len(boundaries) + 1:
+            problem = f"{len(values)} rates for {len(boundaries)} boundaries"
+            raise ConfigError("values", problem, f"write {len(boundaries) + 1}, one more")
+        _check_same_groups(values)
+        rates = np.broadcast_arrays(*(np.asarray(value, np.float32) for value in values))
+        self.boundaries = np.asarray(boundaries, np.uint32)
+        self.values = np.stack(rates)
+
+    @property
+    def base_rate(self) -> Any:
+        """The first of the values."""
+        return self.values[0]
+
+    def _rate(self, steps: jax.Array) -> jax.Array:
+        passed = (steps[..., None] >= self.boundaries).sum(-1, dtype=jnp.uint32)
+        return self.values[passed]
+
+
+def _check_same_groups(values: Sequence[Any]) -> None:
+    lists = {place: len(value) for place, value in enumerate(values) if is_list(value)}
+    for place, count in lists.items():
+        first = next(iter(lists))
+        if count != lists[first]:
+            problem = f"{count} rates, but values[{first}] has {lists[first]}"
+            remedy = "write one for each group in both, or a number for all groups"
+            raise ConfigError(f"values[{place}]", problem, remedy)
