@@ -18,11 +18,13 @@ def sgd_by_hand(lr: Any, momentum: Any, weight_decay: Any) -> optax.GradientTran
 CASES = [
     Case("sgd", {"momentum": None, "nesterov": False, "weight_decay": None}, optax.sgd),
     Case("sgd", {"momentum": 0.8, "nesterov": True, "weight_decay": 0.02}, sgd_by_hand),
+    Case("signum", {"momentum": 0.8}, lambda lr, momentum: optax.signum(lr, beta=momentum)),
     Case("lion", LION | {"decay_all": False}, lambda lr, **n: optax.lion(lr, **n, mask=matrices)),
     Case("lion", LION | {"decay_all": True}, optax.lion),
 ]
 
 REFUSED = [
+    ("optimizer=signum optimizer.momentum=1", "momentum"),
     ("optimizer=lion optimizer.b2=2", "b2"),
     ("optimizer=sgd optimizer.momentum=1", "momentum"),
 ]
@@ -40,3 +42,10 @@ def test_two_updates_of_nesterov_with_decay_by_hand():
     arguments = {"momentum": 0.5, "nesterov": True, "weight_decay": 0.1}
     passed = trajectory("sgd", arguments, [0.1, 0.1], [[1.0], [2.0]], [10.0])
     np.testing.assert_allclose(passed.ravel(), [9.7, 9.2045], rtol=1e-6)
+
+
+def test_signum_follows_the_sign_of_the_mean_not_of_the_gradient():
+    # m: 0.5, then 0.5 * 0.5 - 0.5 * 0.4 = 0.05, still above zero, then 0.025 - 0.5 < 0.
+    grads = [[1.0], [-0.4], [-1.0]]
+    passed = trajectory("signum", {"momentum": 0.5}, [0.1, 0.2, 0.4], grads, [10.0])
+    np.testing.assert_allclose(passed.ravel(), [9.9, 9.7, 10.1], rtol=1e-6)
