@@ -1,10 +1,11 @@
-"""Updates shaped layer by layer: the cases of the common tests."""
+"""Updates shaped layer by layer: the cases of the common tests, and an update by hand."""
 
 from typing import Any
 
+import numpy as np
 import optax
 from optax import contrib
-from optimizer_cases import Case, matrices
+from optimizer_cases import Case, matrices, trajectory
 
 ADAM = {"b1": 0.85, "b2": 0.95, "eps": 1e-6}
 DECAYED = {"weight_decay": 0.02, "decay_all": False}
@@ -39,6 +40,7 @@ CASES = [
         ),
     ),
     Case("lars", LARS | {"adapt_all": True, "decay_all": True, "nesterov": False}, optax.lars),
+    Case("fromage", {"min_norm": 1e-4}, optax.fromage),
     Case("novograd", ADAM | {"eps_root": 1e-7, "weight_decay": 0.02}, optax.novograd),
     Case(
         "muon",
@@ -81,8 +83,15 @@ REFUSED = [
     ("optimizer=lars optimizer.eps=-1", "eps"),
     ("optimizer=lars optimizer.momentum=null", "momentum"),
     ("optimizer=novograd optimizer.weight_decay=-1", "weight_decay"),
+    ("optimizer=fromage optimizer.min_norm=-1", "min_norm"),
     ("optimizer=muon optimizer.ns_steps=0", "ns_steps"),
     ("optimizer=muon optimizer.preconditioning=frobenious", "preconditioning"),
     ("optimizer=muon optimizer.consistent_rms=0", "consistent_rms"),
     ("optimizer=muon optimizer.b1=1", "b1"),
 ]
+
+
+def test_an_update_of_fromage_by_hand():
+    # The norm of (3, 4) is 5, that of the gradient 2: (3, 4 - 0.75 * 5) over 1.25.
+    passed = trajectory("fromage", {"min_norm": 1e-6}, [0.75], [[0.0, 2.0]], [3.0, 4.0])
+    np.testing.assert_allclose(passed, [[2.4, 0.2]], rtol=1e-6)
