@@ -29,6 +29,8 @@ def test_every_optimizer_takes_three_steps(
     [
         (["optimizer=adagrad"], "the optimizer adagrad has no momentum"),
         (["optimizer=adadelta"], "the optimizer adadelta has no momentum"),
+        (["optimizer=schedule_free_sgd"], "the optimizer schedule_free_sgd has no momentum"),
+        (["optimizer=schedule_free_adamw"], "the optimizer schedule_free_adamw has no momentum"),
         (["optimizer=rmsprop"], "optimizer.momentum is null"),
         (["optimizer=adafactor"], "optimizer.momentum is null"),
         (["optimizer.momentum=null"], "optimizer.momentum is null"),
@@ -60,3 +62,24 @@ def test_a_number_out_of_range_is_one_line(
     said = capsys.readouterr().err
     assert said.startswith(f"error: optimizer.{key}: ")
     assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("chosen", "key"),
+    [
+        ("training.ema_decay=0.9", "training.ema_decay"),
+        ("optimizer.lookahead.sync_period=5", "optimizer.lookahead.sync_period"),
+    ],
+)
+def test_an_optimizer_that_averages_its_parameters_itself_takes_no_other_average(
+    chosen: str,
+    key: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["optimizer=schedule_free_sgd", chosen]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {key}: ")
+    assert "schedule_free_sgd averages its parameters itself" in said
