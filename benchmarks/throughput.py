@@ -28,10 +28,10 @@ import optax
 from runner.cli.commands import configure
 from runner.data.dataset import Dataset, Split
 from runner.data.order import batch_indices
-from runner.device import describe_device
+from runner.experiment.build import Experiment, build
+from runner.experiment.device import describe_device
 from runner.records.events import EventWriter
 from runner.records.recorder import Recorder
-from runner.tasks.job import Job, build_job
 from runner.training.loop import train
 
 BATCH = 64
@@ -53,39 +53,39 @@ DECAYS = {"first": 0.001, "second": 0.0001, "default": 0.0}
 
 
 class Silent:
-    """A progress bar that shows nothing."""
+    """A progress display that shows nothing."""
 
     def update(self, step, values, steps_per_second): ...
     def evaluation(self, step, metrics): ...
     def close(self): ...
 
 
-def the_runner(job: Job) -> Callable[[], float]:
-    """Seconds for the job's updates through the loop, recorder and event writer included."""
-    feed = job.feed()
+def the_runner(experiment: Experiment) -> Callable[[], float]:
+    """Seconds for the experiment's updates through the loop, recorder and event writer included."""
+    feed = experiment.feed()
 
     def measure() -> float:
-        state = jax.block_until_ready(job.initial_state())
+        state = jax.block_until_ready(experiment.initial_state())
         with tempfile.TemporaryDirectory() as folder:
             started = perf_counter()
             recorder = Recorder(
                 events=EventWriter(Path(folder)),
-                progress=Silent(),
-                log_every=job.length.log_every,
+                display=Silent(),
+                log_every=experiment.lengths.log_every,
                 started=started,
             )
             with recorder:
                 train(
-                    job.program(),
+                    experiment.static,
                     state,
-                    job.hyper,
+                    experiment.hyperparams,
                     feed,
-                    plan=job.plan,
-                    recorder=recorder,
+                    plan=experiment.plan,
+                    listener=recorder,
                     stopping=lambda: False,
                 )
             recorder.raise_failure()
-            assert recorder.steps == job.plan.steps
+            assert recorder.steps == experiment.plan.steps
             return perf_counter() - started
 
     return measure
@@ -174,9 +174,9 @@ def mlp_params(key: jax.Array) -> list[tuple[jax.Array, jax.Array]]:
     return [(he_normal(k, s), jnp.zeros(s[1])) for k, s in zip(keys, shapes, strict=True)]
 
 
-def bare_cnn(job: Job, steps: int) -> Callable[[], float]:
+def bare_cnn(experiment: Experiment, steps: int) -> Callable[[], float]:
     """One jitted update per dispatch, state donated, nothing fetched."""
-    model, dataset = job.structure.model, job.dataset
+    model, dataset = experiment.static.model, experiment.dataset
     tx = partial(optax.sgd, momentum=0.9)
 
     @partial(jax.jit, donate_argnums=(0, 1))
@@ -194,7 +194,9 @@ def bare_cnn(job: Job, steps: int) -> Callable[[], float]:
     x, y = jnp.asarray(dataset.train.inputs), jnp.asarray(dataset.train.targets)
 
     def measure() -> float:
-        params = model.init(jax.random.key(0), np.zeros(job.example.shape, np.float32), train=False)
+        params = model.init(
+            jax.random.key(0), np.zeros(experiment.example.shape, np.float32), train=False
+        )
         opt_state = tx(0.1).init(params)
         jax.block_until_ready((params, opt_state))
         started = perf_counter()
@@ -217,8 +219,8 @@ def rows(n: int, steps: int) -> np.ndarray:
     return batch_indices(seed=0, first_step=0, count=steps, batch_size=BATCH, n=n)
 
 
-def with_images_28(job: Job, n: int = 6400) -> Job:
-    """The job on random images of Fashion-MNIST's size: speed does not depend on what they show."""
+def with_images_28(experiment: Experiment, n: int = 6400) -> Experiment:
+    """The experiment on random images of Fashion-MNIST's size, which do not affect speed."""
     random = np.random.default_rng(0)
     split = Split(
         random.integers(0, 256, (n, 28, 28, 1)).astype(np.uint8),
@@ -226,7 +228,7 @@ def with_images_28(job: Job, n: int = 6400) -> Job:
     )
     few = Split(split.inputs[:64], split.targets[:64])
     return replace(
-        job,
+        experiment,
         dataset=Dataset(split, few, num_classes=10, mean=128.0, std=64.0),
         example=jax.ShapeDtypeStruct((1, 28, 28, 1), np.float32),
     )
@@ -255,27 +257,31 @@ def compare(
 
 def compare_mlp(pairs: int) -> None:
     steps = 30_000
-    job = a_job("mlp", steps)
-    compare("mlp", the_runner(job), bare_mlp(job.dataset, steps), steps=steps, pairs=pairs)
+    experiment = an_experiment("mlp", steps)
+    compare(
+        "mlp", the_runner(experiment), bare_mlp(experiment.dataset, steps), steps=steps, pairs=pairs
+    )
 
 
 def compare_surrounded(pairs: int) -> None:
     steps = 30_000
-    job = a_job("mlp", steps, *SURROUNDED)
-    bare = bare_mlp_surrounded(job.dataset, steps)
-    compare("mlp, groups, clipping, average", the_runner(job), bare, steps=steps, pairs=pairs)
+    experiment = an_experiment("mlp", steps, *SURROUNDED)
+    bare = bare_mlp_surrounded(experiment.dataset, steps)
+    compare(
+        "mlp, groups, clipping, average", the_runner(experiment), bare, steps=steps, pairs=pairs
+    )
 
 
 def compare_cnn(pairs: int) -> None:
     steps = 400
-    job = with_images_28(a_job("cnn", steps))
-    compare("cnn", the_runner(job), bare_cnn(job, steps), steps=steps, pairs=pairs)
+    experiment = with_images_28(an_experiment("cnn", steps))
+    compare("cnn", the_runner(experiment), bare_cnn(experiment, steps), steps=steps, pairs=pairs)
 
 
-def a_job(model: str, steps: int, *more: str) -> Job:
-    """The default job at that length; one evaluation, at the end, as the bare loop has none."""
+def an_experiment(model: str, steps: int, *more: str) -> Experiment:
+    """The default run at that length; one evaluation, at the end, as the bare loop has none."""
     config = configure(f"model={model}", f"training.steps={steps}", *PLAIN, *more)
-    return build_job(config, jax.devices()[0])
+    return build(config, jax.devices()[0])
 
 
 ROWS = {"mlp": compare_mlp, "surrounded": compare_surrounded, "cnn": compare_cnn}

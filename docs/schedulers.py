@@ -22,9 +22,9 @@ from matplotlib.image import imread
 
 from runner import registry
 from runner.cli.commands import configure
+from runner.experiment.build import build
+from runner.experiment.schedule import build_schedule
 from runner.schedules import Schedule
-from runner.tasks.job import build_job
-from runner.tasks.scheduling import build_schedule
 
 DOCS = Path(__file__).resolve().parent
 CONF = DOCS.parent / "conf" / "scheduler"
@@ -106,14 +106,14 @@ def main() -> None:
 
 def curves() -> dict[str, Curve]:
     """Option → its curve, in the order in which the README lists them."""
-    job = build_job(configure(), jax.devices()[0])
-    steps = np.arange(job.plan.steps)
+    lengths = build(configure(), jax.devices()[0]).lengths
+    steps = np.arange(lengths.steps)
 
     def curve(option: str) -> Curve:
         extra = [f"scheduler.{SHOWN_WITH[option]}"] if option in SHOWN_WITH else []
         choice = configure(f"scheduler={option}", *extra).scheduler
         schedule: Schedule = build_schedule(
-            choice, steps_per_epoch=job.length.steps_per_epoch, total_steps=len(steps)
+            choice, steps_per_epoch=lengths.steps_per_epoch, total_steps=len(steps)
         )
         momentum = np.asarray(schedule.momentum(steps)) if schedule.cycles_momentum else None
         return Curve(choice.name, np.asarray(schedule(steps)), momentum)

@@ -3,6 +3,7 @@
 The exit code of each kind is part of the command line's contract.
 """
 
+import signal
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -70,7 +71,7 @@ class InterruptedRunError(RunnerError):
 
 
 class TerminatedRunError(RunnerError):
-    """The run was stopped by SIGTERM."""
+    """The run was stopped by SIGTERM or SIGHUP."""
 
     exit_code = 143
 
@@ -85,6 +86,11 @@ def shown(value: object) -> str:
         return "an integer of thousands of digits"
     text = " ".join(text.split())
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def stop_kind(number: int) -> type[RunnerError]:
+    """The kind of error of a run that was stopped by the signal ``number``."""
+    return InterruptedRunError if number == signal.SIGINT else TerminatedRunError
 
 
 def reason(error: BaseException) -> str:

@@ -11,7 +11,7 @@ from inspect import signature
 from pkgutil import iter_modules
 from typing import Any, TypeVar
 
-from runner.errors import ConfigError, DataError, RunnerError, nearest, reason
+from runner.errors import ConfigError, DataError, RunnerError, nearest, reason, shown
 
 # The remedy for an exception in a plugin.
 FIX = "fix it; HYDRA_FULL_ERROR=1 shows where it failed"
@@ -63,6 +63,10 @@ class Registry:
             import_module(self._home)
         return sorted(self._factories)
 
+    def built_in(self) -> dict[str, Callable[..., Any]]:
+        """The runner's own factories registered so far; imports nothing."""
+        return {name: f for name, f in self._factories.items() if is_built_in(f)}
+
     def plugins(self) -> dict[str, Callable[..., Any]]:
         """The factories registered so far that are not the runner's own; imports nothing."""
         return {name: f for name, f in self._factories.items() if not is_built_in(f)}
@@ -85,9 +89,9 @@ class Registry:
         """Calls the factory ``name`` with ``arguments``.
 
         Raises:
-          ConfigError: an argument is unknown, missing or refused; the key is placed below ``key``, the
-            group's name if empty. Also any other exception in a plugin's factory; DataError where
-            it is a data set's.
+          ConfigError: an argument is unknown, missing or refused; the key is placed below
+            ``key``, the group's name if empty. Also any other exception in a plugin's factory;
+            DataError where it is a data set's.
         """
         key = key or self.group
         factory = self.get(name)
@@ -123,7 +127,7 @@ schedulers = Registry("scheduler", home="runner.schedules")
 optimizers = Registry("optimizer", home="runner.optimizers", supplied=["learning_rate"])
 models = Registry("model", home="runner.models", supplied=["num_classes"])
 datasets = Registry("dataset", home="runner.data.sources")
-tasks = Registry("task", home="runner.tasks", supplied=["config", "folder"])
+tasks = Registry("task", home="runner.tasks", supplied=["config", "folder", "ending"])
 scale_fns = Registry("scale_fn")
 
 GROUPS = {
@@ -203,6 +207,6 @@ def _load(key: str, name: str, load: Callable[[], Any]) -> None:
     except (Exception, SystemExit) as error:
         raise ConfigError(
             key,
-            f"{name!r} cannot be imported ({type(error).__name__}: {error})",
+            f"{shown(name)} cannot be imported ({reason(error)})",
             "install it, or run from the folder that holds it",
         ) from error

@@ -1,5 +1,7 @@
 """Shared by all tests: the command line, as a process of its own and within this one."""
 
+import csv
+import json
 import os
 import shutil
 import signal
@@ -19,6 +21,9 @@ CommandLine = Callable[..., Completed]
 
 def pytest_configure(config: pytest.Config) -> None:
     """All processes of a test session share compiled programs, and leave the user's cache alone."""
+    # Small programs too, also where a test uses jax directly: by default jax keeps slow ones only.
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         folder = tempfile.mkdtemp(prefix="runner-tests-")
         os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
@@ -104,3 +109,34 @@ def compilations() -> Callable[[], int]:
 
     jax.monitoring.register_event_duration_secs_listener(listen)
     return lambda: len(seen)
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Runs the command line in this process, in an empty folder; returns (exit code, folder)."""
+    from runner.cli import main
+
+    monkeypatch.chdir(tmp_path)
+
+    def run(*overrides, name="run"):
+        folder = tmp_path / name
+        return main([f"hydra.run.dir={folder}", *overrides]), folder
+
+    return run
+
+
+@pytest.fixture
+def summary():
+    """Reads a run folder's ``summary.json``."""
+    return lambda folder: json.loads((folder / "summary.json").read_text())
+
+
+@pytest.fixture
+def read_table():
+    """Reads a ``schedule.csv``: its header, then its rows, all of it texts."""
+
+    def read(path):
+        with path.open(newline="") as file:
+            return list(csv.reader(file))
+
+    return read

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from runner.cli import main
-from runner.cli.loading import CONF
+from runner.cli.sources import CONF
 from runner.config import Config
 from runner.errors import (
     DataError,
@@ -25,7 +25,9 @@ from runner.errors import (
     StorageError,
     TerminatedRunError,
 )
-from runner.records.stopping import EndAtOnceError
+from runner.records.ending import Ending
+from runner.registry import tasks
+from runner.signals import EndAtOnceError
 
 Completed = subprocess.CompletedProcess[str]
 Called = list[tuple[Config, Path]]
@@ -44,11 +46,12 @@ def fake_task(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Called]:
     def install(action: Callable[[Config], None] = lambda config: None) -> Called:
         calls: Called = []
 
-        def run(config: Config, folder: Path) -> None:
+        def run(config: Config, folder: Path, ending: Ending) -> None:
             calls.append((config, folder))
             action(config)
 
-        monkeypatch.setitem(sys.modules, "runner.tasks.train", SimpleNamespace(run=run))
+        assert "train" in tasks.names()
+        monkeypatch.setitem(tasks._factories, "train", run)
         return calls
 
     return install
@@ -162,9 +165,9 @@ REFUSED = [
         "scheduler.cycle_momentum",
         "optimizer.momentum is null",
     ),
-    ("model.hidden=[]", "model.hidden", "the list is empty"),
+    ("model.hidden=[]", "model.hidden", "not a list of whole numbers"),
     ("model.hidden=128", "model.hidden", "not a list of whole numbers"),
-    ("model.hidden=[64,0]", "model.hidden", "0 is not an integer from 1"),
+    ("model.hidden=[64,0]", "model.hidden[1]", "0 is not an integer from 1"),
     ("model.name=mpl", "model.name", "did you mean mlp?"),
     ("task=chekc", "task", "did you mean check?"),
     ("task.compare=[cosine]", "task.compare", "no such setting; task takes no settings here"),
@@ -222,15 +225,15 @@ REFUSED = [
     ("--experimental-rerun x", "--experimental-rerun", "pickle"),
     ("hydra/launcher=nope", "hydra/launcher", "known: basic"),
     ("hydra.run.dri=x", "hydra.run.dri", "did you mean dir?"),
-    ("hydra.run.dir=", "hydra.run.dir", "'' is no folder"),
-    ("hydra.searchpath=[file:///nope]", "hydra.searchpath", "'/nope' is not there"),
+    ("hydra.run.dir=", "hydra.run.dir", "'' is not a folder"),
+    ("hydra.searchpath=[file:///nope]", "hydra.searchpath", "'/nope' is not a folder"),
     ("-m seed=a,b", "seed", "'a' is not a whole number"),
     ("-m typo=1,2", "typo", "there is no such setting"),
     ("-m scheduler=triangular,nope", "scheduler", "there is no option 'nope'"),
     ("-m scheduler=triangular,constant scheduler.max_lr=1", "scheduler.max_lr", "not every"),
     ("-m seed=range(0)", "seed", "gives no value"),
     ("-m seed=range(1000000000)", "seed", "at most 10,000"),
-    ("-m seed=interval(0,1)", "seed", "no list of values"),
+    ("-m seed=interval(0,1)", "seed", "is not a list of values"),
     ("-m seed=0,1 hydra.sweep.subdir=x", "hydra.sweep.subdir", "two jobs would write to 'x'"),
     ("-m plugins=a,b", "plugins", "is not a list of packages"),
     ("-m hydra.run.dir=a,b", "hydra.run.dir", "write one for all jobs"),
@@ -357,8 +360,8 @@ def test_a_run_is_told_its_settings_and_a_folder_with_hydras_record(
     [(config, folder)] = calls
     assert (config.seed, config.task.name, config.accelerator) == (7, "train", "auto")
     assert config.scheduler.name == "cyclic"
-    assert config.scheduler.arguments["step_size_up"] == "25%"
-    assert dict(config.model.arguments) == {"hidden": (32, 16)}
+    assert config.scheduler.settings.step_size_up == "25%"
+    assert dict(config.model.settings) == {"hidden": (32, 16)}
     assert config.hparams["model.hidden"] == "[32, 16]"
     assert folder.is_absolute()
     assert re.fullmatch(
@@ -448,6 +451,13 @@ class JaxRuntimeError(RuntimeError):
         (EndAtOnceError(signal.SIGTERM), 143, "a second SIGTERM"),
         (TerminatedRunError("run", "stopped at step 3", "start it again"), 143, "step 3"),
         (KeyboardInterrupt(), 130, "interrupted"),
+        (EndAtOnceError(signal.SIGHUP), 143, "a second SIGHUP"),
+        (
+            FloatingPointError("invalid value (nan) encountered in scan\nas the traceback shows"),
+            5,
+            "training: invalid value .* in scan; lower",
+        ),
+        (ImportError("libjax_common.so: failed to map segment from shared object"), 6, "memory: "),
     ],
 )
 def test_a_failing_run_ends_in_its_exit_code(
@@ -466,6 +476,43 @@ def test_a_failing_run_ends_in_its_exit_code(
     line = capsys.readouterr().err
     assert re.fullmatch(r"error: [^\n]+\n", line)
     assert re.search(says, line)
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("model.name=" + "x" * 5000, "known: "),
+        ("accelerator=" + "x" * 5000, "is not one of|must be one of|did you mean|known: "),
+        ("plugins=[" + "x" * 5000 + "]", "cannot be imported"),
+        ("scheduler.scale_fn='" + "x + " * 400 + "y'", "; "),
+    ],
+)
+def test_an_error_is_no_longer_than_a_person_reads(
+    line: str, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert re.search(says, said := refuse(capsys, line))
+    assert len(said) <= 820
+
+
+def test_a_jax_platform_that_is_not_there_exits_2(run_cli: Callable[..., Completed]) -> None:
+    done = run_cli("hydra.run.dir=run", env={"JAX_PLATFORMS": "nope"})
+
+    assert done.returncode == 2
+    assert re.fullmatch("error: JAX_PLATFORMS: JAX cannot use 'nope' [^\n]+\n", done.stderr)
+    assert not Path("run").exists()
+
+
+def test_a_memory_limit_that_libraries_cannot_load_under_exits_6(
+    environment: dict[str, str],
+) -> None:
+    command = f"ulimit -v 400000; exec {sys.executable} -m runner hydra.run.dir=run"
+    done = subprocess.run(
+        ["bash", "-c", command], env=environment, capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 6
+    assert re.fullmatch("error: ulimit -v: 400000 KiB [^\n]+\n", done.stderr)
+    assert not Path("run").exists()
 
 
 def test_a_bug_shows_its_traceback(
@@ -495,7 +542,7 @@ def test_a_multirun_gives_every_combination_a_folder(fake_task: Callable[..., Ca
 
     assert main(["-m", "scheduler=triangular,triangular2,exp_range", "seed=0,1"]) == 0
 
-    found = [(config.scheduler.arguments["mode"], config.seed) for config, _ in calls]
+    found = [(config.scheduler.settings.mode, config.seed) for config, _ in calls]
     modes = ("triangular", "triangular2", "exp_range")
     assert found == [(mode, seed) for mode in modes for seed in (0, 1)]
     [sweep] = {folder.parent for _, folder in calls}
@@ -550,11 +597,14 @@ def test_a_signal_too_late_for_its_own_job_ends_the_multirun_all_the_same(
 ) -> None:
     calls = []
 
-    def run(config: Config, folder: Path) -> int | None:
+    def run(config: Config, folder: Path, ending: Ending) -> None:
         calls.append(config.seed)
-        return number if config.seed == 1 else None
+        ending.begin(SimpleNamespace(seconds=0.0))
+        if config.seed == 1:
+            os.kill(os.getpid(), number)
 
-    monkeypatch.setitem(sys.modules, "runner.tasks.train", SimpleNamespace(run=run))
+    assert "train" in tasks.names()
+    monkeypatch.setitem(tasks._factories, "train", run)
 
     assert main(["-m", "seed=0,1,2"]) == 128 + number
     assert calls == [0, 1]
@@ -574,8 +624,10 @@ def test_a_sweep_folder_that_holds_something_is_not_written_to(
     assert calls == []
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-@pytest.mark.parametrize("module", ["hydra", "runner.cli.launching"])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)]
+)
+@pytest.mark.parametrize("module", ["hydra", "runner.cli.job"])
 def test_a_signal_before_the_run_begins_ends_it_at_once(
     module: str, number: int, code: int, while_importing: Callable[..., Completed]
 ) -> None:
@@ -586,10 +638,21 @@ def test_a_signal_before_the_run_begins_ends_it_at_once(
     assert not Path("outputs").exists()
 
 
-# Of what is imported once the folder is claimed.
 @pytest.mark.parametrize("module", ["runner.tasks.train", "jax", "numpy", "jax._src.xla_bridge"])
+def test_a_signal_while_jax_is_imported_ends_before_there_is_a_folder(
+    module: str, while_importing: Callable[..., Completed]
+) -> None:
+    done = while_importing(module, f"os.kill(os.getpid(), {int(signal.SIGTERM)})")
+
+    assert done.returncode == 143
+    assert re.fullmatch("error: run: ended by SIGTERM[^\n]+\n", done.stderr)
+    assert not Path("run").exists()
+
+
+# Of what is imported once the folder is claimed.
+@pytest.mark.parametrize("module", ["runner.experiment", "runner.experiment.device"])
 @pytest.mark.parametrize("multirun", [False, True])
-def test_a_signal_while_jax_is_imported_leaves_a_summary(
+def test_a_signal_while_the_training_is_imported_leaves_a_summary(
     module: str, multirun: bool, while_importing: Callable[..., Completed]
 ) -> None:
     signals = f"os.kill(os.getpid(), {int(signal.SIGTERM)})"
@@ -609,7 +672,7 @@ def test_two_signals_at_once_leave_a_summary_as_well(
     while_importing: Callable[..., Completed],
 ) -> None:
     both = f"[os.kill(os.getpid(), n) for n in ({int(signal.SIGTERM)}, {int(signal.SIGINT)})]"
-    done = while_importing("jax", both)
+    done = while_importing("runner.experiment.device", both)
 
     assert done.returncode in (130, 143)
     assert re.fullmatch("error: run: ended by SIG[^\n]+\n", done.stderr)
@@ -620,9 +683,9 @@ def test_a_disk_that_hangs_does_not_outlast_a_second_signal(
     while_importing: Callable[..., Completed],
 ) -> None:
     done = while_importing(
-        "jax",
-        "import threading, time, runner.cli.early_end\n"
-        "runner.cli.early_end.write_summary = lambda *_: time.sleep(100)\n"
+        "runner.experiment.device",
+        "import threading, time, runner.records.ending\n"
+        "runner.records.ending.write_summary = lambda *_: time.sleep(100)\n"
         "threading.Timer(1, os.kill, (os.getpid(), 15)).start()\n"
         "os.kill(os.getpid(), 2)",
     )
@@ -630,18 +693,130 @@ def test_a_disk_that_hangs_does_not_outlast_a_second_signal(
     assert done.returncode == 143
 
 
-def test_a_jax_that_cannot_be_imported_leaves_a_summary(
+def test_a_module_that_cannot_be_imported_leaves_a_summary(
     while_importing: Callable[..., Completed],
 ) -> None:
-    done = while_importing("jax", "[][0]")
+    done = while_importing("runner.experiment.device", "[][0]")
 
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith("IndexError")
     assert json.loads(Path("run/summary.json").read_text())["status"] == "failed"
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("moment", ["libraries shut down", "Python's last steps"])
+def test_a_signal_after_the_last_line_changes_nothing(
+    moment: str, number: int, environment: dict[str, str]
+) -> None:
+    # --cfg imports the module after the first line of main; a library registers there, too.
+    registers = {
+        "libraries shut down": "atexit.register(send)",
+        "Python's last steps": "sys.modules['late'] = type('', (), {'__del__': send})()",
+    }
+    program = (
+        "import atexit, os, sys, time, runner.cli\n"
+        f"def send(*_, kill=os.kill, pid=os.getpid(), sleep=time.sleep):\n"
+        f"    kill(pid, {int(number)})\n"
+        "    sleep(0.5)\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        f"        if name == 'runner.cli.commands': {registers[moment]}\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "sys.argv = ['runner', '--cfg', 'job']\n"
+        "raise SystemExit(runner.cli.main())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "seed: 0" in done.stdout
+
+
+def test_a_library_that_hangs_as_it_shuts_down_is_ended_by_a_signal(
+    environment: dict[str, str],
+) -> None:
+    program = (
+        "import atexit, hashlib, sys, runner.cli\n"
+        "def hang():\n"
+        "    print('hangs', flush=True)\n"
+        "    hashlib.pbkdf2_hmac('sha256', b'', b'', 2**31 - 1)  # minutes, all of them in C\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name == 'runner.cli.commands': atexit.register(hang)\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "sys.argv = ['runner', 'seed=x']\n"
+        "raise SystemExit(runner.cli.main())"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "hangs\n"
+    process.send_signal(signal.SIGTERM)
+    _, error = process.communicate(timeout=20)
+
+    assert process.returncode == 2
+    assert re.fullmatch("error: seed: [^\n]+\n", error)
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="this system has no terminals")
+def test_an_error_begins_on_a_line_of_its_own_where_a_terminal_shows_the_interruption(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    program = (
+        "import os, sys, runner.cli\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name == 'hydra': os.write(2, b'^C'); os.kill(os.getpid(), 2)\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "sys.exit(runner.cli.main([]))"
+    )
+    reading, writing = os.openpty()
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment,
+        cwd=tmp_path,
+        stderr=writing,
+        check=False,
+        timeout=60,
+    )
+    os.close(writing)
+    shown = os.read(reading, 1000)
+    os.close(reading)
+
+    assert done.returncode == 130
+    assert shown == b"^C\r\nerror: run: ended by SIGINT; start it again\r\n"
+
+
+@pytest.mark.parametrize(("number", "start"), [(signal.SIGINT, "\n"), (signal.SIGTERM, "")])
+def test_only_an_interruption_is_shown_by_a_terminal(
+    number: int,
+    start: str,
+    fake_task: Callable[..., Called],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(_: Config) -> None:
+        raise EndAtOnceError(number)
+
+    fake_task(fail)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    main([])
+    assert re.fullmatch(f"{start}error: run: ended at once[^\n]+\n", capsys.readouterr().err)
+
+
 def test_a_check_that_is_ended_has_no_summary(while_importing: Callable[..., Completed]) -> None:
-    done = while_importing("jax", "os.kill(os.getpid(), 15)", "task=check")
+    done = while_importing("runner.experiment.device", "os.kill(os.getpid(), 15)", "task=check")
 
     assert done.returncode == 143
     assert [path.name for path in Path("run").iterdir()] == [".hydra"]
@@ -651,10 +826,12 @@ def test_a_second_signal_takes_no_library_down_in_the_middle_of_its_work(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
     program = (
-        "import atexit, os, sys, types, runner.cli\n"
-        "from runner.records.stopping import EndAtOnceError\n"
-        "def run(config, folder): raise EndAtOnceError(2)\n"
-        "sys.modules['runner.tasks.train'] = types.SimpleNamespace(run=run)\n"
+        "import atexit, os, sys, runner.cli\n"
+        "from runner.registry import tasks\n"
+        "from runner.signals import EndAtOnceError\n"
+        "def run(config, folder, ending): raise EndAtOnceError(2)\n"
+        "tasks.names()\n"
+        "tasks._factories['train'] = run\n"
         "atexit.register(os.abort)\n"
         "sys.argv = ['runner']\n"
         "sys.exit(runner.cli.main())"

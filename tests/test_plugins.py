@@ -11,7 +11,9 @@ from textwrap import dedent
 
 import pytest
 
-from runner.config.plugins import check_arguments, check_scale_fn_name, registered_options
+from runner.config.expression import scale_function
+from runner.config.plugins import registered_options
+from runner.config.settings import ONE_GROUP, choice
 from runner.errors import ConfigError
 from runner.registry import Registry, register_model, register_optimizer, register_scale_fn
 
@@ -23,6 +25,7 @@ import flax.linen as nn
 import numpy as np
 import optax
 
+from runner.config.types import PositiveRates, Rates, Steps
 from runner.data.dataset import Dataset, Split
 from runner.registry import (
     register_dataset,
@@ -64,7 +67,7 @@ def blobs(*, examples=64, distance=4.0):
 
 
 @register_scheduler("sawtooth")
-def sawtooth(*, base_lr=0.0, max_lr, length="2ep"):
+def sawtooth(*, base_lr: Rates = 0.0, max_lr: PositiveRates, length: Steps = "2ep"):
     return CyclicLR(base_lr=base_lr, max_lr=max_lr, step_size_up=length, step_size_down=1)
 
 
@@ -194,13 +197,12 @@ def test_a_plugins_options_are_checked(package: Path, environment: dict[str, str
 def test_a_plugins_scheduler_is_compared(package: Path, environment: dict[str, str]) -> None:
     broken = """
 import jax
-from runner.schedules.base import Acyclic
+from runner.schedules import Schedule
 
 
 @register_scheduler("broken")
-@jax.tree_util.register_static
-class Broken(Acyclic):
-    def __call__(self, step):
+class Broken(Schedule):
+    def _rate(self, steps):
         raise RuntimeError("no rate today")
 """
     (package / "my_models.py").write_text(PACKAGE + broken)
@@ -230,7 +232,7 @@ class Broken(Acyclic):
     assert done.stderr.splitlines() == [
         "error: task.compare sawtooth: scheduler.max_lr: has no value; give one: "
         "scheduler.max_lr=...",
-        "error: task.compare broken: scheduler: failed (RuntimeError: no rate today); mend it; "
+        "error: task.compare broken: scheduler: failed (RuntimeError: no rate today); fix it; "
         "HYDRA_FULL_ERROR=1 shows where it failed",
         "error: task.compare: there is no scheduler 'swatooth'; did you mean sawtooth?",
     ]
@@ -310,14 +312,13 @@ def test_numbers_keep_the_type_of_the_factorys_default() -> None:
     @register_optimizer("typed")
     def optimizer(learning_rate: float, *, decay: float = 0.5, count: int = 1) -> None: ...
 
-    checked = check_arguments(
-        "optimizer", "typed", {"decay": 1, "count": 2}, built_in=(), key="optimizer"
-    )
-    assert [type(checked[key]) for key in ("decay", "count")] == [float, int]
+    section = {"name": "typed", "decay": 1, "count": 2}
+    settings = choice("optimizer", section, None, key="optimizer", groups=ONE_GROUP).settings
+    assert [type(settings.decay), type(settings.count)] == [float, int]
 
 
 def test_a_scale_fn_is_known_by_its_registered_name() -> None:
     register_scale_fn("known_here")(abs)
-    check_scale_fn_name("known_here")
+    assert scale_function("known_here") is abs
     with pytest.raises(ConfigError, match="did you mean known_here"):
-        check_scale_fn_name("known_her")
+        scale_function("known_her")

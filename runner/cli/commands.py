@@ -1,29 +1,22 @@
 """What a command line asks for: help, a look at the configuration, a run, a multirun."""
 
 import os
-import sys
-from argparse import Namespace
-from collections.abc import Callable
-from contextlib import suppress
-from textwrap import fill
-from typing import NoReturn
 
-from hydra import __version__ as hydra_version
-from hydra._internal.hydra import Hydra
-from hydra._internal.utils import get_args_parser
 from hydra.types import RunMode
-from omegaconf import OmegaConf
 
-from runner import __version__
-from runner.cli.composing import Composer
-from runner.cli.launching import Failure, run_many, run_once
-from runner.cli.rehearsal import try_out
-from runner.cli.reporting import complain, settle_output
+from runner.cli import display
+from runner.cli.composition import Composer, activate
+from runner.cli.exit import complain, settle_output
+from runner.cli.faults import short
+from runner.cli.flags import read_flags
+from runner.cli.job import run_once
+from runner.cli.reading import read_settings
+from runner.cli.sweep import run_many
 from runner.config import Config
 from runner.errors import ConfigError, StorageError
 
-HELP = "see python -m runner --help"
-HELP_WIDTH = 100
+# Of what a user typed, an error shows no more.
+MAX_SHOWN = 400
 
 
 def execute(argv: list[str]) -> int:
@@ -32,24 +25,11 @@ def execute(argv: list[str]) -> int:
     Raises:
       RunnerError: the command line or the configuration is wrong, or the run fails.
     """
-    args = _parse(argv)
-    _check_current_folder()
-    if args.shell_completion:
-        sys.argv[0] = "runner"  # completion works for the console script, whatever called it
-    composer = Composer(args)
-    if _is_shown(args):
-        # Whoever pipes it into head has seen enough.
-        with suppress(BrokenPipeError):
-            _show(args, composer)
-            sys.stdout.flush()
-        settle_output()
-        return 0
-    if args.multirun or composer.is_multirun():
-        composer.overrides.append("hydra.mode=MULTIRUN")
-        return _list_failures(run_many(composer))
-    composer.overrides.append("hydra.mode=RUN")
-    run_once(composer)
-    return 0
+    try:
+        return _execute(argv)
+    except ConfigError as error:
+        key, problem = short(error.key, MAX_SHOWN), short(error.problem, MAX_SHOWN)
+        raise ConfigError(key, problem, short(error.remedy, MAX_SHOWN)) from error
 
 
 def configure(*overrides: str) -> Config:
@@ -58,36 +38,47 @@ def configure(*overrides: str) -> Config:
     Raises:
       ConfigError: the overrides or the configuration they make are wrong.
     """
-    composer = Composer(_parse(list(overrides)))
-    return try_out(composer, composer.compose(RunMode.RUN), folder="")
+    composer = Composer(read_flags(list(overrides)))
+    cfg = composer.compose(RunMode.RUN)
+    _refuse_sweeps(composer)
+    activate(cfg, output_dir=os.getcwd())
+    return read_settings(composer, cfg)
 
 
-def _parse(argv: list[str]) -> Namespace:
-    """Hydra's own flags.
+def _execute(argv: list[str]) -> int:
+    flags = read_flags(argv)
+    _check_current_folder()
+    composer = Composer(flags)
+    if display.is_asked(flags):
+        display.show(flags, composer)
+        settle_output()
+        return 0
+    lines = composer.lines
+    if flags.run or flags.multirun:
+        lines.append(f"hydra.mode={'MULTIRUN' if flags.multirun else 'RUN'}")
+    sweeps = any(override.is_sweep_override() for override in composer.parsed)
+    cfg = composer.compose(RunMode.MULTIRUN if flags.multirun or sweeps else RunMode.RUN, lines)
+    if cfg.hydra.mode is RunMode.MULTIRUN:
+        failures = run_many(composer, cfg, where_it_applies=flags.where_it_applies)
+        for failure in failures:
+            about = f"job {failure.number} ({' '.join(failure.overrides)}): "
+            complain(failure.line, about=about)
+        return failures[0].exit_code if failures else 0
+    _refuse_sweeps(composer)
+    if flags.where_it_applies:
+        raise ConfigError("--where-it-applies", "goes with -m only", "add -m, or leave it out")
+    cfg.hydra.mode = RunMode.RUN
+    run_once(composer, cfg)
+    return 0
 
-    Raises:
-      ConfigError: a flag is unknown, or two do not go together.
-    """
-    parser = get_args_parser()
-    parser.error = _refuse  # type: ignore[method-assign]
-    for action in parser._actions:
-        if action.dest == "version":
-            action.version = f"runner {__version__} (Hydra {hydra_version})"  # type: ignore[attr-defined]
-    args = parser.parse_intermixed_args(argv)
-    if args.experimental_rerun is not None:
-        raise ConfigError("--experimental-rerun", "reads a pickle, which can run code", HELP)
-    commands = (args.run, args.multirun, args.cfg, args.info, args.shell_completion)
-    if sum(map(bool, commands)) > 1:
-        raise ConfigError(
-            "command line", "--run, -m, --cfg, --info and -sc exclude each other", HELP
-        )
-    if args.resolve and not (args.cfg or args.help):
-        raise ConfigError("--resolve", "goes with --cfg or --help only", HELP)
-    return args
 
-
-def _refuse(message: str) -> NoReturn:
-    raise ConfigError("command line", message, HELP)
+def _refuse_sweeps(composer: Composer) -> None:
+    for override in composer.parsed:
+        if override.is_sweep_override():
+            key = override.key_or_group or "command line"
+            problem = f"{short(override.get_value_string())!r} is several values"
+            remedy = "add -m to run each of them, or write a list: [...]"
+            raise ConfigError(key, problem, remedy)
 
 
 def _check_current_folder() -> None:
@@ -96,50 +87,3 @@ def _check_current_folder() -> None:
     except OSError as error:
         problem = f"cannot be used ({error.strerror})"
         raise StorageError("current folder", problem, "go to one that exists") from error
-
-
-def _is_shown(args: Namespace) -> bool:
-    return bool(args.help or args.hydra_help or args.shell_completion or args.cfg or args.info)
-
-
-def _show(args: Namespace, composer: Composer) -> None:
-    """Prints what ``args`` asks to see."""
-    hydra, name, overrides = composer.hydra, composer.config_name, composer.overrides
-    parser = get_args_parser()
-    if args.resolve:
-        composer.compose(RunMode.RUN)  # refuses what must not be resolved
-    if args.help:
-        _wrap_groups(hydra)
-        composer.attempt(lambda: hydra.app_help(name, parser, args))
-    elif args.hydra_help:
-        composer.attempt(lambda: hydra.hydra_help(name, parser, args))
-    elif args.shell_completion:
-        composer.attempt(lambda: hydra.shell_completion(name, overrides))
-    elif args.cfg:
-        cfg = composer.compose(RunMode.RUN)
-        if args.package and OmegaConf.select(cfg, args.package) is None:
-            raise ConfigError("--package", f"there is no {args.package!r}", "name a section")
-        composer.attempt(
-            lambda: hydra.show_cfg(name, overrides, args.cfg, args.package, args.resolve)
-        )
-    else:
-        composer.compose(RunMode.RUN)
-        hydra.show_info(args.info, name, overrides)
-
-
-def _list_failures(failures: list[Failure]) -> int:
-    """One line on standard error per failed job; the exit code is that of the first."""
-    for failure in failures:
-        complain(failure.line, about=f"job {failure.number} ({' '.join(failure.overrides)}): ")
-    return failures[0].exit_code if failures else 0
-
-
-def _wrap_groups(hydra: Hydra) -> None:
-    """Lets the help list a group's options on as many lines as they need."""
-    listed = hydra.format_config_groups
-
-    def wrapped(predicate: Callable[[str], bool], compact: bool = True) -> str:
-        lines = listed(predicate, compact).splitlines()
-        return "".join(f"{fill(line, HELP_WIDTH, subsequent_indent='  ')}\n" for line in lines)
-
-    hydra.format_config_groups = wrapped

@@ -50,7 +50,6 @@ class Config:
     Attributes:
       optimizer, wrappers: the section ``optimizer``: the optimizer's own settings, and those that
         any optimizer has.
-      compared: schedulers to draw beside the chosen one, each once.
       hparams: the options by group and the settings by dotted key, as they were written: nothing
         from the environment.
     """
@@ -66,7 +65,6 @@ class Config:
     model: Choice
     dataset: Choice
     task: Choice
-    compared: tuple[Choice, ...]
     hparams: Mapping[str, str | int | float | bool]
 
 
@@ -110,7 +108,6 @@ def read_config(
         training=training,
         wrappers=wrappers,
         **choices,
-        compared=(),  # composed one by one, once this much is known to be valid
         hparams=_hparams(as_written, choices),
     )
 

@@ -49,6 +49,10 @@ class Marker(ABC):
     def schema(self) -> dict[str, Any]:
         """The JSON Schema of the value in YAML."""
 
+    def resolved(self, value: Any, key: str, to_steps: Callable[..., int]) -> Any:
+        """``value`` with lengths in steps, by ``to_steps(length, key, at_least)``."""
+        return value
+
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
         from pydantic_core import core_schema  # only where values are validated
 
@@ -129,13 +133,16 @@ class InSteps(Marker):
     le: int = INT32_MAX
 
     def check(self, value: Any, context: Any = None) -> int | str:
-        if context is None or isinstance(value, Integral):
+        if context is None:
             return Whole(self.ge, self.le).check(value)
         try:
             check_length(value, key="", at_least=self.ge)
         except ConfigError as error:
             raise RefusedValueError(error.problem, error.remedy) from error
-        return value
+        return value if isinstance(value, str) else Whole(self.ge, self.le).check(value)
+
+    def resolved(self, value: Any, key: str, to_steps: Callable[..., int]) -> int:
+        return to_steps(value, key, self.ge)
 
     def schema(self) -> dict[str, Any]:
         written = {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)? ?(ep|%)$"}
@@ -161,6 +168,10 @@ class Series(Marker):
                     problem = f"{later} does not come after {earlier}"
                     raise RefusedValueError(problem, f"write rising {self.nouns}, each once")
         return items
+
+    def resolved(self, value: Any, key: str, to_steps: Callable[..., int]) -> tuple[Any, ...]:
+        items = enumerate(value)
+        return tuple(self.item.resolved(item, f"{key}[{i}]", to_steps) for i, item in items)
 
     def schema(self) -> dict[str, Any]:
         return {"type": "array", "items": self.item.schema(), "minItems": 1}
@@ -301,6 +312,21 @@ class Parts(Marker):
 
 
 @dataclass(frozen=True)
+class OptionsOf(Marker):
+    """A list of options of ``group``; the factory gets the choices that they make."""
+
+    group: str
+
+    def check(self, value: Any, context: Any = None) -> tuple[Any, ...]:
+        if not is_list(value) or not all(isinstance(each, str) for each in value):
+            raise _another_type(value, "a list of texts", "one such as [this,that]")
+        return tuple(value)
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "array", "items": {"type": "string"}}
+
+
+@dataclass(frozen=True)
 class LengthsByName(Marker):
     """A length for each of some names, or null."""
 
@@ -310,6 +336,12 @@ class LengthsByName(Marker):
         each = InSteps()
         return {
             str(name): None if length is None else _item(each, length, f".{name}", context)
+            for name, length in value.items()
+        }
+
+    def resolved(self, value: Any, key: str, to_steps: Callable[..., int]) -> dict[str, Any]:
+        return {
+            name: None if length is None else to_steps(length, f"{key}.{name}")
             for name, length in value.items()
         }
 

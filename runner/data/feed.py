@@ -13,6 +13,7 @@ import numpy as np
 
 from runner.data.dataset import Dataset, Split
 from runner.data.order import batch_indices
+from runner.pytree import Pytree
 
 Placement = Literal["device", "host"]
 
@@ -23,9 +24,8 @@ HOST_CHUNK_BYTES = 32 * 2**20
 EVALUATION_BATCH = 1024
 
 
-@jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class Source:
+class Source(Pytree):
     """What a compiled step reads examples from: an argument of the program, no constant in it.
 
     inputs [n, ...] and targets [n]; None where a row brings the examples themselves.

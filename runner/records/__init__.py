@@ -1,1 +1,1 @@
-"""Everything a run leaves behind: its folder, TensorBoard events, progress, plots, summary."""
+"""For machines: the folder of a run, its TensorBoard events, tables and summary."""

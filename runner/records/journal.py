@@ -1,57 +1,75 @@
-"""Turns finished chunks and evaluations into events, progress and a run's figures, in order."""
+"""Turns finished chunks and evaluations into events, a display and the figures of a run."""
 
 import math
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from runner.errors import DivergedError
 from runner.records.events import EventWriter
-from runner.records.progress import Progress
 from runner.records.throughput import Throughput
-from runner.tags import EVAL_ACCURACY, EVAL_LOSS, LOSS, RATE, THROUGHPUT, group_of, is_rate
+from runner.training.tags import EVAL_ACCURACY, EVAL_LOSS, LOSS, RATE, THROUGHPUT, group_of, is_rate
 
 # An error names the rates of so many groups.
 _MOST_RATES = 4
 
+# Steps [n], columns by tag [n], wall times [n].
 _Rows = tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]
 
 
+class Display(Protocol):
+    """Shows the progress of a run."""
+
+    def update(
+        self, step: int, values: Mapping[str, float], steps_per_second: float | None
+    ) -> None:
+        """``step`` updates are complete; ``values``, by TensorBoard tag, are the last one's."""
+        ...
+
+    def evaluation(self, step: int, metrics: Mapping[str, float]) -> None:
+        """``metrics``, by TensorBoard tag, were measured after ``step`` updates."""
+        ...
+
+    def close(self) -> None:
+        """Leaves the last state visible; a second call does nothing."""
+        ...
+
+
 class Journal:
-    """What a run has come to so far; its methods wait for the device and are called in order."""
+    """The figures of a run so far; methods wait for the device and are called in order."""
 
     def __init__(
-        self, *, events: EventWriter, progress: Progress, log_every: int, started: float
+        self, *, events: EventWriter, display: Display, log_every: int, started: float
     ) -> None:
         self.steps = 0
         self.last_metrics: dict[str, float] = {}
         self.best: dict[str, str | float | int] | None = None
         self.throughput = Throughput(started=started)
-        self._events, self._progress = events, progress
+        self._events, self._display = events, display
         self._log_every = log_every
         self._last: _Rows | None = None
         self._wall_time: float | None = None
 
     def chunk(
-        self, start: int, count: int, metrics: Mapping[str, Any], *, submitted: float
+        self, start: int, length: int, metrics: Mapping[str, Any], *, submitted: float
     ) -> None:
-        """Records steps ``start`` to ``start + count - 1``, handed over at time ``submitted``.
+        """Records steps ``start`` to ``start + length - 1``, handed over at time ``submitted``.
 
         Raises:
           DivergedError: a loss is not finite; everything up to and including that step is recorded
             (by finish(), where ``log_every`` leaves it out).
         """
-        columns = {tag: np.asarray(column)[:count] for tag, column in metrics.items()}
-        self.throughput.chunk(count)
+        columns = {tag: np.asarray(column)[:length] for tag, column in metrics.items()}
+        self.throughput.chunk(length)
         bad = np.flatnonzero(~np.isfinite(columns[LOSS]))
-        finite = int(bad[0]) if len(bad) else count
-        recorded = min(finite + 1, count)
+        finite = int(bad[0]) if len(bad) else length
+        recorded = min(finite + 1, length)
         rows = (
             np.arange(start, start + recorded),
             {tag: column[:recorded] for tag, column in columns.items()},
-            self._wall_times(count, submitted)[:recorded],
+            self._wall_times(length, submitted)[:recorded],
         )
         self._log(rows)
         self.steps = start + finite
@@ -71,27 +89,27 @@ class Journal:
         columns = {tag: np.array([value]) for tag, value in values.items()}
         self._events.scalars(np.array([step]), columns, np.array([time.time()]))
         self.last_metrics = values
-        self._progress.evaluation(step, values)
+        self._display.evaluation(step, values)
         if not math.isfinite(values.get(EVAL_LOSS, 0.0)):
             problem = f"{values[EVAL_LOSS]} after {step} updates"
             raise DivergedError(EVAL_LOSS, problem, _remedy(step))
         self._rank(step, values)
 
     def finish(self) -> None:
-        """Writes what is owed of the run's last step, good or bad, and of its throughput."""
+        """Writes the last step of the run, if ``log_every`` left it out, and its throughput."""
         if self._last is None:
             return
         if self._last[0][-1] % self._log_every:
             self._events.scalars(*self._last)
-        self._log_throughput(self.throughput.whole())
+        self._log_throughput(self.throughput.overall())
         self._last = None
 
-    def _wall_times(self, count: int, submitted: float) -> np.ndarray:
-        """When each step was done [count]: spread evenly, as only the chunk's end was seen."""
+    def _wall_times(self, length: int, submitted: float) -> np.ndarray:
+        """When each step ended [length]: spread evenly, as only the end of the chunk was seen."""
         now = time.time()
         begin = submitted if self._wall_time is None else self._wall_time
         self._wall_time = now
-        return np.linspace(min(begin, now), now, count + 1)[1:]
+        return np.linspace(min(begin, now), now, length + 1)[1:]
 
     def _log(self, rows: _Rows) -> None:
         steps, columns, wall_times = rows
@@ -109,7 +127,7 @@ class Journal:
 
     def _show(self, rows: _Rows) -> None:
         values = {tag: column[-1].item() for tag, column in rows[1].items()}
-        self._progress.update(self.steps, values, self.throughput.steps_per_second)
+        self._display.update(self.steps, values, self.throughput.steps_per_second)
 
     def _rank(self, step: int, values: Mapping[str, float]) -> None:
         """Keeps the best evaluation: the highest accuracy, or without one the lowest loss."""
@@ -122,13 +140,13 @@ class Journal:
 
 
 def _is_ready(value: Any) -> bool:
-    """Whether it can be had without waiting; what is no device's always can."""
+    """Whether ``value`` can be fetched without waiting; True if it is not on a device."""
     return getattr(value, "is_ready", lambda: True)()
 
 
 def _last_row(rows: _Rows) -> _Rows:
     steps, columns, wall_times = rows
-    # Copied, or one row would keep its whole chunk alive.
+    # Copied, or one row would keep the arrays of its chunk alive.
     return steps[-1:].copy(), {t: c[-1:].copy() for t, c in columns.items()}, wall_times[-1:].copy()
 
 

@@ -10,8 +10,7 @@ from typing import Any, Self
 
 from runner.errors import StorageError
 from runner.records.events import EventWriter
-from runner.records.journal import Journal
-from runner.records.progress import Progress
+from runner.records.journal import Display, Journal
 
 # Chunks that may wait for the thread; the next one makes the training wait, so that memory stays
 # bounded.
@@ -29,40 +28,45 @@ class Recorder:
     """
 
     def __init__(
-        self, *, events: EventWriter, progress: Progress, log_every: int, started: float
+        self, *, events: EventWriter, display: Display, log_every: int, started: float
     ) -> None:
-        """Takes ``events`` and ``progress`` over and closes them in the end.
+        """Takes over ``events`` and ``display`` and closes them in the end.
 
         Args:
           log_every: steps from one step that is written to the next; the last one always is.
           started: the ``time.perf_counter()`` that ``seconds_to_first_step`` counts from.
         """
         self.failure: BaseException | None = None
-        self._events, self._progress = events, progress
+        self._events, self._display = events, display
         self._journal = Journal(
-            events=events, progress=progress, log_every=log_every, started=started
+            events=events, display=display, log_every=log_every, started=started
         )
         self._queue: Queue[Callable[[], None] | None] = Queue(_WAITING)
         self._closed = False
         self._thread = Thread(target=self._work, name="recorder", daemon=True)
         self._thread.start()
 
-    def chunk(self, start: int, count: int, metrics: Mapping[str, Any]) -> None:
-        """Hands over the metrics of steps ``start`` to ``start + count - 1``; waits for room.
+    def chunk(self, start: int, length: int, metrics: Mapping[str, Any]) -> None:
+        """Hands over the metrics of steps ``start`` to ``start + length - 1``.
+
+        Waits if the queue is full.
 
         Args:
-          metrics: TensorBoard tag → array [capacity], on the device; the first ``count`` hold.
+          metrics: TensorBoard tag → array [capacity], on the device; the first ``length`` are set.
         """
         journal = self._journal
-        self._queue.put(partial(journal.chunk, start, count, metrics, submitted=time.time()))
+        self._queue.put(partial(journal.chunk, start, length, metrics, submitted=time.time()))
 
     def evaluation(self, step: int, metrics: Mapping[str, Any]) -> None:
-        """Hands over scalars by tag, measured after ``step`` updates; waits for room."""
+        """Hands over scalars by tag, measured after ``step`` updates.
+
+        Waits if the queue is full.
+        """
         evaluation = self._journal.evaluation
         self._queue.put(partial(evaluation, step, metrics, submitted=time.perf_counter()))
 
     def figure(self, tag: str, png: bytes) -> None:
-        """Hands over a picture to be shown at step 0; waits for room."""
+        """Hands over a picture to be shown at step 0; waits if the queue is full."""
         self._queue.put(partial(self._events.figure, tag, png))
 
     def raise_failure(self) -> None:
@@ -114,7 +118,7 @@ class Recorder:
             else:
                 self._events.close(succeeded=succeeded and self.failure is None)
         finally:
-            self._progress.close()
+            self._display.close()
 
     def __enter__(self) -> Self:
         return self

@@ -4,7 +4,6 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from errno import ENOENT
 from itertools import count
 from pathlib import Path
 from typing import TypeVar
@@ -69,14 +68,18 @@ def claim(folder: Path, *, explicit: bool) -> Claim:
 def claim_sweep(folder: Path, *, explicit: bool) -> Path:
     """Makes ``folder`` this sweep's; where it was not asked for by name, the next free one.
 
-    The claim is the creation of ``<folder>/multirun.yaml``, which Hydra then fills. A folder asked
-    for by name may hold one already.
+    The claim is the creation of ``<folder>/multirun.yaml``, which Hydra then fills: of two
+    multiruns started in the same instant one gets it.
 
     Raises:
+      ConfigError: ``explicit``, and ``folder`` already holds a multirun.
       StorageError: the folder cannot be created or written.
     """
-    found = (path for path in _candidates(folder) if _attempt(path, _claim_sweep) or explicit)
-    return next(found)
+    for candidate in [folder] if explicit else _candidates(folder):
+        if _attempt(candidate, _claim_sweep):
+            return candidate
+    problem = f"{folder} already holds a multirun"
+    raise ConfigError("hydra.sweep.dir", problem, "name a folder of its own")
 
 
 def _candidates(folder: Path) -> Iterator[Path]:
@@ -89,12 +92,19 @@ def _attempt(folder: Path, take: Callable[[Path], Taken]) -> Taken:
     try:
         return take(folder)
     except OSError as error:
-        # error.filename is the deepest path that failed, which says more than the folder alone.
         raise StorageError(
             str(folder),
-            f"cannot be written ({error.strerror}: {error.filename})",
+            f"cannot be written ({_reason(error)})",
             "choose another folder with hydra.run.dir (or hydra.sweep.dir)",
         ) from error
+
+
+def _reason(error: OSError) -> str:
+    # error.filename is the deepest path that failed, which says more than the folder alone.
+    path = error.filename
+    if os.path.islink(path) and not os.path.exists(path):
+        return f"{path} is a link to {os.readlink(path)}, which does not exist"
+    return f"{error.strerror}: {path}"
 
 
 def _claim_run(folder: Path) -> Claim | None:
@@ -106,16 +116,18 @@ def _claim_run(folder: Path) -> Claim | None:
     # A summary without .hydra is a run's too (hydra.output_subdir=null); it is never overwritten.
     if (folder / SUMMARY).exists():
         return None
+    failure = OSError()
     for _ in range(_TRIES):
-        # With its parents: another run may have given the folder back just now, and does so again
-        # between the two that are made.
-        with suppress(FileNotFoundError):
-            try:
-                (folder / RECORD).mkdir(parents=True)
-            except FileExistsError:
-                return None
+        try:
+            # With its parents: another run may give the folder back at any time, also between the
+            # two that are made.
+            (folder / RECORD).mkdir(parents=True)
             return Claim(folder, is_new)
-    raise FileNotFoundError(ENOENT, os.strerror(ENOENT), str(folder))
+        except (FileExistsError, FileNotFoundError) as error:
+            if (folder / RECORD).is_dir():
+                return None
+            failure = error  # given back meanwhile, or in the way for good, as a broken link is
+    raise failure
 
 
 def _claim_sweep(folder: Path) -> bool:

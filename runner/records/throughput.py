@@ -10,7 +10,7 @@ _MOMENT = 0.01
 
 
 class Throughput:
-    """Counts from the end of the first chunk, which holds the compilation; pauses are left out.
+    """Counts from the end of the first chunk, which includes the compilation; pauses are excluded.
 
     Attributes:
       seconds_to_first_step: from ``started`` (a ``perf_counter``) to the first chunk's end.
@@ -21,20 +21,20 @@ class Throughput:
         self._started = started
         self._since = started
         self._steps, self._seconds = 0, 0.0
-        self._told_steps, self._told_seconds = 0, 0.0
+        self._reported_steps, self._reported_seconds = 0, 0.0
 
     @property
     def steps_per_second(self) -> float | None:
         """Over all of the run so far; None before its second chunk."""
         return self._steps / self._seconds if self._seconds else None
 
-    def chunk(self, count: int) -> None:
-        """A chunk of ``count`` steps has ended."""
+    def chunk(self, length: int) -> None:
+        """A chunk of ``length`` steps has ended."""
         now = perf_counter()
         if self.seconds_to_first_step is None:
             self.seconds_to_first_step = now - self._started
         else:
-            self._steps += count
+            self._steps += length
             self._seconds += now - self._since
         self._since = now
 
@@ -49,15 +49,15 @@ class Throughput:
         self._since = max(self._since, since, ended)
 
     def window(self) -> float | None:
-        """Steps per second since the last figure told; None until it covers enough seconds."""
-        seconds = self._seconds - self._told_seconds
-        return self._tell() if seconds >= WINDOW_SECONDS else None
+        """Steps per second since the last figure returned; None until it covers enough seconds."""
+        seconds = self._seconds - self._reported_seconds
+        return self._report() if seconds >= WINDOW_SECONDS else None
 
-    def whole(self) -> float | None:
-        """Steps per second of a run too short to have told a figure; None for any other."""
-        return self._tell() if self._seconds and not self._told_steps else None
+    def overall(self) -> float | None:
+        """Steps per second of a run too short for ``window``; None for any other."""
+        return self._report() if self._seconds and not self._reported_steps else None
 
-    def _tell(self) -> float:
-        steps, seconds = self._steps - self._told_steps, self._seconds - self._told_seconds
-        self._told_steps, self._told_seconds = self._steps, self._seconds
+    def _report(self) -> float:
+        steps, seconds = self._steps - self._reported_steps, self._seconds - self._reported_seconds
+        self._reported_steps, self._reported_seconds = self._steps, self._seconds
         return steps / seconds

@@ -3,11 +3,11 @@
 Every schedule that a module here registers is an attribute of this package.
 """
 
-from runner.registry import import_modules, is_built_in, schedulers
-from runner.schedules.base import Schedule
-from runner.schedules.function import FunctionSchedule
+from runner.registry import import_modules, schedulers
+from runner.schedules.base import Schedule as Schedule
+from runner.schedules.function import FunctionSchedule as FunctionSchedule
 
 import_modules(__name__, __path__)
-_registered = [schedulers.get(name) for name in sorted(schedulers._factories)]
-globals().update({part.__name__: part for part in _registered if is_built_in(part)})
-__all__ = ["FunctionSchedule", "Schedule", *(p.__name__ for p in _registered if is_built_in(p))]
+_built_in = {factory.__name__: factory for factory in schedulers.built_in().values()}
+globals().update(_built_in)
+__all__ = sorted(["FunctionSchedule", "Schedule", *_built_in])  # pyright: ignore

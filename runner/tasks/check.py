@@ -1,50 +1,87 @@
-"""No training: what a run would be, its schedule as table and picture, and what to think over."""
+"""No training: what a run would be, its schedule as a table and a picture, and warnings."""
+
+from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-import jax
+from etils import epy
 
-from runner.config import Config
-from runner.device import describe_device, select_device, use_compilation_cache
-from runner.records.plots import comparison_figure, schedule_figure, write_schedule_csv
-from runner.records.screen import screen
-from runner.tasks.advice import warnings
-from runner.tasks.announce import line, short_path
-from runner.tasks.comparing import Policy, compared, policy
-from runner.tasks.inventory import inventory
-from runner.tasks.job import build_job
+from runner.config import Choice, Config
+from runner.config.settings import comparing
+from runner.config.types import OptionsOf
+from runner.records.ending import Ending
+from runner.registry import register_task
+
+with epy.lazy_imports():
+    import jax
+
+    from runner.experiment import build, device, timeline
+    from runner.experiment import check as fit
+    from runner.records import table
+    from runner.report import advice, announce, console, inventory, plots, text
+
+if TYPE_CHECKING:
+    from runner.experiment.timeline import Timeline
 
 
-def run(config: Config, folder: Path) -> None:
+@register_task("check")
+def check(
+    config: Config,
+    folder: Path,
+    ending: Ending,
+    *,
+    compare: Annotated[tuple[Choice, ...], OptionsOf("scheduler")] = (),
+) -> None:
     """Writes ``schedule.csv`` and ``schedule.png`` and prints what the run would be.
 
-    Each scheduler that it is compared with gets a curve and a ``schedule_<option>.csv`` as well.
+    Each scheduler of ``task.compare`` adds a curve and a ``schedule_<option>.csv``.
 
     Raises:
       RunnerError: whatever would have kept the run from starting.
     """
-    console = screen()
-    use_compilation_cache(config.compilation_cache)
-    device = select_device(config.accelerator)
-    line(console, describe_device(device))
-    with jax.default_device(device):
-        job = build_job(config, device)
-        chosen, others = policy(config, job), compared(config, job)
-        (folder / "schedule.png").write_bytes(_picture(chosen, others))
-        tables = {"schedule.csv": chosen} | {f"schedule_{p.option}.csv": p for p in others}
-        for name, of in tables.items():
-            write_schedule_csv(folder / name, of.blocks())
-        console.print(inventory(chosen, others))
-    said = warnings(config, job)
-    said += [f"{p.option}: {warning}" for p in others for warning in warnings(p.config, p.job)]
-    for warning in said:
-        line(console, f"warning: {warning}", style="yellow")
-    line(console, f"{short_path(folder)}/{', '.join(tables)}, schedule.png")
+    screen = console.open_console()
+    device.use_compilation_cache(config.compilation_cache)
+    chosen = device.select_device(config.accelerator)
+    announce.print_line(screen, device.describe_device(chosen))
+    with jax.default_device(chosen):
+        experiment = build.build(config, chosen)
+        fit.check(experiment)
+        own = timeline.compute_timeline(experiment)
+        compared = [_compared(experiment, scheduler) for scheduler in compare]
+        (folder / "schedule.png").write_bytes(_picture(own, compared))
+        names = _write_tables(folder, own, compared)
+        screen.print(inventory.inventory(own, compared))
+    announce.print_warnings(screen, _warnings(own, compared))
+    announce.print_line(screen, f"{text.short_path(folder)}/{', '.join(names)}, schedule.png")
 
 
-def _picture(chosen: Policy, others: list[Policy]) -> bytes:
-    if others:
-        return comparison_figure({p.option: p.values for p in (chosen, *others)})
-    job = chosen.job
-    ends = job.schedule.cycle_ends(job.plan.steps)
-    return schedule_figure(chosen.values, cycle_ends=ends, title=chosen.option)
+def _compared(experiment: build.Experiment, scheduler: Choice) -> Timeline:
+    with comparing(scheduler.option):
+        other = experiment.under(scheduler)
+        fit.check(other)
+        return timeline.compute_timeline(other)
+
+
+def _picture(own: Timeline, compared: list[Timeline]) -> bytes:
+    if compared:
+        return plots.comparison_figure({_option(t): t.sample for t in (own, *compared)})
+    experiment = own.experiment
+    ends = experiment.schedule.cycle_ends(experiment.lengths.steps)
+    return plots.schedule_figure(own.sample, cycle_ends=ends, title=_option(own))
+
+
+def _write_tables(folder: Path, own: Timeline, compared: list[Timeline]) -> list[str]:
+    tables = {"schedule.csv": own} | {f"schedule_{_option(t)}.csv": t for t in compared}
+    for name, written in tables.items():
+        table.write_table(folder / name, (block.columns() for block in written.blocks()))
+    return list(tables)
+
+
+def _warnings(own: Timeline, compared: list[Timeline]) -> list[str]:
+    others = [f"{_option(t)}: {line}" for t in compared for line in advice.warnings(t.experiment)]
+    return advice.warnings(own.experiment) + others
+
+
+def _option(own: Timeline) -> str:
+    return own.experiment.config.scheduler.option

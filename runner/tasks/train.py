@@ -1,108 +1,113 @@
-"""The main job: train a model under a schedule, and leave a record of it."""
+"""The main task: train a model under a schedule, and record it."""
+
+from __future__ import annotations
 
 import logging
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Thread
+from typing import TYPE_CHECKING
 
-import jax
-from rich.console import Console
+from etils import epy
 
 from runner.config import Config
-from runner.device import describe_device, select_device, use_compilation_cache
-from runner.errors import InterruptedRunError, TerminatedRunError
-from runner.records.events import EventWriter
-from runner.records.plots import schedule_figure
-from runner.records.progress import progress
-from runner.records.recorder import Recorder
-from runner.records.screen import screen
-from runner.records.stopping import Stop, stop_on_signals
-from runner.tags import EVAL_ACCURACY, EVAL_LOSS
-from runner.tasks.announce import announce, conclude, line
-from runner.tasks.ending import Ending
-from runner.tasks.job import Job, build_job
-from runner.tasks.timeline import outline
-from runner.training.loop import train
-from runner.training.state import count
+from runner.records.ending import Ending
+from runner.registry import register_task
+
+with epy.lazy_imports():
+    import jax
+
+    from runner.experiment import build, check, device, timeline
+    from runner.records import events, recorder
+    from runner.report import announce, console, plots, progress
+    from runner.training import loop, state, tags
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 DRAWING_AFTER_SECONDS = 2.0
 
 _log = logging.getLogger("runner")
 
 
-def run(config: Config, folder: Path) -> int | None:
+@register_task("train")
+def train(config: Config, folder: Path, ending: Ending) -> None:
     """Trains as ``config`` says; event files and ``summary.json`` are left in ``folder``.
-
-    Returns the number of a signal that came too late to stop it, as all was done.
 
     Raises:
       RunnerError: see the exit codes; ``summary.json`` is written all the same.
     """
-    console = screen()
-    # In this order: a signal does not keep the summary from being written.
-    with stop_on_signals() as stop, Ending(folder, seed=config.seed) as ending:
-        use_compilation_cache(config.compilation_cache)
-        device = select_device(config.accelerator)
-        ending.device = device.platform
-        line(console, describe_device(device))
-        with jax.default_device(device):
-            job = build_job(config, device)
-            _train(config, job, console=console, ending=ending, stop=stop)
-    conclude(console, ending.summary, folder)
-    return stop.signal
+    ending.begin(device.compile_clock)
+    screen = console.open_console()
+    device.use_compilation_cache(config.compilation_cache)
+    chosen = device.select_device(config.accelerator)
+    ending.device = chosen.platform
+    announce.print_line(screen, device.describe_device(chosen))
+    with jax.default_device(chosen):
+        experiment = build.build(config, chosen)
+        check.check(experiment)
+        values = timeline.sample_schedule(experiment)
+        train_state = experiment.initial_state()
+        ending.steps_per_epoch = experiment.lengths.steps_per_epoch
+        ending.params_count = params_count = state.tree_size(train_state.params)
+        announce.announce(screen, experiment, params=params_count)
+        ending.recorder = record = _recorder(experiment, folder, screen, ending.started)
+        with record, _schedule_drawn(experiment, values, record, ending):
+            train_state = loop.train(
+                experiment.static,
+                train_state,
+                experiment.hyperparams,
+                experiment.feed(),
+                plan=experiment.plan,
+                listener=record,
+                stopping=lambda: ending.stop_signal is not None,
+            )
+            ending.params = train_state.params
+        record.raise_failure()
+        ending.raise_if_stopped(int(train_state.step), experiment.lengths.steps)
+    announce.conclude(screen, ending.finish(), folder)
 
 
-def _train(config: Config, job: Job, *, console: Console, ending: Ending, stop: Stop) -> None:
-    state = job.initial_state()
-    ending.steps_per_epoch = job.length.steps_per_epoch
-    ending.params_count = params_count = count(state.params)
-    announce(console, config, job, params=params_count)
-    events = EventWriter(ending.folder)
-    events.hparams(config.hparams, metrics=[EVAL_ACCURACY, EVAL_LOSS])
-    ending.recorder = recorder = Recorder(
-        events=events,
-        progress=progress(job.plan.steps, console=console),
-        log_every=job.length.log_every,
-        started=ending.started,
+def _recorder(
+    experiment: build.Experiment, folder: Path, screen: Console, started: float
+) -> recorder.Recorder:
+    writer = events.EventWriter(folder)
+    writer.hparams(experiment.config.hparams, metrics=[tags.EVAL_ACCURACY, tags.EVAL_LOSS])
+    return recorder.Recorder(
+        events=writer,
+        display=progress.progress_display(experiment.lengths.steps, console=screen),
+        log_every=experiment.lengths.log_every,
+        started=started,
     )
-    with recorder, _schedule_drawn(config, job, recorder, stop):
-        state = train(
-            job.program(),
-            state,
-            job.hyper,
-            job.feed(),
-            plan=job.plan,
-            recorder=recorder,
-            stopping=lambda: stop.signal is not None,
-        )
-        ending.params = state.params
-    recorder.raise_failure()
-    _raise_if_stopped(stop, step=int(state.step), of=job.plan.steps)
 
 
 @contextmanager
-def _schedule_drawn(config: Config, job: Job, recorder: Recorder, stop: Stop) -> Iterator[None]:
-    """Shows the schedule in TensorBoard, drawn in a thread while the training goes on.
+def _schedule_drawn(
+    experiment: build.Experiment,
+    values: timeline.ScheduleValues,
+    record: recorder.Recorder,
+    ending: Ending,
+) -> Iterator[None]:
+    """Shows the schedule in TensorBoard, drawn in a thread during training.
 
-    Or after it, if it is over soon: importing the plotting library would hold up the first chunks
-    more than the whole of a short run takes.
+    If training is over soon it is drawn afterwards: importing the plotting library would delay the
+    first chunks by more than a short run takes.
     """
-    values = outline(job)
-    ends = job.schedule.cycle_ends(job.plan.steps)
+    ends = experiment.schedule.cycle_ends(experiment.lengths.steps)
     over = Event()
 
     def draw() -> None:
         over.wait(timeout=DRAWING_AFTER_SECONDS)
-        if stop.signal is not None:  # whoever stops a run does not wait for a picture
+        if ending.stop_signal is not None:  # a person who stops a run does not wait for a picture
             return
         try:
-            png = schedule_figure(values, cycle_ends=ends, title=config.scheduler.option)
-        except Exception as error:  # a broken plotting library is no reason to lose a run
+            title = experiment.config.scheduler.option
+            png = plots.schedule_figure(values, cycle_ends=ends, title=title)
+        except Exception as error:  # a broken plotting library does not end the run
             _log.warning("the schedule was not drawn: %s: %s", type(error).__name__, error)
         else:
-            recorder.figure("schedule", png)
+            record.figure("schedule", png)
 
     thread = Thread(target=draw, name="schedule figure", daemon=True)
     thread.start()
@@ -111,14 +116,3 @@ def _schedule_drawn(config: Config, job: Job, recorder: Recorder, stop: Stop) ->
     finally:
         over.set()
         thread.join()
-
-
-def _raise_if_stopped(stop: Stop, *, step: int, of: int) -> None:
-    if stop.signal is None or step == of:
-        return
-    kind = InterruptedRunError if stop.signal == signal.SIGINT else TerminatedRunError
-    raise kind(
-        signal.Signals(stop.signal).name,
-        f"stopped after {step:,} of {of:,} steps",
-        "what was recorded up to there is kept; start the run again",
-    )

@@ -1,13 +1,12 @@
-"""The compiled programs of a run, shared by every job that differs from it in numbers only.
+"""The compiled functions of training.
 
-What is compiled depends on structure alone: model, optimizer family, shapes, dispatch. All numbers
-are arguments, so a second job in the same process finds its programs here ready to run.
+What is compiled depends on ``Static`` and on shapes alone. Every hyperparameter is an argument, so
+experiments that share a ``Static`` share their programs.
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from functools import lru_cache, partial
-from typing import Any, Literal
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,183 +14,148 @@ import numpy as np
 from jax.extend.core import Jaxpr, subjaxprs
 
 from runner.data.feed import Source
-from runner.optimizers import Groups
-from runner.tags import EVAL_ACCURACY, EVAL_LOSS
-from runner.training.state import Hyper, TrainState
+from runner.training.state import Hyperparams, Static, TrainState
 from runner.training.step import (
     Gradients,
-    add_gradients,
+    add_microbatch,
     apply_gradients,
     init_state,
     metric_shapes,
-    no_gradients,
-    part,
-    score,
+    split_microbatches,
     train_step,
+    zero_gradients,
 )
-from runner.training.structure import Structure
-
-Dispatch = Literal["scan", "step"]
 
 Metrics = Mapping[str, jax.Array]
+Trained = tuple[TrainState, Metrics]
+
+# (static, hyperparams, *, seed, inputs) → TrainState
+compiled_init = jax.jit(init_state, static_argnames="static")
 
 
-@dataclass(frozen=True)
-class Program:
-    """init(seed, hyper, inputs) → TrainState
-    train_chunk(state, hyper, source, rows, count) → (TrainState, metrics: tag → [capacity]);
-      the first ``count`` of the rows [capacity, ...] are trained on. The state is donated.
-    evaluate(state, source, rows) → tag → scalar, over all (row, valid) of ``rows``.
+@partial(jax.jit, static_argnames="static", donate_argnames="state")
+def scan_chunk(
+    static: Static,
+    state: TrainState,
+    hyperparams: Hyperparams,
+    source: Source,
+    batches: Any,
+    length: jax.Array,
+) -> Trained:
+    """Trains on the first ``length`` of ``batches`` in one dispatch; donates ``state``.
+
+    batches: what ``source`` reads examples from, arrays [capacity, accumulate * batch, ...].
+    length: int32 scalar, an argument so that chunks of any length share one program.
+
+    Returns the state, and metrics by tag [capacity] of which the first ``length`` are set.
     """
 
-    init: Callable[..., TrainState]
-    train_chunk: Callable[..., tuple[TrainState, Metrics]]
-    evaluate: Callable[..., Metrics]
+    def body(i: jax.Array, carry: Trained) -> Trained:
+        state, chunk_metrics = carry
+        examples = source.examples(jax.tree.map(lambda array: array[i], batches))
+        state, metrics = train_step(static, state, hyperparams, examples)
+        return state, _set_metrics(chunk_metrics, i, metrics)
+
+    return jax.lax.fori_loop(0, length, body, (state, _empty_metrics(static, hyperparams, batches)))
 
 
-@lru_cache(maxsize=64)
-def compile_program(structure: Structure, dispatch: Dispatch) -> Program:
-    """The program of this structure; compiled at first use, the same object for every later job."""
-    init = jax.jit(
-        lambda seed, hyper, inputs: init_state(structure, hyper, seed=seed, inputs=inputs)
-    )
-    empty = partial(_empty_metrics, structure.groups)
-    if dispatch == "step" and structure.accumulate > 1:
-        train_chunk = _batch_by_batch(structure, empty)
-    else:
-        chunk = _in_one_loop if dispatch == "scan" else _row_by_row
-        train_chunk = chunk(partial(_train_row, structure), empty)
-    return Program(init, train_chunk, _evaluation(structure))
+def step_chunk(
+    static: Static,
+    state: TrainState,
+    hyperparams: Hyperparams,
+    source: Source,
+    batches: Any,
+    length: np.int32,
+) -> Trained:
+    """``scan_chunk`` with a dispatch per step, sent before the previous one has finished."""
+    step = _step if static.accumulate == 1 else _step_by_microbatch
+    trained = state, _compiled_empty_metrics(static, hyperparams, batches)
+    for i in range(length):
+        trained = step(static, trained, hyperparams, source, batches, np.int32(i))
+    return trained
 
 
 def may_loop(forward: Jaxpr, platform: str) -> bool:
-    """Whether a model may sit in a while loop: with a convolution, not on the CPU backend.
+    """Whether a model may run in a while loop: not if it has a convolution, on the CPU backend.
 
-    There XLA runs a convolution inside a while loop some twenty times slower than outside.
+    There XLA runs a convolution about twenty times slower inside a while loop than outside.
     """
     return platform != "cpu" or "conv_general_dilated" not in _primitives(forward)
 
 
-def _primitives(jaxpr: Jaxpr) -> set[str]:
-    inner = (_primitives(nested) for nested in subjaxprs(jaxpr))
-    return {equation.primitive.name for equation in jaxpr.eqns}.union(*inner)
-
-
-def _train_row(
-    structure: Structure,
-    i: jax.Array,
-    carry: tuple[TrainState, Metrics],
-    hyper: Hyper,
+@partial(jax.jit, static_argnames="static", donate_argnames="trained")
+def _step(
+    static: Static,
+    trained: Trained,
+    hyperparams: Hyperparams,
     source: Source,
-    rows: Any,
-) -> tuple[TrainState, Metrics]:
-    """Trains on the chunk's i-th row and notes its metrics in place i: any dispatch's body."""
-    state, noted = carry
-    examples = source.examples(jax.tree.map(lambda array: array[i], rows))
-    state, metrics = train_step(structure, state, hyper, examples)
-    return state, _with_row(noted, i, metrics)
+    batches: Any,
+    i: jax.Array,
+) -> Trained:
+    state, chunk_metrics = trained
+    examples = source.examples(jax.tree.map(lambda array: array[i], batches))
+    state, metrics = train_step(static, state, hyperparams, examples)
+    return state, _set_metrics(chunk_metrics, i, metrics)
 
 
-def _with_row(noted: Metrics, i: jax.Array, metrics: Metrics) -> Metrics:
-    return {tag: noted[tag].at[i].set(value) for tag, value in metrics.items()}
+def _step_by_microbatch(
+    static: Static,
+    trained: Trained,
+    hyperparams: Hyperparams,
+    source: Source,
+    batches: Any,
+    i: np.int32,
+) -> Trained:
+    """One update in a dispatch for each microbatch and one more.
+
+    Unrolled into one program, hundreds of microbatches would take minutes to compile.
+    """
+    state, _ = trained
+    sums = _compiled_zero_gradients(static, state)
+    for microbatch in range(static.accumulate):
+        sums = _add_microbatch(static, sums, state, source, batches, i, np.int32(microbatch))
+    return _apply_gradients(static, trained, hyperparams, sums, i)
 
 
-def _empty_metrics(groups: Groups, hyper: Hyper, rows: Any) -> Metrics:
-    capacity = jax.tree.leaves(rows)[0].shape[0]
+@partial(jax.jit, static_argnames="static", donate_argnames="sums")
+def _add_microbatch(
+    static: Static,
+    sums: Gradients,
+    state: TrainState,
+    source: Source,
+    batches: Any,
+    i: jax.Array,
+    microbatch: jax.Array,
+) -> Gradients:
+    batch = jax.tree.map(lambda array: split_microbatches(static, array[i])[microbatch], batches)
+    return add_microbatch(static, state, sums, microbatch, source.examples(batch))
+
+
+@partial(jax.jit, static_argnames="static", donate_argnames="trained")
+def _apply_gradients(
+    static: Static, trained: Trained, hyperparams: Hyperparams, sums: Gradients, i: jax.Array
+) -> Trained:
+    state, chunk_metrics = trained
+    state, metrics = apply_gradients(static, state, hyperparams, sums)
+    return state, _set_metrics(chunk_metrics, i, metrics)
+
+
+def _empty_metrics(static: Static, hyperparams: Hyperparams, batches: Any) -> Metrics:
+    capacity = jax.tree.leaves(batches)[0].shape[0]
     return {
         tag: jnp.zeros((capacity, *leaf.shape), leaf.dtype)
-        for tag, leaf in metric_shapes(groups, hyper).items()
+        for tag, leaf in metric_shapes(static.groups, hyperparams).items()
     }
 
 
-def _in_one_loop(
-    row: Callable[..., Any], empty_metrics: Callable[..., Metrics]
-) -> Callable[..., Any]:
-    """A chunk as one dispatch; ``count`` is an argument, so chunks of any length share it."""
-
-    @partial(jax.jit, donate_argnames="state")
-    def train_chunk(state: TrainState, hyper: Hyper, source: Source, rows: Any, count: jax.Array):
-        def body(i: jax.Array, carry: Any) -> Any:
-            return row(i, carry, hyper, source, rows)
-
-        return jax.lax.fori_loop(0, count, body, (state, empty_metrics(hyper, rows)))
-
-    return train_chunk
+_compiled_empty_metrics = jax.jit(_empty_metrics, static_argnames="static")
+_compiled_zero_gradients = jax.jit(zero_gradients, static_argnames="static")
 
 
-def _row_by_row(
-    row: Callable[..., Any], empty_metrics: Callable[..., Metrics]
-) -> Callable[..., Any]:
-    """A chunk as one dispatch a step, each sent before the last one's values are there."""
-    train_row = jax.jit(row, donate_argnums=1)
-    empty_metrics = jax.jit(empty_metrics)
-
-    def train_chunk(state: TrainState, hyper: Hyper, source: Source, rows: Any, count: np.int32):
-        carry = state, empty_metrics(hyper, rows)
-        for i in range(count):
-            carry = train_row(np.int32(i), carry, hyper, source, rows)
-        return carry
-
-    return train_chunk
+def _set_metrics(chunk_metrics: Metrics, i: jax.Array, metrics: Metrics) -> Metrics:
+    return {tag: chunk_metrics[tag].at[i].set(value) for tag, value in metrics.items()}
 
 
-def _batch_by_batch(
-    structure: Structure, empty_metrics: Callable[..., Metrics]
-) -> Callable[..., Any]:
-    """A chunk of updates that accumulate, a dispatch for each of their batches and one more.
-
-    Laid out in one program, hundreds of batches would take minutes to compile.
-    """
-
-    def add_batch(
-        state: TrainState, sums: Gradients, source: Source, rows: Any, i: Any, number: Any
-    ) -> Gradients:
-        row = jax.tree.map(lambda array: part(structure, array[i])[number], rows)
-        return add_gradients(structure, state, sums, number, source.examples(row))
-
-    def finish(
-        i: Any, carry: tuple[TrainState, Metrics], hyper: Hyper, sums: Gradients
-    ) -> tuple[TrainState, Metrics]:
-        state, noted = carry
-        state, metrics = apply_gradients(structure, state, hyper, sums)
-        return state, _with_row(noted, i, metrics)
-
-    begin = jax.jit(partial(no_gradients, structure))
-    add_batch = jax.jit(add_batch, donate_argnums=1)
-    finish = jax.jit(finish, donate_argnums=1)
-    empty_metrics = jax.jit(empty_metrics)
-
-    def train_chunk(state: TrainState, hyper: Hyper, source: Source, rows: Any, count: np.int32):
-        carry = state, empty_metrics(hyper, rows)
-        for i in range(count):
-            sums = begin(carry[0])
-            for number in range(structure.accumulate):
-                sums = add_batch(carry[0], sums, source, rows, np.int32(i), np.int32(number))
-            carry = finish(np.int32(i), carry, hyper, sums)
-        return carry
-
-    return train_chunk
-
-
-def _evaluation(structure: Structure) -> Callable[..., Metrics]:
-    """Exact means over a split of any length: sums per batch, added up in order."""
-
-    @jax.jit
-    def batch_sums(state: TrainState, source: Source, row: Any, valid: jax.Array) -> Metrics:
-        sums = score(structure, state, source.examples(row), valid)
-        return {**sums, "examples": valid.sum()}
-
-    @jax.jit
-    def means(batches: list[Metrics]) -> Metrics:
-        total = jax.tree.map(lambda *sums: sum(sums), *batches)
-        return {
-            EVAL_LOSS: total["loss"] / total["examples"],
-            EVAL_ACCURACY: total["correct"] / total["examples"],
-        }
-
-    def evaluate(
-        state: TrainState, source: Source, rows: Iterable[tuple[Any, jax.Array]]
-    ) -> Metrics:
-        return means([batch_sums(state, source, row, valid) for row, valid in rows])
-
-    return evaluate
+def _primitives(jaxpr: Jaxpr) -> set[str]:
+    nested = (_primitives(inner) for inner in subjaxprs(jaxpr))
+    return {equation.primitive.name for equation in jaxpr.eqns}.union(*nested)

@@ -1,27 +1,31 @@
-"""What training carries from step to step, and the numbers that steer it; both are pytrees."""
+"""What training carries from step to step, takes as arguments and is compiled for."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
+import flax.linen as nn
 import jax
 
-from runner.optimizers import Wrappers
+from runner.optimizers import Groups, Optimizer, Wrappers
+from runner.pytree import Pytree
 from runner.schedules import Schedule
 
+ComputeDtype = Literal["float32", "bfloat16"]
 
-@jax.tree_util.register_dataclass
+
 @dataclass(frozen=True)
-class TrainState:
-    """All that a run is at ``step``; nothing else has to be kept to go on from there.
+class TrainState(Pytree):
+    """Everything needed to resume.
 
     step: completed optimizer updates, int32 scalar.
-    params, model_state: the model's parameters, frozen ones among them, and its other variables.
-    opt_state: optax's state, of the parameters that are trained.
-    key: the PRNG key of the run; a step's own key is ``fold_in(key, step)``.
-    slow: lookahead's slow parameters, None without lookahead. In the place of a frozen parameter
-      there is None, here and in the average.
-    average: the moving average of the trained parameters, None where none is kept.
+    params: all parameters of the model, including frozen ones.
+    model_state: the model's other variables, such as running statistics.
+    opt_state: optax's state of the trained parameters.
+    key: the PRNG key of the run; each step uses ``fold_in(key, step)``.
+    slow: lookahead's slow parameters, or None without lookahead. Frozen parameters are None here
+      and in ``average``.
+    average: the moving average of the trained parameters, or None if none is kept.
     """
 
     step: jax.Array
@@ -33,14 +37,13 @@ class TrainState:
     average: Any
 
 
-@jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class Hyper:
-    """Every number a person may sweep over, as arrays: arguments of the program, never part of it.
+class Hyperparams(Pytree):
+    """The arrays a program takes beside its state; changing their values never recompiles.
 
-    schedule: step → rate (and momentum, where it is cycled).
-    optimizer: the optimizer's float arguments by name, float32: scalars, or one for each group.
-    wrappers: what surrounds the optimizer.
+    schedule: step → rate, and momentum if the schedule cycles it.
+    optimizer: the optimizer's float arguments by name, float32: scalars or [groups].
+    wrappers: multiplier, clipping, lookahead and averaging around the optimizer.
     """
 
     schedule: Schedule
@@ -48,11 +51,29 @@ class Hyper:
     wrappers: Wrappers
 
 
-def count(tree: Any) -> int:
-    """How many numbers a pytree of arrays, or of their shapes alone, holds."""
+@dataclass(frozen=True)
+class Static:
+    """What a program is compiled for; equal values share one compiled program.
+
+    model: the flax module.
+    optimizer: which optimizer, without its hyperparameters.
+    groups: which parameters have rates of their own or are frozen.
+    accumulate: microbatches whose gradients are averaged into one update.
+    compute_dtype: what the model computes in; parameters, loss and optimizer stay in float32.
+    """
+
+    model: nn.Module
+    optimizer: Optimizer
+    groups: Groups = field(default_factory=Groups)
+    accumulate: int = 1
+    compute_dtype: ComputeDtype = "float32"
+
+
+def tree_size(tree: Any) -> int:
+    """The number of elements in a pytree of arrays or of their shapes."""
     return sum(leaf.size for leaf in jax.tree.leaves(tree))
 
 
-def count_bytes(tree: Any) -> int:
-    """The memory that a pytree of arrays, or of their shapes alone, takes."""
+def tree_bytes(tree: Any) -> int:
+    """The memory a pytree of arrays, or of their shapes, takes."""
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))

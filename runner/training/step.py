@@ -1,6 +1,5 @@
-"""One optimizer update, and the score of one batch: pure functions of arrays."""
+"""One optimizer update as a pure function of arrays."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -10,18 +9,17 @@ import optax
 
 from runner.optimizers import Groups
 from runner.optimizers.base import of_group
-from runner.tags import CYCLE, LOSS, MOMENTUM, RATE, group_rate
-from runner.training.state import Hyper, TrainState
-from runner.training.structure import Structure
+from runner.training.state import Hyperparams, Static, TrainState
+from runner.training.tags import CYCLE, LOSS, MOMENTUM, RATE, group_rate
 
 Examples = tuple[jax.Array, jax.Array]
 Metrics = dict[str, jax.Array]
 
 
 class Gradients(NamedTuple):
-    """Of the trained parameters, with the loss that they are of and the model's state after it.
+    """Gradients of the trained parameters, with their loss and the model state after it.
 
-    Sums over the batches of an update, where it accumulates several.
+    While microbatches are accumulated, ``grads`` and ``loss`` are sums over them.
     """
 
     grads: Any
@@ -30,83 +28,50 @@ class Gradients(NamedTuple):
 
 
 def init_state(
-    structure: Structure, hyper: Hyper, *, seed: jax.Array, inputs: jax.Array
+    static: Static, hyperparams: Hyperparams, *, seed: jax.Array, inputs: jax.Array
 ) -> TrainState:
     """The state before the first update; ``inputs`` [batch, ...] gives the model its shapes."""
     params_key, key = jax.random.split(jax.random.key(seed))
-    variables = dict(structure.model.init(params_key, inputs, train=False))
+    variables = dict(static.model.init(params_key, inputs, train=False))
     params = variables.pop("params")
     step = jnp.zeros((), jnp.int32)
-    trained = structure.groups.trained(params)
-    wrappers = hyper.wrappers
+    trained = static.groups.trained(params)
+    wrappers = hyperparams.wrappers
     return TrainState(
         step=step,
         params=params,
         model_state=variables,
-        opt_state=transformation(structure, hyper, step).init(trained),
+        opt_state=transformation(static, hyperparams, step).init(trained),
         key=key,
-        # Copies, as the state is donated and no buffer can be given away twice.
+        # Copies, as the state is donated and no buffer can be donated twice.
         slow=None if wrappers.lookahead is None else jax.tree.map(jnp.copy, trained),
         average=None if wrappers.average is None else jax.tree.map(jnp.copy, trained),
     )
 
 
 def train_step(
-    structure: Structure, state: TrainState, hyper: Hyper, examples: Examples
+    static: Static, state: TrainState, hyperparams: Hyperparams, examples: Examples
 ) -> tuple[TrainState, Metrics]:
-    """Applies the update numbered ``state.step``; metrics are those of this update.
+    """Applies update ``state.step``; returns the state after it and the metrics of the update.
 
     examples: inputs [accumulate * batch, ...] float32 and targets [accumulate * batch] int32.
-    The loss is the mean cross-entropy of the examples, before the update.
+    The loss is the mean cross-entropy of the examples before the update.
     """
-    if structure.accumulate == 1:
-        return apply_gradients(structure, state, hyper, _gradients(structure, state, examples))
-    batches = jax.tree.map(lambda a: part(structure, a), examples)
-
-    def add(sums: Gradients, numbered: Any) -> tuple[Gradients, None]:
-        return add_gradients(structure, state, sums, *numbered), None
-
-    numbered = jnp.arange(structure.accumulate), batches
-    sums, _ = jax.lax.scan(add, no_gradients(structure, state), numbered)
-    return apply_gradients(structure, state, hyper, sums)
-
-
-def part(structure: Structure, array: jax.Array) -> jax.Array:
-    """[accumulate * batch, ...] → [accumulate, batch, ...]."""
-    return array.reshape(structure.accumulate, -1, *array.shape[1:])
-
-
-def no_gradients(structure: Structure, state: TrainState) -> Gradients:
-    """What gradients are added to, before the first batch of an update."""
-    trained = structure.groups.trained(state.params)
-    zeros = jax.tree.map(jnp.zeros_like, trained)
-    # A copy, as sums are donated while the state is still read.
-    model_state = jax.tree.map(jnp.copy, state.model_state)
-    return Gradients(zeros, jnp.zeros((), jnp.float32), model_state)
-
-
-def add_gradients(
-    structure: Structure, state: TrainState, sums: Gradients, number: Any, batch: Examples
-) -> Gradients:
-    """``sums`` with those of the batch of that number among those that an update accumulates.
-
-    It passes through the model's state that the batch before it left.
-    """
-    passing = replace(state, model_state=sums.model_state)
-    new = _gradients(structure, passing, batch, number)
-    return Gradients(
-        jax.tree.map(jnp.add, sums.grads, new.grads), sums.loss + new.loss, new.model_state
-    )
+    if static.accumulate == 1:
+        gradients = batch_gradients(static, state, examples)
+    else:
+        gradients = _accumulated_gradients(static, state, examples)
+    return apply_gradients(static, state, hyperparams, gradients)
 
 
 def apply_gradients(
-    structure: Structure, state: TrainState, hyper: Hyper, sums: Gradients
+    static: Static, state: TrainState, hyperparams: Hyperparams, sums: Gradients
 ) -> tuple[TrainState, Metrics]:
-    """The state after the update by the mean of ``sums``, and the update's metrics."""
-    step, wrappers = state.step, hyper.wrappers
-    grads, loss = jax.tree.map(lambda total: total / structure.accumulate, (sums.grads, sums.loss))
-    trained = structure.groups.trained(state.params)
-    tx = transformation(structure, hyper, step)
+    """The state after the update by the mean of ``sums``, and the metrics of the update."""
+    step, wrappers = state.step, hyperparams.wrappers
+    grads, loss = jax.tree.map(lambda total: total / static.accumulate, (sums.grads, sums.loss))
+    trained = static.groups.trained(state.params)
+    tx = transformation(static, hyperparams, step)
     updates, opt_state = tx.update(grads, state.opt_state, trained)
     trained = optax.apply_updates(trained, updates)
     slow, average = state.slow, state.average
@@ -114,19 +79,91 @@ def apply_gradients(
         trained, slow = wrappers.lookahead.after(step, trained, slow)
     if wrappers.average is not None:
         average = wrappers.average.after(step, trained, average)
-    params = structure.groups.whole(trained, state.params)
-    metrics = {LOSS: loss, **schedule_values(structure.groups, hyper, step)}
+    params = static.groups.merged(trained, state.params)
+    metrics = {LOSS: loss, **schedule_values(static.groups, hyperparams, step)}
     state = TrainState(step + 1, params, sums.model_state, opt_state, state.key, slow, average)
     return state, metrics
 
 
-def schedule_values(groups: Groups, hyper: Hyper, step: jax.Array) -> Metrics:
-    """Rates, cycle and, where it is cycled, momentum of the update numbered ``step``.
+def transformation(
+    static: Static, hyperparams: Hyperparams, step: jax.Array
+) -> optax.GradientTransformation:
+    """The optimizer with its hyperparameters at ``step``; built inside the traced step."""
+    optimizer, groups = static.optimizer, static.groups
+    rates = _group_rates(groups, hyperparams, step)
+    values = dict(hyperparams.optimizer)
+    if hyperparams.schedule.cycles_momentum and optimizer.momentum_name is not None:
+        values[optimizer.momentum_name] = hyperparams.schedule.momentum(step)
 
-    One rate, or where there are groups that of each one that is trained.
+    def build(group: int) -> optax.GradientTransformation:
+        return optimizer.build(rates[group], of_group(values, group))
+
+    return hyperparams.wrappers.around(groups.transformation(build))
+
+
+def batch_gradients(
+    static: Static, state: TrainState, examples: Examples, microbatch: Any = 0
+) -> Gradients:
+    """Gradients of the mean loss of one batch; ``microbatch`` is its index in the update."""
+    inputs, targets = examples
+    key = jax.random.fold_in(state.key, state.step)
+    if static.accumulate > 1:
+        key = jax.random.fold_in(key, microbatch)
+
+    def loss_fn(trained: Any) -> tuple[jax.Array, Any]:
+        params = static.groups.merged(trained, state.params)
+        logits, changed = static.model.apply(
+            {"params": in_compute_dtype(static, params), **state.model_state},
+            in_compute_dtype(static, inputs),
+            train=True,
+            mutable=list(state.model_state),
+            rngs={"dropout": key},
+        )
+        model_state = jax.tree.map(
+            lambda new, old: new.astype(old.dtype), dict(changed), state.model_state
+        )
+        return cross_entropy(logits.astype(jnp.float32), targets).mean(), model_state
+
+    trained = static.groups.trained(state.params)
+    (loss, model_state), grads = jax.value_and_grad(loss_fn, has_aux=True)(trained)
+    return Gradients(grads, loss, model_state)
+
+
+def zero_gradients(static: Static, state: TrainState) -> Gradients:
+    """The sums before the first microbatch of an update."""
+    trained = static.groups.trained(state.params)
+    zeros = jax.tree.map(jnp.zeros_like, trained)
+    # A copy, as sums are donated while the state is still read.
+    model_state = jax.tree.map(jnp.copy, state.model_state)
+    return Gradients(zeros, jnp.zeros((), jnp.float32), model_state)
+
+
+def add_microbatch(
+    static: Static, state: TrainState, sums: Gradients, microbatch: Any, examples: Examples
+) -> Gradients:
+    """Adds one microbatch's gradients to ``sums``, threading the model state through.
+
+    ``microbatch`` is its index in the update, ``examples`` are its inputs and targets.
     """
-    schedule = hyper.schedule
-    rates = _rates(groups, hyper, step)
+    threaded = replace(state, model_state=sums.model_state)
+    new = batch_gradients(static, threaded, examples, microbatch)
+    return Gradients(
+        jax.tree.map(jnp.add, sums.grads, new.grads), sums.loss + new.loss, new.model_state
+    )
+
+
+def split_microbatches(static: Static, array: jax.Array) -> jax.Array:
+    """[accumulate * batch, ...] → [accumulate, batch, ...]."""
+    return array.reshape(static.accumulate, -1, *array.shape[1:])
+
+
+def schedule_values(groups: Groups, hyperparams: Hyperparams, step: jax.Array) -> Metrics:
+    """The rate, the cycle and, if the schedule cycles it, the momentum of update ``step``, by tag.
+
+    With parameter groups there is one rate for each group that is trained.
+    """
+    schedule = hyperparams.schedule
+    rates = _group_rates(groups, hyperparams, step)
     values = (
         {group_rate(name): rates[groups.names.index(name)] for name in groups.trained_names}
         if groups.members
@@ -136,105 +173,45 @@ def schedule_values(groups: Groups, hyper: Hyper, step: jax.Array) -> Metrics:
     return values | ({MOMENTUM: schedule.momentum(step)} if schedule.cycles_momentum else {})
 
 
-def metric_shapes(groups: Groups, hyper: Hyper) -> dict[str, jax.ShapeDtypeStruct]:
-    """Shape and type of what ``train_step`` returns as metrics."""
+def metric_shapes(groups: Groups, hyperparams: Hyperparams) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shape and type of each metric that ``train_step`` returns."""
     scalar = jax.ShapeDtypeStruct((), jnp.float32)
     step = jax.ShapeDtypeStruct((), jnp.int32)
-    values = jax.eval_shape(lambda hyper, step: schedule_values(groups, hyper, step), hyper, step)
+    values = jax.eval_shape(
+        lambda hyperparams, step: schedule_values(groups, hyperparams, step), hyperparams, step
+    )
     return {LOSS: scalar, **values}
 
 
-def transformation(
-    structure: Structure, hyper: Hyper, step: jax.Array
-) -> optax.GradientTransformation:
-    """The optimizer with its numbers at ``step``; built inside the traced step, at no cost."""
-    optimizer, groups = structure.optimizer, structure.groups
-    rates = _rates(groups, hyper, step)
-    numbers = dict(hyper.optimizer)
-    if hyper.schedule.cycles_momentum and optimizer.momentum_key is not None:
-        numbers[optimizer.momentum_key] = hyper.schedule.momentum(step)
-
-    def build(group: int) -> optax.GradientTransformation:
-        return optimizer.build(rates[group], of_group(numbers, group))
-
-    return hyper.wrappers.around(groups.transformation(build))
-
-
-def score(structure: Structure, state: TrainState, examples: Examples, valid: jax.Array) -> Metrics:
-    """Summed loss and number of correct answers over the examples where ``valid`` [batch].
-
-    Scored is the average of the parameters where one is kept, else lookahead's slow parameters
-    where it has some, else the parameters.
-    """
-    inputs, targets = examples
-    trained = next(
-        (tree for tree in (state.average, state.slow) if tree is not None),
-        structure.groups.trained(state.params),
-    )
-    params = structure.groups.whole(trained, state.params)
-    variables = {"params": _computed(structure, params), **state.model_state}
-    logits, _ = structure.model.apply(
-        variables, _computed(structure, inputs), train=False, mutable=[]
-    )
-    logits = logits.astype(jnp.float32)
-    correct = (logits.argmax(-1) == targets) & valid
-    losses = jnp.where(valid, _cross_entropy(logits, targets), 0.0)
-    return {"loss": losses.sum(), "correct": correct.sum()}
-
-
-def _rates(groups: Groups, hyper: Hyper, step: jax.Array) -> list[jax.Array]:
-    """The rate of each group, scalars."""
-    rates = hyper.schedule(step) * hyper.wrappers.multiplier
-    if not groups.members:
-        return [rates.reshape(())]
-    return list(jnp.broadcast_to(rates, len(groups.names)))
-
-
-def _gradients(
-    structure: Structure, state: TrainState, examples: Examples, number: Any = 0
-) -> Gradients:
-    """Of one batch: means over its examples; ``number`` is its place in the update."""
-    key = jax.random.fold_in(state.key, state.step)
-    if structure.accumulate > 1:
-        key = jax.random.fold_in(key, number)
-    loss_fn = _loss_of(structure, state, examples, key)
-    trained = structure.groups.trained(state.params)
-    (loss, model_state), grads = jax.value_and_grad(loss_fn, has_aux=True)(trained)
-    return Gradients(grads, loss, model_state)
-
-
-def _loss_of(
-    structure: Structure, state: TrainState, examples: Examples, key: jax.Array
-) -> Callable[[Any], tuple[jax.Array, Any]]:
-    """Trained parameters → mean loss of the examples, the model's new state."""
-    inputs, targets = examples
-
-    def loss_fn(trained: Any) -> tuple[jax.Array, Any]:
-        params = structure.groups.whole(trained, state.params)
-        logits, changed = structure.model.apply(
-            {"params": _computed(structure, params), **state.model_state},
-            _computed(structure, inputs),
-            train=True,
-            mutable=list(state.model_state),
-            rngs={"dropout": key},
-        )
-        model_state = jax.tree.map(
-            lambda new, old: new.astype(old.dtype), dict(changed), state.model_state
-        )
-        return _cross_entropy(logits.astype(jnp.float32), targets).mean(), model_state
-
-    return loss_fn
-
-
-def _computed(structure: Structure, tree: Any) -> Any:
-    """The floating point arrays of ``tree`` in the type that the model computes in."""
-    if structure.compute_dtype == "float32":
+def in_compute_dtype(static: Static, tree: Any) -> Any:
+    """``tree`` with its floating point arrays in the type the model computes in."""
+    if static.compute_dtype == "float32":
         return tree
     return jax.tree.map(
-        lambda a: a.astype(structure.compute_dtype) if jnp.issubdtype(a.dtype, jnp.floating) else a,
+        lambda a: a.astype(static.compute_dtype) if jnp.issubdtype(a.dtype, jnp.floating) else a,
         tree,
     )
 
 
-def _cross_entropy(logits: jax.Array, targets: jax.Array) -> jax.Array:
+def cross_entropy(logits: jax.Array, targets: jax.Array) -> jax.Array:
+    """The loss of each example [batch] from logits [batch, classes] and integer targets [batch]."""
     return optax.softmax_cross_entropy_with_integer_labels(logits, targets)
+
+
+def _accumulated_gradients(static: Static, state: TrainState, examples: Examples) -> Gradients:
+    microbatches = jax.tree.map(lambda array: split_microbatches(static, array), examples)
+
+    def add(sums: Gradients, indexed: Any) -> tuple[Gradients, None]:
+        return add_microbatch(static, state, sums, *indexed), None
+
+    indexed = jnp.arange(static.accumulate), microbatches
+    sums, _ = jax.lax.scan(add, zero_gradients(static, state), indexed)
+    return sums
+
+
+def _group_rates(groups: Groups, hyperparams: Hyperparams, step: jax.Array) -> list[jax.Array]:
+    """The rate of each group, scalars."""
+    rates = hyperparams.schedule(step) * hyperparams.wrappers.multiplier
+    if not groups.members:
+        return [rates.reshape(())]
+    return list(jnp.broadcast_to(rates, len(groups.names)))

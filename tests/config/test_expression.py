@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import runner.config.expression
-from runner.errors import ConfigError
 from runner.config.expression import Expression, parse, parse_name, scale_function
+from runner.errors import ConfigError
 from runner.registry import register_scale_fn
 
 POINTS = [1.0, 2.0, 3.0, 7.0, 100.0]

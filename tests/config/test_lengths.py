@@ -2,8 +2,8 @@
 
 import pytest
 
-from runner.errors import ConfigError
 from runner.config.lengths import check_length, resolve_length
+from runner.errors import ConfigError
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ class Pending:
 def recording(folder, *, log_every=1, screen=None):
     with Recorder(
         events=EventWriter(folder),
-        progress=screen or Screen(),
+        display=screen or Screen(),
         log_every=log_every,
         started=time.perf_counter(),
     ) as recorder:
@@ -202,7 +202,7 @@ def test_the_caller_goes_on_while_results_are_pending_but_not_without_bound(tmp_
 def stuck(folder, screen):
     """A recorder whose device never answers, until the test is over."""
     released, events = threading.Event(), EventWriter(folder)
-    recorder = Recorder(events=events, progress=screen, log_every=1, started=time.perf_counter())
+    recorder = Recorder(events=events, display=screen, log_every=1, started=time.perf_counter())
     for start in (0, 8, 16):
         recorder.chunk(start, 8, {"train/loss": Pending(np.ones(8), released)})
     before = time.monotonic()

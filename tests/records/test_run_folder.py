@@ -111,6 +111,21 @@ def test_a_file_in_the_way_is_named(tmp_path, take):
         assert str(folder) in str(caught.value)
 
 
+@pytest.mark.parametrize("explicit", [False, True])
+@pytest.mark.parametrize("take", [claim, claim_sweep])
+def test_a_broken_link_in_the_way_is_named(tmp_path, take, explicit):
+    (tmp_path / "outputs").symlink_to("/gone")
+    for folder in (tmp_path / "outputs", tmp_path / "outputs" / "day" / "time"):
+        with pytest.raises(StorageError, match="outputs is a link to /gone, which does not exist"):
+            take(folder, explicit=explicit)
+
+
+def test_a_file_in_the_place_of_hydras_record_is_named(tmp_path):
+    (tmp_path / ".hydra").touch()
+    with pytest.raises(StorageError, match=r"File exists: .*/\.hydra"):
+        claim(tmp_path, explicit=False)
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 @pytest.mark.parametrize("take", [claim, claim_sweep])
 def test_a_read_only_folder_is_named(tmp_path, take):
@@ -133,13 +148,15 @@ def test_a_name_too_long_for_the_file_system_is_an_answer(tmp_path):
         claim(tmp_path / ("x" * 300), explicit=True)
 
 
-def test_a_default_sweep_folder_gives_way_and_one_asked_for_is_shared(tmp_path):
+def test_a_default_sweep_folder_gives_way_and_one_asked_for_is_refused(tmp_path):
     folder = tmp_path / "sweep"
     assert claim_sweep(folder, explicit=False) == folder
     assert claim_sweep(folder, explicit=False) == tmp_path / "sweep-1"
     (folder / "multirun.yaml").write_text("hydra: {}")
-    assert claim_sweep(folder, explicit=True) == folder
+    with pytest.raises(ConfigError, match="sweep already holds a multirun"):
+        claim_sweep(folder, explicit=True)
     assert (folder / "multirun.yaml").read_text() == "hydra: {}"
+    assert claim_sweep(tmp_path / "mine", explicit=True) == tmp_path / "mine"
 
 
 def test_claiming_needs_neither_jax_nor_tensorboard():

@@ -23,7 +23,7 @@ def test_the_first_chunk_gives_the_time_to_the_first_step_and_no_speed(clock):
     assert measured.seconds_to_first_step == 2.5
     assert measured.steps_per_second is None
     assert measured.window() is None
-    assert measured.whole() is None
+    assert measured.overall() is None
 
 
 def test_a_figure_is_told_only_once_it_covers_a_window(clock):
@@ -36,7 +36,7 @@ def test_a_figure_is_told_only_once_it_covers_a_window(clock):
         told.append(measured.window())
     assert told == [None, 20 / 0.25, None, 20 / 0.5, None]
     assert measured.steps_per_second == 50 / 0.875
-    assert measured.whole() is None  # figures were told; the rest is too short for one
+    assert measured.overall() is None  # figures were told; the rest is too short for one
 
 
 def test_a_pause_that_nobody_saw_end_counts_from_its_beginning(clock):
@@ -72,4 +72,4 @@ def test_pauses_are_left_out(clock):
     clock.now += 0.09  # the pause may have ended 0.01 s before it was seen to
     measured.chunk(10)
     assert measured.steps_per_second == pytest.approx(100)
-    assert measured.whole() == pytest.approx(100)
+    assert measured.overall() == pytest.approx(100)

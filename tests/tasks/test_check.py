@@ -8,8 +8,8 @@ from PIL import Image
 
 from runner.cli.commands import configure
 from runner.errors import ConfigError
-from runner.tasks import timeline
-from runner.tasks.job import build_job
+from runner.experiment import timeline
+from runner.experiment.build import build
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_the_table_is_the_formula_at_every_step(check, read_table):
 def test_a_run_of_many_steps_is_tabled_piece_by_piece(check, monkeypatch):
     _, whole = check("training.steps=50", name="whole")
     monkeypatch.setattr(timeline, "MOST_STEPS", 17)
-    monkeypatch.setattr(timeline, "_AT_ONCE", 7)
+    monkeypatch.setattr(timeline, "_BLOCK", 7)
     _, pieces = check("training.steps=50", name="pieces")
     assert (whole / "schedule.csv").read_bytes() == (pieces / "schedule.csv").read_bytes()
 
@@ -70,9 +70,9 @@ def test_a_run_of_many_steps_is_tabled_piece_by_piece(check, monkeypatch):
 def test_the_first_rate_that_cannot_be_is_named(overrides, said, monkeypatch):
     monkeypatch.setattr(timeline, "MOST_STEPS", 17)
     cycle = ("scheduler=cyclic", "scheduler.step_size_up=10", "training.steps=60")
-    job = build_job(configure(*cycle, *overrides), jax.devices("cpu")[0])
+    experiment = build(configure(*cycle, *overrides), jax.devices("cpu")[0])
     with pytest.raises(ConfigError, match=rf"^scheduler: {said}; "):
-        list(timeline.blocks(job))
+        list(timeline.schedule_blocks(experiment))
 
 
 def test_no_training_takes_place_and_the_picture_can_be_opened(check):

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from runner.cli.commands import configure
-from runner.records import plots
+from runner.report import plots
 
 
 @pytest.fixture
@@ -30,7 +30,10 @@ def drawn(monkeypatch):
 
 
 def compared(*overrides):
-    return {choice.option: choice.arguments for choice in configure(*overrides).compared}
+    return {
+        choice.option: dict(choice.settings)
+        for choice in configure(*overrides).task.settings.compare
+    }
 
 
 def test_a_table_is_the_one_that_the_scheduler_gives_when_chosen(check, drawn):
@@ -92,7 +95,7 @@ def test_groups_of_parameters_have_a_column_and_a_curve_each(check, drawn, capsy
 
 def test_a_scheduler_is_drawn_once(check, drawn):
     config = configure("task=check", "scheduler=cosine", "task.compare=[linear,cosine,linear]")
-    assert [choice.option for choice in config.compared] == ["linear"]
+    assert [choice.option for choice in config.task.settings.compare] == ["linear"]
     _, folder = check("scheduler=cosine", "task.compare=[linear,cosine,linear]")
     assert list(drawn[0]) == ["cosine", "linear"]
     assert [path.name for path in folder.glob("schedule_*")] == ["schedule_linear.csv"]
@@ -164,7 +167,7 @@ def test_parts_and_added_keys_hold_where_they_are(tmp_path):
     )
     parts = found["longer"]["parts"]
     assert [part.name for part in parts.values()] == ["linear", "cyclic"]
-    assert parts["cycles"].arguments["max_lr"] == 0.3
+    assert parts["cycles"].settings.max_lr == 0.3
     assert found["longer"]["lengths"] == {"warmup": "50%", "cycles": "20ep"}
     assert found["triangular"]["max_lr"] == 0.2
 

@@ -8,7 +8,7 @@ import pytest
 from test_train import scalars
 
 from runner.cli.commands import configure
-from runner.tasks.job import build_job
+from runner.experiment.build import build
 
 GROUPS = ("optimizer.groups.body=Dense_0/*", "optimizer.groups.head=Dense_2/*")
 SMALL = ("model.hidden=[16,16]", "training.steps=60", "training.eval_every=null")
@@ -120,7 +120,7 @@ def test_check_tells_what_surrounds_the_optimizer(run, capsys):
         assert told in text
 
 
-def test_every_number_around_the_optimizer_reaches_the_job():
+def test_every_number_around_the_optimizer_reaches_the_experiment():
     config = configure(
         *GROUPS,
         "optimizer.clip_norm=2",
@@ -132,20 +132,21 @@ def test_every_number_around_the_optimizer_reaches_the_job():
         "training.accumulate=3",
         "training.compute_dtype=bfloat16",
     )
-    job = build_job(config, jax.devices("cpu")[0])
-    wrappers = job.hyper.wrappers
+    experiment = build(config, jax.devices("cpu")[0])
+    wrappers = experiment.hyperparams.wrappers
     assert (float(wrappers.clip_norm), float(wrappers.clip_value)) == (2.0, 0.25)
     assert int(wrappers.lookahead.sync_period) == 7
     assert float(wrappers.lookahead.slow_step_size) == 0.75
     assert wrappers.multiplier.tolist() == [1.0, 3.0, 4.0]
     assert float(wrappers.average.rest) == 0.25
-    assert (job.structure.accumulate, job.structure.compute_dtype) == (3, "bfloat16")
-    assert (job.length.examples_per_step, job.length.steps_per_epoch) == (96, 14)  # 1437 examples
+    assert (experiment.static.accumulate, experiment.static.compute_dtype) == (3, "bfloat16")
+    lengths = experiment.lengths
+    assert (lengths.examples_per_step, lengths.steps_per_epoch) == (96, 14)  # 1437 examples
 
 
 def test_batches_may_take_all_examples_in_one_step():
     config = configure("training.batch_size=479", "training.accumulate=3", "training.steps=5")
-    assert build_job(config, jax.devices("cpu")[0]).length.steps_per_epoch == 1  # 3 * 479 = 1437
+    assert build(config, jax.devices("cpu")[0]).lengths.steps_per_epoch == 1  # 3 * 479 = 1437
 
 
 @pytest.mark.parametrize("option", ["clip_norm: 0.5", "groups: {head: Dense_2/*}"])

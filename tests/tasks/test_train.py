@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -10,11 +11,13 @@ import time
 from fractions import Fraction
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from runner.cli import main
+from runner.registry import tasks
 
 SHORT = ("training.steps=60", "model.hidden=[16]", "training.eval_every=null")
 
@@ -159,6 +162,16 @@ def test_a_loss_that_explodes_ends_in_5_and_keeps_what_came_before(run, summary,
     assert re.fullmatch(r"error: train/loss: (nan|inf) at step \d+, where the rate was .*\n", error)
 
 
+def test_a_nan_that_jax_itself_looks_for_ends_in_5(run, summary, capsys, monkeypatch):
+    monkeypatch.setenv("JAX_DEBUG_NANS", "1")
+    with jax.debug_nans(True):
+        code, folder = run(*SHORT, "scheduler.max_lr=1e30", "scheduler.step_size_up=20")
+    assert code == 5
+    assert summary(folder)["status"] == "diverged"
+    error = capsys.readouterr().err
+    assert re.fullmatch(r"error: training: .*nan.* \(JAX_DEBUG_NANS found it\); .*\n", error)
+
+
 def test_a_run_in_the_middle_of_a_cycle_is_warned_about_and_run(run, capsys):
     code, _ = run(*SHORT)
     assert code == 0
@@ -288,6 +301,30 @@ def test_a_signal_ends_a_run_with_its_records_whole(tmp_path, environment, summa
     assert steps == list(range(found["steps"]))
 
 
+def test_a_terminal_that_is_closed_ends_a_run_as_sigterm_does(tmp_path, environment, summary):
+    terminal, other_end = os.openpty()
+    # The first terminal that a new session opens is its own.
+    program = (
+        f"import os; fd = os.open({os.ttyname(other_end)!r}, os.O_RDWR)\n"
+        "for number in range(3): os.dup2(fd, number)\n"
+        f"os.execl({sys.executable!r}, {sys.executable!r}, '-m', 'runner',"
+        " 'training.steps=100000000', 'hydra.run.dir=run')"
+    )
+    command = [sys.executable, "-c", program]
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment, start_new_session=True)
+    try:
+        deadline = time.monotonic() + 60
+        while not _has_events(tmp_path / "run") and time.monotonic() < deadline:
+            while select.select([terminal], [], [], 0.1)[0]:
+                os.read(terminal, 65_536)  # what is not read would hold up the run
+        os.close(terminal)
+        os.close(other_end)
+        assert process.wait(timeout=60) == 143
+    finally:
+        process.kill()
+    assert summary(tmp_path / "run")["status"] == "stopped"
+
+
 def test_a_run_whose_events_fill_the_disk_ends_well_with_its_summary(
     small_disk, tmp_path, environment, summary
 ):
@@ -316,18 +353,22 @@ def test_a_run_whose_events_fill_the_disk_ends_well_with_its_summary(
 
 
 def test_a_signal_after_the_last_step_is_told_of(run, summary, monkeypatch):
-    import runner.tasks.ending as ending
-    import runner.tasks.train as task
+    import runner.records.ending as endings
 
-    told, hashed = [], ending.params_sha256
-    original = task.run
-    monkeypatch.setattr(task, "run", lambda *args: told.append(original(*args)))
+    told, hashed = [], endings.params_sha256
+    original = tasks.get("train")
+
+    def noted(config, folder, ending):
+        original(config, folder, ending)
+        told.append(ending.stop_signal)
+
+    monkeypatch.setitem(tasks._factories, "train", noted)
 
     def interrupted(params):
         os.kill(os.getpid(), signal.SIGTERM)
         return hashed(params)
 
-    monkeypatch.setattr(ending, "params_sha256", interrupted)
+    monkeypatch.setattr(endings, "params_sha256", interrupted)
     code, folder = run(*SHORT)
     assert code == 0
     assert told == [signal.SIGTERM]

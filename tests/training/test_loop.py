@@ -15,26 +15,25 @@ from runner.models.mlp import linear, mlp
 from runner.optimizers import Wrappers, split
 from runner.schedules import CyclicLR
 from runner.training.loop import Plan, train
-from runner.training.program import compile_program, may_loop
-from runner.training.state import Hyper
-from runner.training.structure import Structure
+from runner.training.program import compiled_init, may_loop
+from runner.training.state import Hyperparams, Static
 
 SGD = {"momentum": 0.9, "nesterov": False, "weight_decay": None}
 EXAMPLE = jax.ShapeDtypeStruct((1, 8, 8, 1), jnp.float32)
 
 
 class Notes:
-    """A recorder that keeps what it hears, on the host."""
+    """A listener that keeps what it receives, on the host."""
 
     steps_per_second = None
 
     def __init__(self):
         self.metrics, self.evaluations, self.chunks = {}, {}, []
 
-    def chunk(self, start, count, metrics):
-        self.chunks.append((start, count))
+    def chunk(self, start, length, metrics):
+        self.chunks.append((start, length))
         for tag, values in metrics.items():
-            self.metrics.setdefault(tag, []).extend(np.asarray(values)[:count].tolist())
+            self.metrics.setdefault(tag, []).extend(np.asarray(values)[:length].tolist())
 
     def evaluation(self, step, metrics):
         self.evaluations[step] = {tag: float(value) for tag, value in metrics.items()}
@@ -71,15 +70,24 @@ def fit(
     device = jax.devices()[0]
     model = mlp(hidden=[16], num_classes=10) if model is None else model
     schedule = CyclicLR(base_lr=0.01, max_lr=max_lr, step_size_up=7, step_size_down=4)
-    structure, numbers = split(optimizer, arguments)
-    hyper = Hyper(schedule, numbers, Wrappers.of())
-    program = compile_program(Structure(model, structure), dispatch)
+    chosen, numbers = split(optimizer, arguments)
+    hyperparams = Hyperparams(schedule, numbers, Wrappers.of())
+    static = Static(model, chosen)
     feed = Feed(dataset, batch_size=batch_size, seed=seed, placement=placement, device=device)
-    state = start or program.init(np.uint32(seed), hyper, np.zeros(EXAMPLE.shape, np.float32))
+    state = start or initial_state(static, hyperparams, seed)
     notes = Notes()
-    plan = Plan(**{"steps": steps, "eval_every": None, "chunk": "auto", **lengths})
-    state = train(program, state, hyper, feed, plan=plan, recorder=notes, stopping=lambda: False)
+    plan = Plan(
+        **{"steps": steps, "eval_every": None, "chunk": "auto", **lengths}, dispatch=dispatch
+    )
+    state = train(
+        static, state, hyperparams, feed, plan=plan, listener=notes, stopping=lambda: False
+    )
     return state, notes
+
+
+def initial_state(static, hyperparams, seed):
+    inputs = np.zeros(EXAMPLE.shape, np.float32)
+    return compiled_init(static, hyperparams, seed=np.uint32(seed), inputs=inputs)
 
 
 def same_bytes(one, other):
@@ -130,11 +138,10 @@ def test_training_equals_a_loop_written_by_hand(dataset):
 
 
 def initial_params():
-    structure, numbers = split("sgd", SGD)
+    chosen, numbers = split("sgd", SGD)
     schedule = CyclicLR(base_lr=0.01, max_lr=0.05, step_size_up=7, step_size_down=4)
-    program = compile_program(Structure(mlp(hidden=[16], num_classes=10), structure), "scan")
-    inputs = np.zeros(EXAMPLE.shape, np.float32)
-    return program.init(np.uint32(3), Hyper(schedule, numbers, Wrappers.of()), inputs).params
+    static = Static(mlp(hidden=[16], num_classes=10), chosen)
+    return initial_state(static, Hyperparams(schedule, numbers, Wrappers.of()), 3).params
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 50, 1000])
@@ -231,10 +238,10 @@ def test_data_stays_on_the_host_where_the_device_has_no_room(dataset):
 
 
 def test_chunks_end_where_an_evaluation_is_due_and_grow_with_the_speed():
-    plan = Plan(steps=1000, eval_every=300, chunk="auto")
+    plan = Plan(steps=1000, eval_every=300, chunk="auto", dispatch="scan")
 
     def count(step, speed):
-        return plan.next_count(step, capacity=1024, steps_per_second=speed)
+        return plan.chunk_length(step, capacity=1024, steps_per_second=speed)
 
     assert count(0, None) == 32
     assert count(32, 500.0) == 100

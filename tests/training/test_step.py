@@ -10,16 +10,16 @@ import optax
 import pytest
 
 from runner.cli.commands import configure
-from runner.registry import optimizers
 from runner.data.feed import Source
 from runner.models.cnn import cnn
 from runner.models.mlp import linear, mlp
 from runner.optimizers import Wrappers, assign, split
+from runner.registry import optimizers
 from runner.schedules import Constant, CyclicLR
-from runner.training.program import compile_program
-from runner.training.state import Hyper
-from runner.training.step import init_state, score, train_step
-from runner.training.structure import Structure
+from runner.training.evaluation import score
+from runner.training.program import scan_chunk, step_chunk
+from runner.training.state import Hyperparams, Static
+from runner.training.step import init_state, train_step
 
 ADAM = {"b1": 0.9, "b2": 0.999, "eps": 1e-8}
 SGD = {"momentum": 0.9, "nesterov": False, "weight_decay": 0.01}
@@ -62,24 +62,25 @@ def set_up(
     schedule=None,
     frozen=(),
     wrappers=None,
-    **structure,
+    **options,
 ):
     chosen, numbers = split(optimizer, arguments)
-    patterns = PATTERNS if frozen or structure.pop("grouped", False) else {}
+    patterns = PATTERNS if frozen or options.pop("grouped", False) else {}
     variables = jax.eval_shape(lambda k: model.init(k, INPUTS[:1], train=False), jax.random.key(0))
     groups = assign(variables["params"], patterns, frozen=frozen)
-    structure = Structure(model, chosen, groups, **structure)
-    hyper = Hyper(schedule or Constant(base_lr=0.1), numbers, wrappers or Wrappers.of())
-    return structure, hyper, init_state(structure, hyper, seed=jnp.uint32(1), inputs=INPUTS[:1])
+    static = Static(model, chosen, groups, **options)
+    hyperparams = Hyperparams(schedule or Constant(base_lr=0.1), numbers, wrappers or Wrappers.of())
+    state = init_state(static, hyperparams, seed=jnp.uint32(1), inputs=INPUTS[:1])
+    return static, hyperparams, state
 
 
-def updates(structure, hyper, state, *, steps=5, size=8):
+def updates(static, hyperparams, state, *, steps=5, size=8):
     """The state after some updates, each on the next examples, and the metrics of each."""
     step = jax.jit(train_step, static_argnums=0)
     noted = []
     for i in range(steps):
         rows = (np.arange(size) + i * size) % len(INPUTS)
-        state, metrics = step(structure, state, hyper, (INPUTS[rows], TARGETS[rows]))
+        state, metrics = step(static, state, hyperparams, (INPUTS[rows], TARGETS[rows]))
         noted.append(metrics)
     return state, noted
 
@@ -89,9 +90,9 @@ def close(one, other, rtol=1e-5, atol=1e-6):
 
 
 def test_accumulated_batches_equal_one_of_their_size():
-    structure, hyper, state = set_up()
-    whole, noted = updates(structure, hyper, state, size=12)
-    parted, noted_too = updates(replace(structure, accumulate=3), hyper, state, size=12)
+    static, hyperparams, state = set_up()
+    whole, noted = updates(static, hyperparams, state, size=12)
+    parted, noted_too = updates(replace(static, accumulate=3), hyperparams, state, size=12)
     close(parted.params, whole.params)
     close(noted_too, noted)
     assert int(parted.step) == 5  # a step is an update, however many batches it took
@@ -99,8 +100,8 @@ def test_accumulated_batches_equal_one_of_their_size():
 
 def test_accumulation_equals_optaxs():
     """``optax.MultiSteps`` takes a batch at a time and moves the parameters after every third."""
-    structure, hyper, state = set_up(optimizer="adam", arguments=ADAM, accumulate=3)
-    ours, _ = updates(structure, hyper, state, size=12)
+    static, hyperparams, state = set_up(optimizer="adam", arguments=ADAM, accumulate=3)
+    ours, _ = updates(static, hyperparams, state, size=12)
     tx = optax.MultiSteps(optax.adam(0.1), 3)
     params, opt_state = state.params, tx.init(state.params)
 
@@ -117,13 +118,12 @@ def test_accumulation_equals_optaxs():
 
 @pytest.mark.parametrize("model", [Noisy(), cnn(features=[2], dense=4, num_classes=10)])
 def test_batches_dispatched_one_after_another_equal_those_in_a_loop(model):
-    structure, hyper, state = set_up(model, accumulate=3)
+    static, hyperparams, state = set_up(model, accumulate=3)
     source, rows = Source(INPUTS, TARGETS, 0.0, 1.0), np.arange(24).reshape(2, 12)
     ends = []
-    for dispatch in ("scan", "step"):
-        program = compile_program(structure, dispatch)
-        start = jax.tree.map(jnp.copy, state)  # the program takes it over
-        ends.append(program.train_chunk(start, hyper, source, rows, np.int32(2)))
+    for train_chunk in (scan_chunk, step_chunk):
+        start = jax.tree.map(jnp.copy, state)  # it is donated
+        ends.append(train_chunk(static, start, hyperparams, source, rows, np.int32(2)))
     (looped, noted), (laid_out, noted_too) = ends
     close((looped.params, looped.model_state), (laid_out.params, laid_out.model_state), rtol=1e-4)
     close(noted, noted_too, rtol=1e-4)
@@ -131,8 +131,8 @@ def test_batches_dispatched_one_after_another_equal_those_in_a_loop(model):
 
 
 def test_running_statistics_pass_through_every_accumulated_batch():
-    structure, hyper, state = set_up(Noisy(), accumulate=3)
-    one, _ = updates(structure, hyper, state, steps=1, size=12)
+    static, hyperparams, state = set_up(Noisy(), accumulate=3)
+    one, _ = updates(static, hyperparams, state, steps=1, size=12)
     kernel = state.params["Dense_0"]["kernel"]
     mean = np.zeros(16)
     for batch in np.split(np.asarray(INPUTS[:12]), 3):
@@ -152,11 +152,11 @@ def test_dropout_keeps_others_in_every_batch(accumulate, steps):
 
 def test_a_frozen_group_keeps_its_bytes_while_the_others_move():
     wrappers = Wrappers.of(clip_norm=0.5, sync_period=2, ema_decay=0.9)
-    structure, hyper, state = set_up(frozen=("first",), wrappers=wrappers)
+    static, hyperparams, state = set_up(frozen=("first",), wrappers=wrappers)
     # Among them zeros of negative sign, which a sum with zero could change.
     first = jax.tree.map(lambda p: p.at[..., 0].set(-0.0), state.params["Dense_0"])
     state = replace(state, params={**state.params, "Dense_0": first})
-    after, noted = updates(structure, hyper, state)
+    after, noted = updates(static, hyperparams, state)
     for name, param in first.items():
         assert np.asarray(after.params["Dense_0"][name]).tobytes() == np.asarray(param).tobytes()
     assert not np.array_equal(after.params["Dense_1"]["kernel"], state.params["Dense_1"]["kernel"])
@@ -179,13 +179,13 @@ def test_a_frozen_group_takes_no_memory_but_its_own():
 
 
 def test_a_frozen_group_has_no_part_in_the_norm_that_is_clipped():
-    structure, hyper, state = set_up(
+    static, hyperparams, state = set_up(
         arguments=SGD | {"weight_decay": 0.0, "momentum": 0.0},
         frozen=("first",),
         wrappers=Wrappers.of(clip_norm=1e-3),
         schedule=Constant(base_lr=1.0),
     )
-    after, _ = updates(structure, hyper, state, steps=1)
+    after, _ = updates(static, hyperparams, state, steps=1)
     moved = jax.tree.map(lambda a, b: a - b, after.params, state.params)
     # A gradient cut to a norm of 0.001 moves the parameters by as much at a rate of one.
     np.testing.assert_allclose(optax.tree.norm(moved), 1e-3, rtol=1e-3)
@@ -194,14 +194,14 @@ def test_a_frozen_group_has_no_part_in_the_norm_that_is_clipped():
 def test_each_group_moves_at_its_rate_times_its_multiplier():
     """Plain sgd: what a parameter moves by is its rate times its gradient, by hand."""
     schedule = CyclicLR(base_lr=[0.0, 0.1, 0.2], max_lr=[1.0, 0.5, 0.2], step_size_up=4)
-    structure, hyper, state = set_up(
+    static, hyperparams, state = set_up(
         arguments=SGD | {"weight_decay": (0.0, 0.5, 0.0), "momentum": 0.0},
         schedule=schedule,
         wrappers=Wrappers.of(multiplier=(1.0, 2.0, 0.5)),
         grouped=True,
     )
     state = replace(state, step=jnp.int32(2))  # half way up
-    after, (noted,) = updates(structure, hyper, state, steps=1)
+    after, (noted,) = updates(static, hyperparams, state, steps=1)
     rates = {"first": 0.5, "biases": 0.6, "default": 0.1}
     for group, rate in rates.items():
         np.testing.assert_allclose(noted[f"schedule/lr/{group}"], rate, rtol=1e-6)
@@ -223,11 +223,11 @@ def test_each_group_moves_at_its_rate_times_its_multiplier():
 
 
 def test_without_groups_a_multiplier_is_a_factor_of_the_rate():
-    structure, hyper, state = set_up(
+    static, hyperparams, state = set_up(
         arguments=SGD | {"weight_decay": 0.0, "momentum": 0.0},
         wrappers=Wrappers.of(multiplier=0.5),
     )
-    after, (noted,) = updates(structure, hyper, state, steps=1)
+    after, (noted,) = updates(static, hyperparams, state, steps=1)
     np.testing.assert_allclose(noted["schedule/lr"], 0.05, rtol=1e-6)
     grads = gradients(state.params, 0)
     close(after.params, jax.tree.map(lambda p, g: p - 0.05 * g, state.params, grads))
@@ -243,8 +243,8 @@ def test_a_schedules_momentum_takes_the_place_of_the_optimizers():
         base_momentum=0.5,
         max_momentum=0.9,
     )
-    structure, hyper, state = set_up(arguments=SGD | {"weight_decay": 0.0}, schedule=schedule)
-    after, noted = updates(structure, hyper, state, steps=4)
+    static, hyperparams, state = set_up(arguments=SGD | {"weight_decay": 0.0}, schedule=schedule)
+    after, noted = updates(static, hyperparams, state, steps=4)
     params = state.params
     velocity = jax.tree.map(jnp.zeros_like, params)
     for i, momentum in enumerate((0.9, 0.8, 0.7, 0.6)):
@@ -268,11 +268,11 @@ def gradients(params, i):
 
 def test_lookahead_and_average_go_with_every_update_from_the_first():
     """Both by hand: a meeting after updates 2 and 4, and weights that double each update."""
-    structure, hyper, state = set_up(
+    static, hyperparams, state = set_up(
         arguments=SGD | {"weight_decay": 0.0, "momentum": 0.0},
         wrappers=Wrappers.of(sync_period=2, slow_step_size=0.25, ema_decay=0.5),
     )
-    after, _ = updates(structure, hyper, state, steps=5)
+    after, _ = updates(static, hyperparams, state, steps=5)
     fast = slow = state.params
     passed = []
     for i in range(5):
@@ -288,9 +288,9 @@ def test_lookahead_and_average_go_with_every_update_from_the_first():
     assert not np.allclose(fast["Dense_1"]["kernel"], slow["Dense_1"]["kernel"], atol=1e-3)
 
 
-def correct(structure, state, params):
+def correct(static, state, params):
     """How many targets the model hits with ``params``."""
-    logits = structure.model.apply({"params": params}, INPUTS, train=False)
+    logits = static.model.apply({"params": params}, INPUTS, train=False)
     return int((logits.argmax(-1) == TARGETS).sum()), float(
         optax.softmax_cross_entropy_with_integer_labels(logits, TARGETS).sum()
     )
@@ -306,14 +306,14 @@ def correct(structure, state, params):
     ],
 )
 def test_what_is_evaluated(wrappers, scored):
-    structure, hyper, state = set_up(wrappers=Wrappers.of(**wrappers))
-    state, _ = updates(structure, hyper, state)
-    found = score(structure, state, (INPUTS, TARGETS), jnp.ones(len(INPUTS), bool))
-    hits, loss = correct(structure, state, getattr(state, scored))
+    static, hyperparams, state = set_up(wrappers=Wrappers.of(**wrappers))
+    state, _ = updates(static, hyperparams, state)
+    found = score(static, state, (INPUTS, TARGETS), jnp.ones(len(INPUTS), bool))
+    hits, loss = correct(static, state, getattr(state, scored))
     assert int(found["correct"]) == hits
     np.testing.assert_allclose(found["loss"], loss, rtol=1e-5)
     if scored != "params":
-        assert abs(correct(structure, state, state.params)[1] - loss) > 1e-3
+        assert abs(correct(static, state, state.params)[1] - loss) > 1e-3
 
 
 @pytest.mark.parametrize(
@@ -321,36 +321,36 @@ def test_what_is_evaluated(wrappers, scored):
     [({}, "params"), ({"sync_period": 3}, "slow"), ({"ema_decay": 0.9}, "average")],
 )
 def test_what_is_frozen_is_evaluated_with_the_rest(wrappers, scored):
-    structure, hyper, state = set_up(frozen=("first",), wrappers=Wrappers.of(**wrappers))
-    state, _ = updates(structure, hyper, state)
-    found = score(structure, state, (INPUTS, TARGETS), jnp.ones(len(INPUTS), bool))
+    static, hyperparams, state = set_up(frozen=("first",), wrappers=Wrappers.of(**wrappers))
+    state, _ = updates(static, hyperparams, state)
+    found = score(static, state, (INPUTS, TARGETS), jnp.ones(len(INPUTS), bool))
     kept = getattr(state, scored)["Dense_1"]
     params = {"Dense_0": state.params["Dense_0"], "Dense_1": kept}
-    np.testing.assert_allclose(found["loss"], correct(structure, state, params)[1], rtol=1e-5)
+    np.testing.assert_allclose(found["loss"], correct(static, state, params)[1], rtol=1e-5)
 
 
 @pytest.mark.parametrize("odd", ["params", "inputs"])
 def test_in_bfloat16_params_and_inputs_are_rounded_and_the_loss_is_not(odd):
     # Both become one, so that the ten logits are 256 and the loss log(10), which bfloat16 lacks.
     values = {"params": 1.0, "inputs": 1.0} | {odd: 1 + 2**-9}
-    structure, hyper, state = set_up(linear(num_classes=10), compute_dtype="bfloat16")
+    static, hyperparams, state = set_up(linear(num_classes=10), compute_dtype="bfloat16")
     kernel = jnp.zeros((64, 10)).at[0, 0].set(256 * values["params"])
     params = {"Dense_0": {"kernel": kernel, "bias": jnp.full(10, 256.0).at[0].set(0)}}
     state = replace(state, params=params)
     inputs = jnp.full((4, 8, 8, 1), values["inputs"], jnp.float32)
     examples = inputs, jnp.zeros(4, jnp.int32)
-    _, metrics = train_step(structure, state, hyper, examples)
+    _, metrics = train_step(static, state, hyperparams, examples)
     np.testing.assert_allclose(metrics["train/loss"], np.log(10), rtol=1e-5)
-    found = score(structure, state, examples, jnp.ones(4, bool))
+    found = score(static, state, examples, jnp.ones(4, bool))
     np.testing.assert_allclose(found["loss"], 4 * np.log(10), rtol=1e-5)
-    exact = replace(structure, compute_dtype="float32")
-    _, metrics = train_step(exact, state, hyper, examples)
+    exact = replace(static, compute_dtype="float32")
+    _, metrics = train_step(exact, state, hyperparams, examples)
     np.testing.assert_allclose(metrics["train/loss"], np.log(1 + 9 * np.exp(-0.5)), rtol=1e-5)
 
 
 def test_gradients_in_bfloat16_are_averaged_in_float32():
     """Ten logits of zero: the gradient of a bias is 1/10 or, for the target, -9/10, rounded."""
-    structure, hyper, state = set_up(
+    static, hyperparams, state = set_up(
         linear(num_classes=10),
         arguments=SGD | {"weight_decay": 0.0, "momentum": 0.0},
         schedule=Constant(base_lr=1.0),
@@ -358,7 +358,7 @@ def test_gradients_in_bfloat16_are_averaged_in_float32():
         accumulate=2,
     )
     state = replace(state, params=jax.tree.map(jnp.zeros_like, state.params))
-    after, _ = train_step(structure, state, hyper, (INPUTS[:2], jnp.array([3, 4])))
+    after, _ = train_step(static, state, hyperparams, (INPUTS[:2], jnp.array([3, 4])))
     tenth, rest = 0.10009765625, -0.8984375  # the nearest of 8 significant bits
     expected = np.full(10, -tenth)
     expected[[3, 4]] = -(tenth + rest) / 2  # which needs 11 bits
@@ -368,8 +368,8 @@ def test_gradients_in_bfloat16_are_averaged_in_float32():
 def test_in_bfloat16_the_model_computes_and_nothing_else():
     """The gradient is that of the model by hand in bfloat16; all that is kept is float32."""
     plain = SGD | {"weight_decay": 0.0, "momentum": 0.0}
-    structure, hyper, state = set_up(arguments=plain, compute_dtype="bfloat16")
-    after, (noted,) = updates(structure, hyper, state, steps=1)
+    static, hyperparams, state = set_up(arguments=plain, compute_dtype="bfloat16")
+    after, (noted,) = updates(static, hyperparams, state, steps=1)
 
     def loss(params):
         low = jax.tree.map(lambda p: p.astype(jnp.bfloat16), params)
@@ -381,7 +381,7 @@ def test_in_bfloat16_the_model_computes_and_nothing_else():
 
     grads = jax.jit(jax.grad(loss))(state.params)
     close(after.params, jax.tree.map(lambda p, g: p - 0.1 * g, state.params, grads), 1e-3, 1e-3)
-    whole, _ = updates(replace(structure, compute_dtype="float32"), hyper, state, steps=1)
+    whole, _ = updates(replace(static, compute_dtype="float32"), hyperparams, state, steps=1)
     assert not np.array_equal(whole.params["Dense_0"]["kernel"], after.params["Dense_0"]["kernel"])
     kinds = {leaf.dtype for leaf in jax.tree.leaves((after.params, after.opt_state, noted))}
     assert kinds <= {np.dtype("float32"), np.dtype("int32")}
@@ -389,8 +389,8 @@ def test_in_bfloat16_the_model_computes_and_nothing_else():
 
 @pytest.mark.parametrize("model", [Noisy(), Watched()])
 def test_running_statistics_stay_in_float32(model):
-    structure, hyper, state = set_up(model, compute_dtype="bfloat16")
-    after, _ = updates(structure, hyper, state, steps=2)
+    static, hyperparams, state = set_up(model, compute_dtype="bfloat16")
+    after, _ = updates(static, hyperparams, state, steps=2)
     before = jax.tree.map(lambda leaf: leaf.dtype, state.model_state)
     assert jax.tree.map(lambda leaf: leaf.dtype, after.model_state) == before
 
@@ -410,7 +410,7 @@ def test_lanes_with_numbers_of_their_own_equal_each_alone(compute_dtype):
         )
         decay = (0.0, 0.1 * i, 0.2)
         _, own = split("sgd", SGD | {"weight_decay": decay})
-        return Hyper(
+        return Hyperparams(
             schedule,
             own,
             Wrappers.of(
@@ -422,28 +422,30 @@ def test_lanes_with_numbers_of_their_own_equal_each_alone(compute_dtype):
             ),
         )
 
-    hypers = [numbers(i) for i in range(3)]
-    structure, _, state = set_up(
+    lanes_hyperparams = [numbers(i) for i in range(3)]
+    static, _, state = set_up(
         arguments=SGD | {"weight_decay": (0.0, 0.1, 0.2)},
-        wrappers=hypers[0].wrappers,
-        schedule=hypers[0].schedule,
+        wrappers=lanes_hyperparams[0].wrappers,
+        schedule=lanes_hyperparams[0].schedule,
         grouped=True,
         accumulate=2,
         compute_dtype=compute_dtype,
     )
-    lanes = jax.tree.map(lambda *leaves: jnp.stack(leaves), *hypers)
+    lanes = jax.tree.map(lambda *leaves: jnp.stack(leaves), *lanes_hyperparams)
 
-    def three(hyper):
-        now = state
-        for i in range(3):
-            rows = np.arange(8) + 8 * i
-            now, metrics = train_step(structure, now, hyper, (INPUTS[rows], TARGETS[rows]))
+    rows = jnp.arange(24).reshape(3, 8)
+
+    def three(hyperparams):
+        def body(now, row):
+            return train_step(static, now, hyperparams, (INPUTS[row], TARGETS[row]))
+
+        now, metrics = jax.lax.scan(body, state, rows)
         return now.params, now.average, metrics
 
     together = jax.jit(jax.vmap(three))(lanes)
     tolerance = 1e-4 if compute_dtype == "float32" else 2e-2
-    for i, hyper in enumerate(hypers):
-        alone = jax.jit(three)(hyper)
+    for i, hyperparams in enumerate(lanes_hyperparams):
+        alone = jax.jit(three)(hyperparams)
         close(jax.tree.map(lambda leaf, i=i: leaf[i], together), alone, tolerance, tolerance)
 
 
@@ -455,33 +457,35 @@ OPTIMIZERS = sorted(optimizers.names())
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_every_optimizer_goes_under_jit_vmap_and_scan(name, compute_dtype):
     """Two lanes of four updates, a group frozen and a group of its own rate, equal each alone."""
-    arguments = configure(f"optimizer={name}").optimizer.arguments
+    arguments = dict(configure(f"optimizer={name}").optimizer.settings)
 
     def numbers(rate):
         schedule = Constant(base_lr=[0.0, rate, rate / 2])
         wrappers = Wrappers.of(clip_norm=1.0, sync_period=3, ema_decay=0.9)
-        return Hyper(schedule, split(name, arguments)[1], wrappers)
+        return Hyperparams(schedule, split(name, arguments)[1], wrappers)
 
-    hypers = [numbers(0.02), numbers(0.001)]
-    structure, _, start = set_up(
+    lanes_hyperparams = [numbers(0.02), numbers(0.001)]
+    static, _, start = set_up(
         optimizer=name,
         arguments=arguments,
-        schedule=hypers[0].schedule,
-        wrappers=hypers[0].wrappers,
+        schedule=lanes_hyperparams[0].schedule,
+        wrappers=lanes_hyperparams[0].wrappers,
         frozen=("first",),
         compute_dtype=compute_dtype,
     )
     rows = jnp.arange(24).reshape(4, 6)
 
-    def four(hyper):
+    def four(hyperparams):
         def body(state, row):
-            return train_step(structure, state, hyper, (INPUTS[row], TARGETS[row]))
+            return train_step(static, state, hyperparams, (INPUTS[row], TARGETS[row]))
 
         state, metrics = jax.lax.scan(body, start, rows)
         return state.params, state.average, metrics
 
-    together = jax.jit(jax.vmap(four))(jax.tree.map(lambda *leaves: jnp.stack(leaves), *hypers))
-    alone = [jax.jit(four)(hyper) for hyper in hypers]
+    together = jax.jit(jax.vmap(four))(
+        jax.tree.map(lambda *leaves: jnp.stack(leaves), *lanes_hyperparams)
+    )
+    alone = [jax.jit(four)(hyperparams) for hyperparams in lanes_hyperparams]
     tolerance = 1e-4 if compute_dtype == "float32" else 1e-2
     for i, own in enumerate(alone):
         close(jax.tree.map(lambda leaf, i=i: leaf[i], together), own, tolerance, tolerance)

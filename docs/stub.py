@@ -1,0 +1,26 @@
+"""Writes ``runner/schedules/__init__.pyi``, from which editors and type checkers know its names.
+
+The package finds its schedules at run time; the stub lists what it has found.
+"""
+
+from pathlib import Path
+
+from runner import schedules
+
+PATH = Path(schedules.__file__).with_suffix(".pyi")
+
+
+def text() -> str:
+    """The text of the stub."""
+    imports = sorted(f"from {_module(name)} import {name} as {name}" for name in schedules.__all__)
+    head = ["# Written by docs/stub.py: run it again after adding a schedule.", ""]
+    listed = ["", "__all__: list[str]", ""]
+    return "\n".join([*head, *imports, *listed])
+
+
+def _module(name: str) -> str:
+    return getattr(schedules, name).__module__
+
+
+if __name__ == "__main__":
+    PATH.write_text(text(), encoding="utf-8")

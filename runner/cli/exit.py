@@ -1,0 +1,137 @@
+"""Turns an exception into one line on standard error and the documented exit code."""
+
+import os
+import re
+import resource
+import signal
+import sys
+import traceback
+from contextlib import suppress
+from io import TextIOWrapper
+
+from runner.cli.interpolation import conceal
+from runner.errors import (
+    DivergedError,
+    InterruptedRunError,
+    OutOfMemoryError,
+    RunnerError,
+    StorageError,
+    stop_kind,
+)
+
+BUG = 1
+
+_LONGEST_WORD, _LONGEST_LINE = 200, 800  # characters that are shown of each
+_LEAST_ADDRESS_SPACE = 2**31  # bytes; jax 0.10 needs about as much for its first computation
+
+
+def report(error: BaseException) -> int:
+    """Prints ``error: <key>: <what is wrong>; <what to do>`` and returns the exit code.
+
+    The traceback comes first if the user asks for it (``HYDRA_FULL_ERROR=1``). A failure of an
+    unknown kind is a bug in the runner: its traceback is printed alone, and the exit code is 1.
+    """
+    known = explain(error)
+    if known is None or os.environ.get("HYDRA_FULL_ERROR") == "1":
+        traceback.print_exception(error)
+    if known is not None:
+        is_after_echo = isinstance(known, InterruptedRunError) and sys.stderr.isatty()  # of ^C
+        complain(str(known), start="\n" if is_after_echo else "")
+    settle_output()
+    return BUG if known is None else known.exit_code
+
+
+def complain(line: str, *, about: str = "", start: str = "") -> None:
+    """Prints a failure as one line that a person can read, without values of the environment."""
+    text = conceal(f"{about}{' '.join(line.split())}")
+    text = re.sub(r"\S+", lambda word: _shortened(word[0], _LONGEST_WORD), text)
+    with suppress(OSError):  # the exit code says it as well
+        print(f"{start}error: {_shortened(text, _LONGEST_LINE)}", file=sys.stderr)
+
+
+def check_memory_limit() -> None:
+    """Raises OutOfMemoryError if ``ulimit -v`` is too low; jax would abort, with any exit code."""
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit != resource.RLIM_INFINITY and limit < _LEAST_ADDRESS_SPACE:
+        problem = f"{limit // 1024} KiB of address space are too few to load jax"
+        remedy = f"allow at least {_LEAST_ADDRESS_SPACE // 1024}, or unlimited"
+        raise OutOfMemoryError("ulimit -v", problem, remedy)
+
+
+def prepare_output() -> None:
+    """Makes standard output and error safe to print to, whatever they are."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started this
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+    if isinstance(sys.stdout, TextIOWrapper):
+        # A terminal without · and ━ must not end a run.
+        sys.stdout.reconfigure(errors="replace")
+
+
+def settle_output() -> None:
+    """Flushes what was printed, or drops it: Python would fail on it again as it ends."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def explain(error: BaseException) -> RunnerError | None:
+    """The failure as one of the documented kinds; None for a bug in the runner."""
+    if isinstance(error, RunnerError):
+        return error
+    if exhausted := _exhausted(error):
+        return _out_of_memory(exhausted, str(error))
+    if isinstance(error, FloatingPointError):
+        return _not_finite(error)
+    if isinstance(error, OSError):
+        return _storage(error)
+    if isinstance(error, KeyboardInterrupt):
+        kind = stop_kind(getattr(error, "number", signal.SIGINT))
+        problem = f"ended at once by {error}" if str(error) else "interrupted"
+        return kind("run", problem, "start it again")
+    return None
+
+
+def _exhausted(error: BaseException) -> str | None:
+    """Which memory ``error`` says is exhausted, if it does."""
+    # By name, since jax need not have been imported.
+    is_from_xla = type(error).__name__ in ("JaxRuntimeError", "XlaRuntimeError")
+    if is_from_xla and "RESOURCE_EXHAUSTED" in str(error):
+        return "the device"
+    is_from_loader = isinstance(error, ImportError) and "failed to map segment" in str(error)
+    return "this machine" if is_from_loader or isinstance(error, MemoryError) else None
+
+
+def _out_of_memory(owner: str, detail: str) -> OutOfMemoryError:
+    size = re.search(r"allocat\w*\D{0,40}?(\d[\d.,]*\s?(?:[KMGT]i?B|bytes))", detail)
+    problem = f"the memory of {owner} is exhausted{f' (asked for {size[1]})' if size else ''}"
+    remedy = "lower training.batch_size, or choose a smaller model"
+    return OutOfMemoryError("memory", problem, remedy)
+
+
+def _not_finite(error: FloatingPointError) -> DivergedError:
+    names = [name for name in ("JAX_DEBUG_NANS", "JAX_DEBUG_INFS") if os.environ.get(name)]
+    found = f" ({', '.join(names)} found it)" if names else ""
+    problem = f"{str(error).splitlines()[0]}{found}"
+    return DivergedError("training", problem, "lower scheduler.max_lr")
+
+
+def _storage(error: OSError) -> StorageError:
+    if isinstance(error, BrokenPipeError):
+        remedy = "keep it open, or write to a file"
+        return StorageError("standard output", "was closed by its reader", remedy)
+    return StorageError(
+        str(error.filename or "output"),
+        f"cannot be read or written ({error.strerror or type(error).__name__})",
+        "check the path, its permissions and the space left on the disk",
+    )
+
+
+def _shortened(text: str, limit: int) -> str:
+    """``text`` of at most about ``limit`` characters; what is left out is in its middle."""
+    if len(text) <= limit:
+        return text
+    end = limit // 3
+    return f"{text[: limit - end]}...{text[-end:]}"

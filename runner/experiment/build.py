@@ -1,0 +1,169 @@
+"""Builds every part that a config names, fitted to the data and to each other."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import numpy as np
+
+from runner import optimizers, registry
+from runner.config import Choice, Config, WrapperSettings
+from runner.data.dataset import Dataset
+from runner.data.feed import Feed, Placement, choose_placement
+from runner.errors import ConfigError, DataError, type_name
+from runner.experiment.lengths import Lengths, resolve_lengths
+from runner.experiment.model import FittedModel, fit_model
+from runner.experiment.schedule import Clock, build_schedule
+from runner.optimizers import Groups
+from runner.schedules import Schedule
+from runner.training.loop import Dispatch, Plan
+from runner.training.program import compiled_init, may_loop
+from runner.training.state import Hyperparams, Static, TrainState
+
+
+@dataclass(frozen=True, eq=False)
+class Experiment:
+    """A config with every part built.
+
+    example: shape and type of one normalised example, as a batch of one.
+    lengths: in steps.
+    """
+
+    config: Config
+    device: jax.Device
+    dataset: Dataset
+    example: jax.ShapeDtypeStruct
+    lengths: Lengths
+    static: Static
+    hyperparams: Hyperparams
+    plan: Plan
+    placement: Placement
+
+    @property
+    def schedule(self) -> Schedule:
+        return self.hyperparams.schedule
+
+    def under(self, scheduler: Choice) -> "Experiment":
+        """The same experiment under another scheduler; no other part is built again.
+
+        Raises:
+          ConfigError: an argument of the scheduler is wrong.
+        """
+        schedule = _schedule(scheduler, self.lengths, self.device)
+        return replace(
+            self,
+            config=replace(self.config, scheduler=scheduler),
+            hyperparams=replace(self.hyperparams, schedule=schedule),
+        )
+
+    def initial_state(self) -> TrainState:
+        """The state before the first update."""
+        inputs = np.zeros(self.example.shape, self.example.dtype)
+        seed = np.uint32(self.config.seed)
+        state = compiled_init(self.static, self.hyperparams, seed=seed, inputs=inputs)
+        # Committed to the device like the output of a chunk, or the second chunk would recompile.
+        return jax.device_put(state, self.device)
+
+    def feed(self) -> Feed:
+        """The examples; sent to the device here if that is where they are kept."""
+        return Feed(
+            self.dataset,
+            batch_size=self.lengths.examples_per_step,
+            seed=self.config.seed,
+            placement=self.placement,
+            device=self.device,
+        )
+
+
+def build(config: Config, device: jax.Device) -> Experiment:
+    """Builds every part from the registry; ``check`` tells whether they fit each other.
+
+    Raises:
+      ConfigError: a part cannot be built, or cannot take the data.
+      DataError: a data file is missing or damaged.
+    """
+    training = config.training
+    dataset = _dataset(config.dataset)
+    lengths = resolve_lengths(training, examples=len(dataset.train))
+    example = jax.ShapeDtypeStruct((1, *dataset.train.inputs.shape[1:]), np.float32)
+    model = fit_model(config.model, example, num_classes=dataset.num_classes)
+    groups = _groups(config.wrappers, model.params)
+    optimizer, optimizer_hyperparams = optimizers.split(
+        config.optimizer.name, dict(config.optimizer.settings)
+    )
+    wrappers = _wrappers(config.wrappers, groups, ema_decay=training.ema_decay)
+    return Experiment(
+        config=config,
+        device=device,
+        dataset=dataset,
+        example=example,
+        lengths=lengths,
+        static=Static(
+            model=model.module,
+            optimizer=optimizer,
+            groups=groups,
+            accumulate=training.accumulate,
+            compute_dtype=training.compute_dtype,
+        ),
+        hyperparams=Hyperparams(
+            schedule=_schedule(config.scheduler, lengths, device),
+            optimizer=jax.device_put(optimizer_hyperparams, device),
+            wrappers=jax.device_put(wrappers, device),
+        ),
+        plan=Plan(
+            steps=lengths.steps,
+            eval_every=lengths.eval_every,
+            chunk=training.chunk,
+            dispatch=_dispatch(config, model, device),
+        ),
+        placement=choose_placement(dataset, device) if training.feed == "auto" else training.feed,
+    )
+
+
+def _dataset(choice: Choice) -> Dataset:
+    dataset = registry.datasets.build(choice.name, dict(choice.settings))
+    if not isinstance(dataset, Dataset):
+        raise DataError(
+            f"dataset {choice.name}", f"is {type_name(dataset)}", "return a runner Dataset"
+        )
+    return dataset
+
+
+def _groups(wrappers: WrapperSettings, params: Any) -> Groups:
+    try:
+        return optimizers.assign(params, wrappers.groups, frozen=wrappers.frozen)
+    except ConfigError as error:
+        raise error.under("optimizer") from error
+
+
+def _wrappers(
+    wrappers: WrapperSettings, groups: Groups, *, ema_decay: float | None
+) -> optimizers.Wrappers:
+    """The hyperparameters of the wrappers around the optimizer, as arrays."""
+    multiplier = wrappers.multiplier
+    if isinstance(multiplier, Mapping):
+        for name in multiplier:
+            if name not in groups.names:
+                problem = f"there is no {name} group, as every parameter is in another one"
+                raise ConfigError(f"optimizer.multiplier.{name}", problem, "leave it out")
+        multiplier = tuple(multiplier.get(name, 1.0) for name in groups.names)
+    return optimizers.Wrappers.of(
+        multiplier=multiplier,
+        clip_value=wrappers.clip_value,
+        clip_norm=wrappers.clip_norm,
+        sync_period=wrappers.lookahead.sync_period,
+        slow_step_size=wrappers.lookahead.slow_step_size,
+        ema_decay=ema_decay,
+    )
+
+
+def _schedule(scheduler: Choice, lengths: Lengths, device: jax.Device) -> Schedule:
+    schedule = build_schedule(scheduler, Clock(lengths.steps_per_epoch, lengths.steps))
+    return jax.device_put(schedule, device)
+
+
+def _dispatch(config: Config, model: FittedModel, device: jax.Device) -> Dispatch:
+    if config.training.dispatch != "auto":
+        return config.training.dispatch
+    return "scan" if may_loop(model.forward, device.platform) else "step"

@@ -1,0 +1,154 @@
+"""Checks that the parts of an experiment fit each other; nothing is computed."""
+
+import os
+from functools import partial
+
+import jax
+import numpy as np
+
+from runner import registry
+from runner.config import Choice
+from runner.config.settings import momentum_switch
+from runner.config.signature import markers
+from runner.config.types import Parts, PerGroup
+from runner.errors import ConfigError, OutOfMemoryError, RunnerError, reason
+from runner.experiment.build import Experiment
+from runner.optimizers import Groups
+from runner.registry import FIX, is_built_in
+from runner.training.state import TrainState, tree_bytes
+from runner.training.step import init_state, schedule_values, train_step
+
+# The rest of the host's memory holds the program, the system and intermediate values.
+HOST_SHARE = 0.9
+
+Shape = jax.ShapeDtypeStruct
+
+
+def check(experiment: Experiment) -> None:
+    """Checks everything that concerns more than one part.
+
+    Raises:
+      ConfigError: lists of rates or hyperparameters do not have one entry per group, a momentum
+        is cycled that the optimizer lacks, lookahead never synchronises, or a part that is not
+        the runner's own fails in an update or changes the shape of the state.
+      OutOfMemoryError: the state cannot fit in memory.
+    """
+    _check_group_counts(experiment)
+    _check_momentum(experiment)
+    _check_lookahead(experiment)
+    config = experiment.config
+    factories = (
+        registry.schedulers.get(config.scheduler.name),
+        registry.optimizers.get(config.optimizer.name),
+        registry.models.get(config.model.name),
+    )
+    if not all(map(is_built_in, factories)):
+        _check_update(experiment)
+    _check_memory(experiment)
+
+
+def _check_group_counts(experiment: Experiment) -> None:
+    groups, hyperparams = experiment.static.groups, experiment.hyperparams
+    for key, value in hyperparams.optimizer.items():
+        if value.ndim:
+            _check_count(len(value), groups, key=f"optimizer.{key}")
+    if np.ndim(hyperparams.wrappers.multiplier):
+        _check_count(len(hyperparams.wrappers.multiplier), groups, key="optimizer.multiplier")
+    _check_rate_lists(experiment.config.scheduler, groups, "scheduler")
+    try:
+        shape = jax.eval_shape(experiment.schedule, np.int32(0)).shape
+    except Exception as error:
+        raise ConfigError("scheduler", f"failed ({reason(error)})", FIX) from error
+    if shape:
+        _check_count(shape[0], groups, key="scheduler")
+
+
+def _check_rate_lists(scheduler: Choice, groups: Groups, key: str) -> None:
+    """Every list of rates of a scheduler, or of a part of it, has one rate per group."""
+    factory = registry.schedulers.get(scheduler.name)
+    for name in markers(factory, PerGroup):
+        rates = getattr(scheduler.settings, name)
+        if isinstance(rates, tuple):
+            _check_count(len(rates), groups, key=f"{key}.{name}")
+    for name in markers(factory, Parts):
+        for part, choice in getattr(scheduler.settings, name).items():
+            _check_rate_lists(choice, groups, f"{key}.{name}.{part}")
+
+
+def _check_count(count: int, groups: Groups, *, key: str) -> None:
+    names = groups.names
+    if count != len(names):
+        given = "1 number" if count == 1 else f"{count} numbers"
+        needed = f"{len(names)} groups" if len(names) > 1 else "one group"
+        problem = f"{given}, but the parameters are in {needed} ({', '.join(names)})"
+        raise ConfigError(key, problem, "write one for each group, or a number for all")
+
+
+def _check_momentum(experiment: Experiment) -> None:
+    """Cycling would otherwise add a momentum to an optimizer that has none, or one of zero."""
+    optimizer, values = experiment.static.optimizer, experiment.hyperparams.optimizer
+    if experiment.schedule.cycles_momentum and not values.get(optimizer.momentum_name or ""):
+        raise ConfigError(
+            momentum_switch(experiment.config.scheduler) or "scheduler",
+            f"cycles the momentum, but the optimizer {optimizer.name!r} has none here",
+            "give it one (optimizer.momentum=0.9), choose adam, or set cycle_momentum=false",
+        )
+
+
+def _check_lookahead(experiment: Experiment) -> None:
+    """Otherwise the slow parameters, which are evaluated, would still be the initial ones."""
+    period, steps = experiment.config.wrappers.lookahead.sync_period, experiment.lengths.steps
+    if period is not None and period > steps:
+        problem = f"{period} is longer than the run of {steps} steps"
+        raise ConfigError("optimizer.lookahead.sync_period", problem, f"write at most {steps}")
+
+
+def _check_update(experiment: Experiment) -> None:
+    """Traces one update: for parts that are not the runner's own."""
+    static, hyperparams, example = experiment.static, experiment.hyperparams, experiment.example
+    key = f"model and optimizer {static.optimizer.name}"
+    inputs = Shape((static.accumulate, *example.shape[1:]), example.dtype)
+    targets = Shape(inputs.shape[:1], np.int32)
+    try:
+        values = partial(schedule_values, static.groups)
+        jax.eval_shape(values, hyperparams, Shape((), np.int32))
+    except Exception as error:
+        raise ConfigError("scheduler", f"failed ({reason(error)})", FIX) from error
+    try:
+        init, seed = partial(init_state, static), Shape((), np.uint32)
+        before = jax.eval_shape(init, hyperparams, seed=seed, inputs=example)
+        after, _ = jax.eval_shape(
+            partial(train_step, static), before, hyperparams, (inputs, targets)
+        )
+    except RunnerError:
+        raise
+    except Exception as error:
+        raise ConfigError(key, f"fail in an update ({reason(error)})", FIX) from error
+    if before != after:
+        raise ConfigError(key, "change the shapes or types of the state in an update", FIX)
+
+
+def _check_memory(experiment: Experiment) -> None:
+    """The state and gradients must fit, as XLA may hang instead of failing."""
+    static = experiment.static
+    state: TrainState = jax.eval_shape(experiment.initial_state)
+    gradients = tree_bytes(static.groups.trained(state.params))
+    # While microbatches are accumulated there is their sum as well.
+    needed = tree_bytes(state) + gradients * (1 if static.accumulate == 1 else 2)
+    limit = (experiment.device.memory_stats() or {}).get("bytes_limit") or _host_memory()
+    if limit is not None and needed > limit:
+        raise OutOfMemoryError(
+            "memory",
+            f"parameters, gradients, the optimizer's state and averages take "
+            f"{needed / 2**30:,.1f} GiB, "
+            f"of {limit / 2**30:,.1f} GiB that are there",
+            "choose a smaller model (model.hidden, model.features, ...), or freeze some of it",
+        )
+
+
+def _host_memory() -> int | None:
+    try:
+        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # not every system tells
+        return None
+    return int(HOST_SHARE * total)

@@ -1,0 +1,68 @@
+"""Builds a model and traces it on the shape of the data, before anything is computed."""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+from jax.extend.core import Jaxpr
+
+from runner import registry
+from runner.config import Choice
+from runner.errors import ConfigError, RunnerError, reason, type_name
+
+
+@dataclass(frozen=True, eq=False)
+class FittedModel:
+    """A model and what tracing it on the shape of the data has shown.
+
+    params: the shapes and types of its parameters.
+    forward: its computation for one example.
+    """
+
+    module: nn.Module
+    params: Any
+    forward: Jaxpr
+
+
+def fit_model(choice: Choice, example: jax.ShapeDtypeStruct, *, num_classes: int) -> FittedModel:
+    """The model for inputs of the shape of ``example``, a batch of one.
+
+    Raises:
+      ConfigError: the factory fails or returns something other than a module; the module cannot
+        be hashed, fails, has no parameters, or does not return logits.
+    """
+    key = f"model {choice.name}"
+    module = registry.models.build(
+        choice.name, {**dict(choice.settings), "num_classes": num_classes}
+    )
+    if not isinstance(module, nn.Module):
+        raise ConfigError(key, f"is {type_name(module)}", "return a flax.linen.Module")
+    try:
+        hash(module)
+    except TypeError as error:
+        problem = f"cannot be part of a program ({reason(error)})"
+        raise ConfigError(key, problem, "make its attributes tuples, not lists") from error
+    forward, logits, variables = _trace(module, example, key)
+    expected = (example.shape[0], num_classes)
+    if not isinstance(logits, jax.ShapeDtypeStruct) or logits.shape != expected:
+        found = logits.shape if isinstance(logits, jax.ShapeDtypeStruct) else type_name(logits)
+        raise ConfigError(key, f"returns {found}", f"return logits of shape {expected}")
+    if "params" not in variables:
+        raise ConfigError(key, "has no parameters to train", "give it a layer that has some")
+    return FittedModel(module, variables["params"], forward)
+
+
+def _trace(
+    module: nn.Module, example: jax.ShapeDtypeStruct, key: str
+) -> tuple[Jaxpr, Any, dict[str, Any]]:
+    trace = jax.make_jaxpr(partial(module.init_with_output, train=False), return_shape=True)
+    try:
+        jaxpr, (logits, variables) = trace(jax.random.key(0), example)
+    except RunnerError as error:
+        raise error.under("model") from error
+    except Exception as error:
+        problem = f"cannot take inputs of shape {example.shape[1:]} ({reason(error)})"
+        raise ConfigError(key, problem, "change its arguments, or the dataset") from error
+    return jaxpr.jaxpr, logits, variables

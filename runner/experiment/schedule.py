@@ -1,0 +1,81 @@
+"""From the chosen scheduler to the schedule: lengths become steps, parts become one."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from runner import registry
+from runner.config import Choice
+from runner.config.lengths import resolve_length
+from runner.config.signature import markers
+from runner.config.types import Marker, Parts
+from runner.errors import ConfigError, type_name
+from runner.schedules.base import Schedule
+from runner.schedules.function import as_schedule
+
+
+@dataclass(frozen=True)
+class Clock:
+    """What lengths are measured with: ``4ep`` by the epoch, ``25%`` by the total."""
+
+    steps_per_epoch: int
+    total_steps: int
+
+    def to_steps(self, value: Any, key: str, at_least: int = 1) -> int:
+        """A length in steps; ConfigError with ``key`` if it is out of range."""
+        return resolve_length(
+            value,
+            key=key,
+            steps_per_epoch=self.steps_per_epoch,
+            total_steps=self.total_steps,
+            at_least=at_least,
+        )
+
+
+def build_schedule(scheduler: Choice, clock: Clock, *, key: str = "scheduler") -> Schedule:
+    """The schedule of a run on ``clock``; ``key`` is where its settings are.
+
+    A part of a sequence runs on a clock of its own, whose total is the length of the part.
+
+    Raises:
+      ConfigError: an argument is wrong, or the parts are longer than the run.
+    """
+    factory = registry.schedulers.get(scheduler.name)
+    arguments = dict(scheduler.settings)
+    for name, marker in markers(factory, Marker).items():
+        if arguments[name] is not None:
+            arguments[name] = marker.resolved(arguments[name], f"{key}.{name}", clock.to_steps)
+    for name, marker in markers(factory, Parts).items():
+        lengths = {} if marker.lengths is None else arguments[marker.lengths]
+        clocks = _clocks(arguments[name], lengths, clock, f"{key}.{marker.lengths}")
+        arguments[name] = {
+            part: build_schedule(choice, clocks[part], key=f"{key}.{name}.{part}")
+            for part, choice in arguments[name].items()
+        }
+    schedule = registry.schedulers.build(scheduler.name, arguments, key=key)
+    return _check_schedule(schedule, scheduler.name)
+
+
+def _clocks(
+    parts: Mapping[str, Choice], lengths: Mapping[str, int | None], clock: Clock, key: str
+) -> dict[str, Clock]:
+    """The clock of each part: on that of the whole, or with its length as the total."""
+    if not lengths:
+        return dict.fromkeys(parts, clock)
+    known = sum(length for length in lengths.values() if length is not None)
+    left = clock.total_steps - known
+    if left < (1 if None in lengths.values() else 0):
+        which = "the parts before the last" if None in lengths.values() else "the parts"
+        problem = f"{which} come to {known} steps, but there are {clock.total_steps}"
+        raise ConfigError(key, problem, "write shorter lengths, or a longer run")
+    return {part: Clock(clock.steps_per_epoch, lengths.get(part) or left or 1) for part in parts}
+
+
+def _check_schedule(value: Any, name: str) -> Schedule:
+    """ConfigError unless ``name`` has returned a schedule, or a function of the step."""
+    schedule = as_schedule(value)
+    if not isinstance(schedule, Schedule):
+        problem = f"is {type_name(value)}, not a schedule"
+        remedy = "return a runner.schedules.Schedule such as CyclicLR, or a function of the step"
+        raise ConfigError(f"scheduler {name}", problem, remedy)
+    return schedule

@@ -1,0 +1,192 @@
+"""How a run ends: what signals do to it, its status, and its summary in every case."""
+
+import signal
+from contextlib import ExitStack
+from pathlib import Path
+from threading import RLock
+from time import perf_counter
+from typing import Any, Protocol, Self
+
+from runner.errors import (
+    DivergedError,
+    InterruptedRunError,
+    RunnerError,
+    StorageError,
+    TerminatedRunError,
+    stop_kind,
+)
+from runner.records.summary import blank_summary, params_sha256, reserve_summary, write_summary
+from runner.signals import EndAtOnceError, end_process, handled_by
+
+
+class Recorded(Protocol):
+    """What a run has recorded so far; see ``records.recorder.Recorder``."""
+
+    @property
+    def steps(self) -> int: ...
+    @property
+    def last_metrics(self) -> dict[str, float]: ...
+    @property
+    def best(self) -> dict[str, Any] | None: ...
+    @property
+    def steps_per_second(self) -> float | None: ...
+    @property
+    def seconds_to_first_step(self) -> float | None: ...
+
+
+class Clock(Protocol):
+    """Counts seconds."""
+
+    @property
+    def seconds(self) -> float: ...
+
+
+class Ending:
+    """The context of a run; however it is left, ``summary.json`` is written.
+
+    Until ``begin`` there is nothing to keep, and a signal ends the process at once. From then on
+    the first signal sets ``stop_signal``, which the training reads between chunks. A second one
+    raises EndAtOnceError in the main thread; if that does not end the run within seconds, the
+    process ends without unwinding.
+
+    Attributes:
+      started: the ``time.perf_counter()`` that the summary's seconds count from.
+      stop_signal: the number of the first signal, or None.
+      status: ``finished``, ``stopped``, ``diverged`` or ``failed``; None while the run goes on.
+      device, steps_per_epoch, params_count, recorder: for the summary, which has null for what
+        the task has not set.
+      params: the trained parameters, set once training is over.
+    """
+
+    def __init__(self, folder: Path, *, seed: int, leaves_summary: bool = True) -> None:
+        self.started = perf_counter()
+        self.stop_signal: int | None = None
+        self.status: str | None = None
+        self.device: str | None = None
+        self.steps_per_epoch: int | None = None
+        self.params_count: int | None = None
+        self.params: Any = None
+        self.recorder: Recorded | None = None
+        self._folder, self._seed, self._leaves_summary = folder, seed, leaves_summary
+        self._compile_clock: Clock | None = None
+        self._compiled_before = 0.0
+        self._has_second_signal = False
+        self._writing = RLock()  # reentrant: a signal may interrupt the writing and write itself
+
+    def __enter__(self) -> Self:
+        """Starts to handle signals.
+
+        Raises:
+          StorageError: there is no space for the summary.
+        """
+        # Imports what it needs, which it cannot do where a signal interrupts an import.
+        blank_summary("stopped", seed=self._seed, seconds=0.0)
+        with ExitStack() as stack:
+            stack.enter_context(handled_by(self._handle, last_words=self._write_unhashed))
+            if self._leaves_summary:
+                reserve_summary(self._folder)
+            self._signals = stack.pop_all()
+        return self
+
+    def begin(self, compile_clock: Clock) -> None:
+        """From here on a signal asks the run to stop instead of ending the process.
+
+        Args:
+          compile_clock: counts the seconds of compilation in this process.
+        """
+        self.started = perf_counter()
+        self._compiled_before = compile_clock.seconds
+        self._compile_clock = compile_clock
+
+    def stop_error(self, problem: str, remedy: str) -> RunnerError | None:
+        """The error of a run that was stopped by a signal, whose name is its key; else None."""
+        if self.stop_signal is None:
+            return None
+        name = signal.Signals(self.stop_signal).name
+        return stop_kind(self.stop_signal)(name, problem, remedy)
+
+    def raise_if_stopped(self, step: int, steps: int) -> None:
+        """Raises the error of a run that a signal stopped after ``step`` of its ``steps``."""
+        stopped = self.stop_error(
+            f"stopped after {step:,} of {steps:,} steps",
+            "what was recorded up to there is kept; start the run again",
+        )
+        if stopped is not None and step < steps:
+            raise stopped
+
+    def finish(self, error: BaseException | None = None) -> dict[str, Any]:
+        """Sets the status that ``error`` stands for, writes the summary and returns it.
+
+        Raises:
+          StorageError: the summary cannot be written.
+        """
+        self.status = _status(error)
+        try:
+            return self._write()
+        except KeyboardInterrupt:  # a second signal; there is no third one
+            self._write()
+            raise
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        with self._signals:
+            if self.status is None:
+                try:
+                    self.finish(error)
+                except StorageError:
+                    if error is None:  # else what came first is what went wrong
+                        raise
+
+    def _handle(self, number: int, _frame: object) -> None:
+        if self._compile_clock is None:  # it has not begun
+            end_process(number, last_words=self._write_unhashed)
+        elif self.stop_signal is None:
+            self.stop_signal = number
+        elif not self._has_second_signal:  # a third must not interrupt what the second unwinds
+            self._has_second_signal = True
+            raise EndAtOnceError(number)
+
+    def _write_unhashed(self) -> None:
+        """Writes the summary of a process that ends at once; imports nothing."""
+        self.status = self.status or "stopped"
+        self._write(hashed=False)
+
+    def _write(self, *, hashed: bool = True) -> dict[str, Any]:
+        with self._writing:
+            summary = self._summary()
+            # The parameters of a failed run may be what failed.
+            if hashed and self.params is not None and self.status != "failed":
+                summary["params_sha256"] = params_sha256(self.params)
+            if self._leaves_summary:
+                write_summary(self._folder, summary)
+        return summary
+
+    def _summary(self) -> dict[str, Any]:
+        seconds = perf_counter() - self.started
+        summary = blank_summary(str(self.status), seed=self._seed, seconds=seconds)
+        summary |= {"device": self.device, "params": self.params_count}
+        if self._compile_clock is not None:
+            compiled = self._compile_clock.seconds - self._compiled_before
+            summary["seconds"]["compile"] = compiled
+        if self.recorder is not None:
+            summary["seconds"]["to_first_step"] = self.recorder.seconds_to_first_step
+            summary |= self._figures(self.recorder)
+        return summary
+
+    def _figures(self, recorder: Recorded) -> dict[str, Any]:
+        per_epoch = self.steps_per_epoch
+        return {
+            "steps": recorder.steps,
+            "epochs": recorder.steps / per_epoch if per_epoch else None,
+            "metrics": dict(recorder.last_metrics),
+            "best": recorder.best,
+            "steps_per_second": recorder.steps_per_second,
+        }
+
+
+def _status(error: BaseException | None) -> str:
+    if error is None:
+        return "finished"
+    if isinstance(error, InterruptedRunError | TerminatedRunError | KeyboardInterrupt):
+        return "stopped"
+    # JAX_DEBUG_NANS and JAX_DEBUG_INFS raise a FloatingPointError where a computation diverges.
+    return "diverged" if isinstance(error, DivergedError | FloatingPointError) else "failed"

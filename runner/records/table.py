@@ -1,0 +1,46 @@
+"""Writes columns of numbers as a CSV table."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from runner.errors import StorageError
+
+
+def write_table(path: Path, blocks: Iterable[Mapping[str, np.ndarray | None]]) -> None:
+    """Writes one row per entry; numbers read back to the same value, floats to the same float32.
+
+    Args:
+      blocks: consecutive rows, as many at a time as are to be held in memory: column name →
+        values [n], or None for a column that stays empty.
+
+    Raises:
+      StorageError: the file already exists, and is never overwritten, or cannot be written.
+    """
+    try:
+        with path.open("x", encoding="ascii", newline="\n") as file:
+            for index, block in enumerate(blocks):
+                if index == 0:
+                    file.write(",".join(block) + "\n")
+                file.write(_rows(block))
+    except OSError as error:
+        problem = f"cannot be written ({error.strerror or error})"
+        raise StorageError(
+            str(path), problem, "choose another folder, or free some space"
+        ) from error
+
+
+def _rows(block: Mapping[str, np.ndarray | None]) -> str:
+    length = next(len(column) for column in block.values() if column is not None)
+    columns = [_texts(column, length) for column in block.values()]
+    return "".join(",".join(row) + "\n" for row in zip(*columns, strict=True))
+
+
+def _texts(column: np.ndarray | None, length: int) -> list[str]:
+    if column is None:
+        return [""] * length
+    if np.issubdtype(column.dtype, np.floating):
+        # numpy writes a float32 in the fewest digits that read back to the same float32.
+        column = np.asarray(column, np.float32)
+    return column.astype(str).tolist()

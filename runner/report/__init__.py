@@ -1,0 +1,1 @@
+"""For people: progress on the terminal, tables, pictures and advice."""

@@ -1,0 +1,132 @@
+"""Warnings about an experiment, given before it is run."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from runner.config import Choice
+from runner.config.signature import markers
+from runner.config.types import InSteps, Parts
+from runner.errors import INT32_MAX
+from runner.experiment.build import Experiment
+from runner.registry import is_built_in, schedulers
+from runner.schedules import CyclicLR, Schedule
+
+# Smith (2017), section 3.2: a half cycle of 2 to 10 epochs works well.
+FEWEST_EPOCHS, MOST_EPOCHS = 2, 10
+# Bounds further apart than this factor are more often a typing error than a measured range.
+WIDEST = 100
+# Optimizers that learn little or nothing at the default rates, which are for sgd.
+ADAPTIVE = frozenset(
+    ["adam", "adamw", "nadam", "nadamw", "amsgrad", "adabelief", "yogi", "lion", "lamb", "rmsprop"]
+)
+# Adam's usual rate is 0.001.
+HIGHEST_ADAPTIVE = 0.02
+
+
+def warnings(experiment: Experiment) -> list[str]:
+    """One line per warning, each naming the key and a better value."""
+    schedule, lengths = experiment.schedule, experiment.lengths
+    found = _unfinished_cycle(schedule, lengths.steps) + _unfinished_lookahead(experiment)
+    for key, choice, part in _cyclic_parts(experiment.config.scheduler, schedule):
+        found += _half_cycles(key, choice, part, lengths.steps_per_epoch)
+        found += _bounds(key, choice, part)
+        found += _high_rate(key, part, experiment)
+    return found
+
+
+def nearest_cycle_ends(schedule: Schedule, steps: int) -> list[int]:
+    """The nearest lengths below and above ``steps`` at which a cycle is complete, if any."""
+    horizon = steps
+    ends = schedule.cycle_ends(horizon)
+    below = list(ends[-1:])
+    while horizon < INT32_MAX and not (ends and ends[-1] > steps):
+        horizon = min(2 * horizon, INT32_MAX)
+        ends = schedule.cycle_ends(horizon)
+    return below + list(ends[len(schedule.cycle_ends(steps)) :][:1])
+
+
+def _unfinished_cycle(schedule: Schedule, steps: int) -> list[str]:
+    nearest = nearest_cycle_ends(schedule, steps)
+    # After its last cycle a schedule is not in a cycle.
+    if not nearest or nearest[0] == steps or nearest[-1] < steps:
+        return []
+    lengths = " or ".join(f"training.steps={end}" for end in nearest)
+    return [
+        f"training: the run of {steps:,} steps ends in the middle of a cycle, where the rate is "
+        f"not at its low point; {lengths} ends with a cycle"
+    ]
+
+
+def _unfinished_lookahead(experiment: Experiment) -> list[str]:
+    period = experiment.config.wrappers.lookahead.sync_period
+    steps = experiment.lengths.steps
+    left = steps % period if period is not None else 0
+    if left == 0 or experiment.config.training.ema_decay is not None:
+        return []
+    return [
+        f"optimizer.lookahead.sync_period: the last {left:,} updates come after the last meeting "
+        "with the slow parameters, which are evaluated; "
+        f"training.steps={steps - left} ends with one"
+    ]
+
+
+def _cyclic_parts(
+    scheduler: Choice, schedule: Schedule, key: str = "scheduler"
+) -> Iterator[tuple[str, Choice, CyclicLR]]:
+    """The key, choice and schedule of every cyclic schedule within ``schedule``."""
+    if isinstance(schedule, CyclicLR):
+        yield key, scheduler, schedule
+    for name in markers(schedulers.get(scheduler.name), Parts):
+        choices = getattr(scheduler.settings, name).items()
+        for (part_name, choice), part in zip(choices, getattr(schedule, name), strict=True):
+            yield from _cyclic_parts(choice, part, f"{key}.{name}.{part_name}")
+
+
+def _half_cycles(key: str, choice: Choice, schedule: CyclicLR, steps_per_epoch: int) -> list[str]:
+    factory = schedulers.get(choice.name)
+    if not is_built_in(factory):  # a user's own may have other lengths, which only they can judge
+        return []
+    halves = schedule.step_size_up, schedule.step_size_down
+    found = []
+    for name, size in zip(markers(factory, InSteps), halves, strict=False):
+        if getattr(choice.settings, name) is None:
+            continue
+        epochs = int(size) / steps_per_epoch
+        if not FEWEST_EPOCHS <= epochs <= MOST_EPOCHS:
+            found.append(
+                f"{key}.{name}: {epochs:.3g} epochs; {FEWEST_EPOCHS} to {MOST_EPOCHS} epochs "
+                f"({FEWEST_EPOCHS * steps_per_epoch} to {MOST_EPOCHS * steps_per_epoch} steps) "
+                "work best in Smith's experiments"
+            )
+    return found
+
+
+def _bounds(key: str, choice: Choice, schedule: CyclicLR) -> list[str]:
+    lows, highs = np.ravel(schedule.lr.low).tolist(), np.ravel(schedule.lr.high).tolist()
+    found = []
+    for base_lr, max_lr in sorted(set(zip(lows, highs, strict=True))):
+        if base_lr > 0 and max_lr > WIDEST * base_lr:
+            found.append(
+                f"{key}.max_lr: {max_lr:g} is {max_lr / base_lr:,.4g} times base_lr {base_lr:g}; "
+                "usual bounds lie within a factor of 3 to 20"
+            )
+        if max_lr == base_lr:
+            found.append(f"{key}.max_lr: {max_lr:g} equals base_lr, so the rate never moves")
+    settings = choice.settings
+    if choice.name == "cyclic" and settings.mode == "exp_range" and settings.gamma > 1:
+        found.append(f"{key}.gamma: {settings.gamma:g} is above 1, so the cycles grow without end")
+    return found
+
+
+def _high_rate(key: str, schedule: CyclicLR, experiment: Experiment) -> list[str]:
+    """Optimizers that divide by the size of the gradient need far lower rates than sgd."""
+    multiplier = np.asarray(experiment.hyperparams.wrappers.multiplier)
+    highest = float(np.max(schedule.lr.high * multiplier))
+    option = experiment.config.optimizer.option
+    if experiment.static.optimizer.name not in ADAPTIVE or highest <= HIGHEST_ADAPTIVE:
+        return []
+    return [
+        f"{key}.max_lr: {highest:g} is high for {option}, which may not learn at it; "
+        f"try {key}.base_lr=0.0001 {key}.max_lr=0.002"
+    ]

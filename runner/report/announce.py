@@ -1,0 +1,73 @@
+"""The lines a person reads before and after a run."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from runner.experiment.build import Experiment
+from runner.report.advice import warnings
+from runner.report.text import plain, short_path
+from runner.training.tags import EVAL_ACCURACY, EVAL_LOSS
+
+# A final accuracy this far below the best one is not noise of the last updates.
+LOST_ACCURACY = 0.05
+
+
+def announce(console: Console, experiment: Experiment, *, params: int) -> None:
+    """Prints what is about to run, a model of that many ``params``, and warnings about it."""
+    config, dataset = experiment.config, experiment.dataset
+    print_line(console, f"{config.model.option} · {params:,} parameters")
+    print_line(
+        console,
+        f"{config.dataset.option} · {len(dataset.train):,} training and "
+        f"{len(dataset.test):,} test examples",
+    )
+    print_line(console, _schedule_line(experiment))
+    print_warnings(console, warnings(experiment))
+
+
+def conclude(console: Console, summary: dict[str, Any], folder: Path) -> None:
+    """Prints the result of a finished run and its folder."""
+    metrics, best = summary["metrics"], summary["best"]
+    accuracy, loss = metrics[EVAL_ACCURACY], metrics[EVAL_LOSS]
+    print_line(
+        console,
+        f"test accuracy {accuracy:.2%} · test loss {loss:.4f} · best {best['value']:.2%} "
+        f"at step {best['step']:,}",
+        style="bold",
+    )
+    if accuracy < best["value"] - LOST_ACCURACY:
+        print_warnings(
+            console, ["it ended far below its best; lower scheduler.max_lr, or train longer"]
+        )
+    speed, seconds = summary["steps_per_second"], summary["seconds"]["total"]
+    pace = f"{speed:,.0f} steps/s · " if speed else ""
+    print_line(console, f"{pace}{seconds:.1f} s · {short_path(folder)}")
+
+
+def print_warnings(console: Console, warnings: Iterable[str]) -> None:
+    """Prints a line for each warning."""
+    for warning in warnings:
+        print_line(console, f"warning: {warning}", style="yellow")
+
+
+def print_line(console: Console, text: str, style: str = "") -> None:
+    """Prints one line without markup, wrapping, or colours other than ``style``."""
+    console.print(Text(text, style=style), soft_wrap=True)
+
+
+def _schedule_line(experiment: Experiment) -> str:
+    """``triangular · sgd · 880 steps (40 epochs of 22 batches of 64)``."""
+    config, training = experiment.config, experiment.config.training
+    steps, steps_per_epoch = experiment.lengths.steps, experiment.lengths.steps_per_epoch
+    batches = f"{steps_per_epoch} batches of {training.batch_size}"
+    if training.accumulate > 1:
+        microbatches = f"{training.accumulate} batches of {training.batch_size}"
+        batches = f"{steps_per_epoch} steps of {microbatches}"
+    return (
+        f"{config.scheduler.option} · {config.optimizer.option} · {steps:,} steps "
+        f"({plain(steps / steps_per_epoch)} epochs of {batches})"
+    )

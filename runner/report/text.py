@@ -1,0 +1,40 @@
+"""Names, numbers, durations and paths as text for people."""
+
+import os
+from pathlib import Path
+
+
+def shortened(name: str, length: int) -> str:
+    """``name``, or as much of its beginning and its end as fits in ``length`` characters."""
+    if len(name) <= length:
+        return name
+    kept = length - 1
+    return f"{name[: kept - kept // 2]}…{name[len(name) - kept // 2 :]}"
+
+
+def number(value: float) -> str:
+    """Four significant digits, whole numbers as such: ``0.08430``, ``1.250e-05``, ``3``."""
+    if isinstance(value, int):
+        return str(value)
+    return f"{value:#.4g}"
+
+
+def duration(seconds: float) -> str:
+    """``0:07``, ``12:30``, ``3:00:00``, ``2d 3:00:00``."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days}d {hours}:{minutes:02d}:{seconds:02d}"
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+
+
+def plain(value: float) -> str:
+    """At most one decimal: ``2.7``, ``40``, ``4,000``."""
+    return f"{value:,.1f}".removesuffix(".0")
+
+
+def short_path(folder: Path) -> str:
+    """``folder`` relative to the current one, where it lies below that."""
+    relative = os.path.relpath(folder)
+    return str(folder) if relative.startswith("..") else relative

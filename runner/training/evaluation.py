@@ -1,0 +1,65 @@
+"""Loss and accuracy over a split, exact for any number of examples."""
+
+from collections.abc import Iterable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from runner.data.feed import Source
+from runner.training.state import Static, TrainState
+from runner.training.step import Examples, Metrics, cross_entropy, in_compute_dtype
+from runner.training.tags import EVAL_ACCURACY, EVAL_LOSS
+
+
+def evaluate(
+    static: Static,
+    state: TrainState,
+    source: Source,
+    batches: Iterable[tuple[Any, jax.Array]],
+) -> Metrics:
+    """Means over all examples by tag: sums per batch, added up in order.
+
+    batches: pairs of what ``source`` reads examples from and a mask [batch], False for padding.
+    """
+    return _means([_batch_sums(static, state, source, *batch) for batch in batches])
+
+
+def score(static: Static, state: TrainState, examples: Examples, valid: jax.Array) -> Metrics:
+    """Summed loss and number of correct answers over the examples where ``valid`` [batch].
+
+    The parameters used are the moving average if one is kept, else lookahead's slow parameters
+    if there are any, else the parameters themselves.
+    """
+    inputs, targets = examples
+    trained = next(
+        (tree for tree in (state.average, state.slow) if tree is not None),
+        static.groups.trained(state.params),
+    )
+    params = static.groups.merged(trained, state.params)
+    variables = {"params": in_compute_dtype(static, params), **state.model_state}
+    logits, _ = static.model.apply(
+        variables, in_compute_dtype(static, inputs), train=False, mutable=[]
+    )
+    logits = logits.astype(jnp.float32)
+    correct = (logits.argmax(-1) == targets) & valid
+    losses = jnp.where(valid, cross_entropy(logits, targets), 0.0)
+    return {"loss": losses.sum(), "correct": correct.sum()}
+
+
+@partial(jax.jit, static_argnames="static")
+def _batch_sums(
+    static: Static, state: TrainState, source: Source, batch: Any, valid: jax.Array
+) -> Metrics:
+    sums = score(static, state, source.examples(batch), valid)
+    return {**sums, "examples": valid.sum()}
+
+
+@jax.jit
+def _means(batches: list[Metrics]) -> Metrics:
+    total = jax.tree.map(lambda *sums: sum(sums), *batches)
+    return {
+        EVAL_LOSS: total["loss"] / total["examples"],
+        EVAL_ACCURACY: total["correct"] / total["examples"],
+    }

@@ -1,0 +1,159 @@
+"""Every bad setting of a schedule is refused under its own name; good ones pass."""
+
+import math
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+
+from runner.config.settings import ONE_GROUP
+from runner.config.signature import Context, checked, settings_of
+from runner.config.types import Number, Whole, require
+from runner.errors import ConfigError, shown
+from runner.schedules import Constant, CyclicLR
+
+GOOD: dict[str, Any] = {
+    "base_lr": 0.001,
+    "max_lr": 0.01,
+    "step_size_up": 2000,
+    "step_size_down": None,
+    "mode": "triangular",
+    "gamma": 1.0,
+    "scale_mode": "cycle",
+    "last_epoch": 0,
+    "cycle_momentum": False,
+    "base_momentum": 0.8,
+    "max_momentum": 0.9,
+}
+
+
+def check_cyclic(**section: Any) -> None:
+    """Validates a YAML section, in which lengths may have units."""
+    context = Context(ONE_GROUP, lambda *_: None)
+    settings_of(CyclicLR, section, key="", context=context)
+    if not isinstance(section["step_size_up"], str):
+        CyclicLR(**section)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"base_lr": 0},
+        {"base_lr": 0.01},  # equal bounds are a constant rate
+        {"step_size_up": 1, "step_size_down": 2**31 - 2},
+        {"step_size_up": "4ep"},
+        {"step_size_up": np.int64(7), "base_lr": np.float32(0.001)},
+        {"gamma": 1.0001},
+        {"last_epoch": 2**31 - 1},
+        {"base_momentum": 0, "max_momentum": 0},
+    ],
+)
+def test_good_settings_pass(change: dict[str, Any]) -> None:
+    check_cyclic(**GOOD | change)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("base_lr", -0.1),
+        ("base_lr", math.nan),
+        ("base_lr", "0.1"),
+        ("base_lr", None),
+        ("base_lr", 1e-40),
+        ("max_lr", 0),
+        ("max_lr", math.inf),
+        ("max_lr", 1e39),
+        ("max_lr", 10**400),
+        ("max_lr", True),
+        ("step_size_up", 0),
+        ("step_size_up", -4),
+        ("step_size_up", 500.0),
+        ("step_size_up", True),
+        ("step_size_up", None),
+        ("step_size_up", 2**31),
+        ("step_size_up", 2**31 - 1),  # down is as long: the cycle does not fit
+        ("step_size_down", 0),
+        ("step_size_down", math.nan),
+        ("mode", "triangle"),
+        ("mode", None),
+        ("gamma", 0),
+        ("gamma", -0.5),
+        ("gamma", math.nan),
+        ("scale_mode", "iteration"),
+        ("last_epoch", -2),
+        ("last_epoch", 1.5),
+        ("last_epoch", 2**31),
+        ("cycle_momentum", 1),
+        ("base_momentum", -0.1),
+        ("max_momentum", 1.0),
+    ],
+)
+def test_a_bad_setting_is_refused_under_its_own_key(key: str, value: object) -> None:
+    with pytest.raises(ConfigError) as caught:
+        check_cyclic(**GOOD | {key: value})
+    assert caught.value.key == key
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(
+    ("change", "key", "words"),
+    [
+        ({"base_lr": 0.5}, "base_lr", ["0.5", "0.01", "max_lr"]),
+        ({"base_momentum": 0.95}, "base_momentum", ["0.95", "0.9", "max_momentum"]),
+        ({"step_size_up": 2**30, "step_size_down": 2**30}, "step_size_up", [str(2**31)]),
+        ({"last_epoch": -1}, "last_epoch", ["PyTorch", "write 0"]),
+        ({"mode": "triangle2"}, "mode", ["triangular2"]),
+    ],
+)
+def test_the_message_names_both_values_and_the_remedy(
+    change: dict[str, Any], key: str, words: list[str]
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        check_cyclic(**GOOD | change)
+    assert caught.value.key == key
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_a_constant_rate_may_be_zero_but_not_negative() -> None:
+    Constant(base_lr=0)
+    with pytest.raises(
+        ConfigError, match=r"^base_lr: -1 is not at least 0; write a number at least 0$"
+    ):
+        Constant(base_lr=-1)
+
+
+def test_between_keeps_each_kind_of_bound() -> None:
+    require("b1", 0, Number(ge=0, lt=1))
+    require("share", 1, Number(gt=0, le=1))
+    for bad in (1, -1e-9):
+        with pytest.raises(ConfigError, match="at least 0 and below 1"):
+            require("b1", bad, Number(ge=0, lt=1))
+    for bad in (0, 1.01):
+        with pytest.raises(ConfigError, match="above 0 and at most 1"):
+            require("share", bad, Number(gt=0, le=1))
+
+
+def test_the_small_checks_refuse_what_only_looks_right() -> None:
+    @checked
+    def take(*, flag: bool = False, name: Literal["cycle"] = "cycle") -> None: ...
+
+    for check in (
+        lambda: require("k", np.array([1.0]), Number()),
+        lambda: require("k", 1j, Number()),
+        lambda: require("k", -0.0, Number(gt=0)),
+        lambda: require("k", np.bool_(True), Whole(0)),
+        lambda: take(flag="no"),
+        lambda: take(name=["cycle"]),
+    ):
+        with pytest.raises(ConfigError):
+            check()
+
+
+def test_a_value_is_shown_in_one_short_line_whatever_it_is() -> None:
+    assert shown(0.5) == "0.5"
+    assert "\n" not in shown(np.zeros((9, 9)))
+    assert len(shown("y" * 10**6)) <= 60
+    assert shown(10**5000) == "an integer of thousands of digits"

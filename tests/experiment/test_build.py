@@ -1,0 +1,166 @@
+"""Parts of an experiment that are wrong are answered before anything is computed."""
+
+from dataclasses import replace
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+
+from runner.cli.commands import configure
+from runner.config import Choice
+from runner.errors import OutOfMemoryError, RunnerError
+from runner.experiment.build import build
+from runner.experiment.check import check
+from runner.registry import (
+    register_dataset,
+    register_model,
+    register_optimizer,
+    register_scheduler,
+)
+
+
+class Net(nn.Module):
+    """A linear classifier with one fault, if ``fault`` names one."""
+
+    num_classes: int
+    fault: str = ""
+    widths: list[int] | tuple[int, ...] = ()
+
+    @nn.compact
+    def __call__(self, x_bhwc, *, train):
+        if self.fault == "no parameters":
+            return jnp.zeros((len(x_bhwc), self.num_classes))
+        if self.fault == "fails in training" and train:
+            raise RuntimeError("only in\ntraining")
+        logits = nn.Dense(self.num_classes)(x_bhwc.reshape(len(x_bhwc), -1))
+        return (logits, 1) if self.fault == "a pair" else logits
+
+
+class Normalised(nn.Module):
+    """Has all that a model may have beyond parameters: running statistics and dropout."""
+
+    num_classes: int
+
+    @nn.compact
+    def __call__(self, x_bhwc, *, train):
+        x = nn.BatchNorm(use_running_average=not train)(x_bhwc.reshape(len(x_bhwc), -1))
+        x = nn.Dropout(0.2, deterministic=not train)(nn.Dense(32)(x))
+        return nn.Dense(self.num_classes)(nn.relu(x))
+
+
+def growing(learning_rate):
+    """A transformation whose state changes its type in an update."""
+    sgd = optax.sgd(learning_rate)
+    return optax.GradientTransformation(
+        lambda params: (sgd.init(params), 0),
+        lambda grads, state, params: (
+            sgd.update(grads, state[0], params)[0],
+            (state[0], jnp.zeros(2)),
+        ),
+    )
+
+
+def fails(*_, **__):
+    raise RuntimeError("boom\nsecond line")
+
+
+@jax.tree_util.register_static
+class Fails:
+    """Has the attributes of a schedule, none of which works."""
+
+    cycles_momentum = False
+    __call__ = momentum = cycle = cycle_ends = fails
+
+
+MODELS = {
+    "fails": (fails, "model: 'model_fails' failed (RuntimeError: boom); mend it"),
+    "none": (lambda *, num_classes: None, "model model_none: is None; return a flax"),
+    "no_module": (lambda *, num_classes: len, "is a builtin_function_or_method; return a flax"),
+    "no_parameters": (lambda *, num_classes: Net(num_classes, "no parameters"), "no parameters to"),
+    "pair": (lambda *, num_classes: Net(num_classes, "a pair"), "returns a tuple; return logits"),
+    "few": (lambda *, num_classes: Net(3), "returns (1, 3); return logits of shape (1, 10)"),
+    "lists": (lambda *, num_classes: Net(10, widths=[1]), "cannot be part of a program"),
+    "training": (
+        lambda *, num_classes: Net(10, "fails in training"),
+        "fail in an update (RuntimeError: only in); mend it",
+    ),
+}
+OPTIMIZERS = {
+    "fails": (fails, "optimizer: 'optimizer_fails' failed (RuntimeError: boom); mend it"),
+    "none": (lambda learning_rate: None, "optimizer optimizer_none: is None; return an optax"),
+    "lbfgs": (optax.lbfgs, "optimizer optimizer_lbfgs: fail in an update (TypeError"),
+    "growing": (growing, "change the shapes or types of the state"),
+    "branches": (
+        lambda learning_rate: optax.sgd(learning_rate if learning_rate > 0 else 1.0),
+        "'optimizer_branches' failed (TracerBoolConversionError",
+    ),
+}
+SCHEDULERS = {
+    "fails": (fails, "scheduler: 'scheduler_fails' failed (RuntimeError: boom); mend it"),
+    "none": (lambda: None, "scheduler scheduler_none: is None, not a schedule"),
+    "optax": (lambda: optax.constant_schedule(0.1), "is a function, not a schedule with momentum"),
+    "broken": (Fails, "scheduler: failed (RuntimeError: boom); mend it"),
+}
+DATASETS = {
+    "fails": (fails, "dataset: 'dataset_fails' failed (RuntimeError: boom); mend it"),
+    "none": (lambda: None, "dataset dataset_none: is None; return a runner Dataset"),
+}
+GROUPS = {
+    "model": (register_model, MODELS, 2),
+    "optimizer": (register_optimizer, OPTIMIZERS, 2),
+    "scheduler": (register_scheduler, SCHEDULERS, 2),
+    "dataset": (register_dataset, DATASETS, 3),
+}
+CASES = [
+    (group, f"{group}_{name}", factory, code, says)
+    for group, (_, cases, code) in GROUPS.items()
+    for name, (factory, says) in cases.items()
+]
+
+
+def checked(*overrides, **parts):
+    """The experiment of a command line with other registered parts, built and checked."""
+    config = configure(*overrides)
+    choices = {group: Choice(name, name, {}) for group, name in parts.items()}
+    experiment = build(replace(config, **choices), jax.devices("cpu")[0])
+    check(experiment)
+    return experiment
+
+
+@pytest.mark.parametrize(("group", "name", "factory", "code", "says"), CASES)
+def test_a_part_of_ones_own_that_is_wrong_is_answered(group, name, factory, code, says):
+    GROUPS[group][0](name)(factory)
+    with pytest.raises(RunnerError) as caught:
+        checked(**{group: name})
+    assert caught.value.exit_code == code
+    assert says in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_model_with_running_statistics_and_dropout_is_right():
+    register_model("normalised")(lambda *, num_classes: Normalised(num_classes))
+    experiment = checked(model="normalised")
+    assert experiment.initial_state().model_state["batch_stats"]
+
+
+def test_accumulated_batches_of_a_model_of_ones_own_are_right():
+    register_model("accumulated")(lambda *, num_classes: Normalised(num_classes))
+    experiment = checked("training.accumulate=3", "training.batch_size=4", model="accumulated")
+    assert experiment.static.accumulate == 3
+
+
+@pytest.mark.parametrize(
+    ("kept", "copies"),
+    [
+        ([], 3),
+        (["training.ema_decay=0.9"], 4),
+        (["training.ema_decay=0.9", "optimizer.lookahead.sync_period=5"], 5),
+    ],
+)
+def test_a_model_that_cannot_fit_is_refused_before_it_is_made(kept, copies):
+    # Parameters, gradients, momentum and what else is kept, in the 4 bytes of float32 each.
+    gigabytes = copies * 4 * (64 * 2e6 + 2e6 + 2e6 * 2e6 + 2e6 + 2e6 * 10 + 10) / 2**30
+    with pytest.raises(OutOfMemoryError, match=f"take {gigabytes:,.1f} GiB"):
+        checked("model.hidden=[2000000,2000000]", *kept)

@@ -1,0 +1,62 @@
+"""Devices are found or named; the compilation cache helps where it can, and never hinders."""
+
+import warnings
+
+import jax
+import pytest
+
+from runner.errors import ConfigError
+from runner.experiment.device import select_device, use_compilation_cache
+
+SETTINGS = ("jax_enable_compilation_cache", "jax_compilation_cache_dir")
+
+
+@pytest.fixture(autouse=True)
+def _restored():
+    before = {key: jax.config.values[key] for key in SETTINGS}
+    yield
+    for key, value in before.items():
+        jax.config.update(key, value)
+
+
+def test_a_cache_folder_that_cannot_be_written_is_told_once_and_done_without(tmp_path, caplog):
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        caplog.clear()
+        use_compilation_cache(str(folder))
+        assert not jax.config.values["jax_enable_compilation_cache"]
+        (warning,) = caplog.messages
+        assert warning.startswith(f"compilation_cache: {folder} cannot be written (")
+
+
+def test_a_cache_folder_is_made_and_left_empty_until_something_is_compiled(tmp_path, caplog):
+    use_compilation_cache(str(tmp_path / "a" / "b"))
+    assert jax.config.values["jax_enable_compilation_cache"]
+    assert list((tmp_path / "a" / "b").iterdir()) == []
+    assert caplog.messages == []
+
+
+def test_a_damaged_entry_is_no_news(tmp_path):
+    with warnings.catch_warnings(record=True) as told:
+        use_compilation_cache(str(tmp_path))
+        warnings.warn("Error reading persistent compilation cache entry for 'jit_f'", stacklevel=1)
+    assert told == []
+
+
+@pytest.mark.parametrize("accelerator", ["auto", "cpu"])
+@pytest.mark.parametrize(
+    ("platforms", "says"),
+    [
+        ("gpu", "JAX_PLATFORMS: JAX cannot use 'gpu' (no 'gpu' here); unset it"),
+        ("", "accelerator: JAX finds none (no 'gpu' here); check"),
+    ],
+)
+def test_platforms_that_jax_cannot_use_are_named(monkeypatch, accelerator, platforms, says):
+    def refuse(_=None):
+        raise RuntimeError("no 'gpu' here (set JAX_PLATFORMS='' to ...)")
+
+    monkeypatch.setenv("JAX_PLATFORMS", platforms)
+    monkeypatch.setattr(jax, "devices", refuse)
+    with pytest.raises(ConfigError) as caught:
+        select_device(accelerator)
+    assert str(caught.value).startswith(says)

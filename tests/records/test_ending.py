@@ -1,0 +1,253 @@
+"""How a run ends: signals to real processes, and the summary that is left in every case."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from runner.errors import DivergedError, StorageError
+from runner.records import ending as ending_module
+from runner.records.ending import Ending
+from runner.records.summary import blank_summary
+from runner.signals import EndAtOnceError
+
+CLOCK = SimpleNamespace(seconds=1.5)
+
+HEAD = """if True:
+    import hashlib, os, signal, sys, time
+    from pathlib import Path
+    from types import SimpleNamespace
+    from runner.records.ending import Ending
+    def say(text): print(text, flush=True)
+    ending = Ending(Path("."), seed=3)
+    clock = SimpleNamespace(seconds=0.0)
+"""
+
+
+@pytest.fixture
+def start(tmp_path, environment):
+    """Starts a process of the given program, in whose folder the summary is left."""
+    started = []
+
+    def start(body, *, before=()):
+        process = subprocess.Popen(
+            [*before, sys.executable, "-c", HEAD + body],
+            cwd=tmp_path,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def wait_for(process, line):
+    assert process.stdout.readline() == line + "\n"
+
+
+def read(folder):
+    assert [path.name for path in folder.iterdir()] == ["summary.json"]
+    return json.loads((folder / "summary.json").read_text())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_the_first_signal_lets_the_body_end_in_its_own_time(start, number):
+    process = start("""
+    with ending:
+        ending.begin(clock)
+        say("training")
+        while ending.stop_signal is None:
+            time.sleep(0.01)
+        say("saved")
+    sys.exit(128 + ending.stop_signal)
+    """)
+    wait_for(process, "training")
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=20)
+    assert (output, process.returncode) == ("saved\n", 128 + number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_second_signal_ends_at_once_and_unwinds(start, tmp_path, number):
+    process = start("""
+    try:
+        with ending:
+            ending.begin(clock)
+            say("saving")
+            try:
+                for _ in range(3000):
+                    time.sleep(0.01)
+                    if ending.stop_signal: say("noted"); time.sleep(100)
+            finally:
+                say("unwound")
+    except KeyboardInterrupt as error:
+        sys.exit(128 + error.number)
+    """)
+    wait_for(process, "saving")
+    process.send_signal(number)
+    wait_for(process, "noted")
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=50)  # the sleep would take 100 s
+    assert (output, process.returncode) == ("unwound\n", 128 + number)
+    assert read(tmp_path)["status"] == "stopped"
+
+
+def test_a_second_signal_ends_a_main_thread_that_never_comes_back_to_python(start, tmp_path):
+    process = start("""
+    with ending:
+        ending.begin(clock)
+        ending.device = "cpu"
+        say("compiling")
+        hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)  # minutes, all of them in C
+    """)
+    wait_for(process, "compiling")
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.2)
+    process.send_signal(signal.SIGTERM)
+    _, error = process.communicate(timeout=50)
+    assert process.returncode == 143
+    assert error == "error: run: ended at once by a second SIGTERM; start it again\n"
+    found = read(tmp_path)
+    assert (found["status"], found["seed"], found["device"]) == ("stopped", 3, "cpu")
+
+
+def test_a_signal_the_process_was_started_to_ignore_stays_ignored(start):
+    process = start(
+        """
+    with ending:
+        ending.begin(clock)
+        say("training")
+        time.sleep(0.5)
+        say(ending.stop_signal)
+    """,
+        before=("sh", "-c", "trap '' INT; exec \"$@\"", "sh"),
+    )
+    wait_for(process, "training")
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=20)
+    assert (output, process.returncode) == ("None\n", 0)
+
+
+def test_the_handlers_from_before_are_put_back(tmp_path):
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    threads = threading.active_count()
+    for _ in range(3):
+        with Ending(tmp_path, seed=0) as ending:
+            ending.begin(CLOCK)
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert ending.stop_signal == signal.SIGTERM
+            with pytest.raises(EndAtOnceError):
+                os.kill(os.getpid(), signal.SIGINT)
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+    assert signal.set_wakeup_fd(-1) == -1
+    assert threading.active_count() == threads
+
+
+def test_a_signal_before_the_run_has_begun_ends_it_at_once_with_a_summary(start, tmp_path):
+    process = start("""
+    with ending:
+        say("importing")
+        time.sleep(100)
+    """)
+    wait_for(process, "importing")
+    process.send_signal(signal.SIGHUP)
+    _, error = process.communicate(timeout=20)
+    assert (error, process.returncode) == ("error: run: ended by SIGHUP; start it again\n", 143)
+    assert read(tmp_path)["status"] == "stopped"
+
+
+def test_a_task_that_leaves_no_summary_leaves_none_when_it_fails(tmp_path):
+    with pytest.raises(ValueError, match="x"), Ending(tmp_path, seed=0, leaves_summary=False):
+        raise ValueError("x")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_summary_that_cannot_be_written_does_not_hide_what_went_wrong(tmp_path, monkeypatch):
+    def full(*_):
+        raise StorageError("summary.json", "cannot be written", "free some space")
+
+    monkeypatch.setattr(ending_module, "write_summary", full)
+    with pytest.raises(DivergedError), Ending(tmp_path, seed=0):
+        raise DivergedError("train/loss", "nan", "lower it")
+    with pytest.raises(StorageError), Ending(tmp_path, seed=0):
+        pass
+
+
+def test_outside_the_main_thread_nothing_changes(tmp_path):
+    seen = []
+
+    def job():
+        with Ending(tmp_path, seed=0) as ending:
+            ending.begin(CLOCK)
+            seen.append((ending.stop_signal, signal.getsignal(signal.SIGINT)))
+
+    thread = threading.Thread(target=job)
+    thread.start()
+    thread.join(10)
+    assert seen == [(None, signal.getsignal(signal.SIGINT))]
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (DivergedError("train/loss", "nan", "lower it"), "diverged"),
+        (EndAtOnceError(2), "stopped"),
+        (FloatingPointError("invalid value (nan) encountered in scan"), "diverged"),
+        (RuntimeError("a bug"), "failed"),
+    ],
+)
+def test_a_run_that_ends_early_says_how(tmp_path, error, status):
+    ending = Ending(tmp_path, seed=3)
+    ending.begin(CLOCK)
+    with pytest.raises(type(error)), ending:
+        raise error
+    found = read(tmp_path)
+    assert found["seconds"].pop("total") >= 0
+    assert found["seconds"].pop("compile") == 0
+    expected = blank_summary(status, seed=3, seconds=0)
+    del expected["seconds"]["total"], expected["seconds"]["compile"]
+    assert found == expected
+
+
+class Broken:
+    """Parameters of a computation that failed on the device."""
+
+    def __array__(self, *_, **__):
+        raise RuntimeError("INTERNAL: the device is gone")
+
+
+def test_parameters_that_cannot_be_fetched_do_not_cost_the_summary(tmp_path):
+    ending = Ending(tmp_path, seed=0)
+    ending.params = {"kernel": Broken()}
+    with pytest.raises(ValueError, match="first"), ending:
+        raise ValueError("what came first")
+    assert read(tmp_path)["status"] == "failed"
+
+
+@pytest.mark.parametrize("interrupted", ["params_sha256", "write_summary"])
+def test_a_second_signal_does_not_cost_the_summary(tmp_path, monkeypatch, interrupted):
+    action, calls = getattr(ending_module, interrupted), []
+
+    def once(*args):
+        calls.append(args)
+        if len(calls) == 1:
+            raise EndAtOnceError(15)
+        return action(*args)
+
+    monkeypatch.setattr(ending_module, interrupted, once)
+    with pytest.raises(EndAtOnceError), Ending(tmp_path, seed=0) as ending:
+        ending.params = {}
+    assert read(tmp_path)["status"] == "finished"

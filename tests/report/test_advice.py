@@ -1,0 +1,143 @@
+"""Warnings before a run, against cycle ends and epochs counted by hand."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from runner.registry import schedulers
+from runner.report.advice import nearest_cycle_ends, warnings
+from runner.schedules import (
+    Constant,
+    Cosine,
+    CosineRestarts,
+    CyclicLR,
+    OneCycle,
+    Sequence,
+    triangular_lr,
+)
+
+
+def advice(schedule, *, steps, steps_per_epoch=20, optimizer="sgd", factor=1.0, **arguments):
+    config = SimpleNamespace(
+        scheduler=choice(schedule, **arguments),
+        optimizer=SimpleNamespace(option=optimizer),
+        wrappers=SimpleNamespace(lookahead=SimpleNamespace(sync_period=None)),
+    )
+    experiment = SimpleNamespace(
+        config=config,
+        schedule=schedule,
+        lengths=SimpleNamespace(steps=steps, steps_per_epoch=steps_per_epoch),
+        static=SimpleNamespace(optimizer=SimpleNamespace(name=optimizer)),
+        hyperparams=SimpleNamespace(wrappers=SimpleNamespace(multiplier=factor)),
+    )
+    return warnings(experiment)
+
+
+def choice(schedule, **settings):
+    """What a configuration would have chosen to get ``schedule``, as far as advice reads it."""
+    (name,) = (name for name, f in schedulers.built_in().items() if f is type(schedule))
+    name = "triangular_lr" if "step_size" in settings else name
+    unset = {"step_size_up": None, "step_size_down": None, "mode": "triangular", "gamma": 1.0}
+    return SimpleNamespace(name=name, settings=SimpleNamespace(**unset | settings))
+
+
+def cyclic(up, down=None, **arguments):
+    bounds = {"base_lr": 0.01, "max_lr": 0.1}
+    return CyclicLR(step_size_up=up, step_size_down=down, **bounds | arguments)
+
+
+@pytest.mark.parametrize(
+    ("steps", "nearest"),
+    [(400, [300, 450]), (450, [450, 600]), (449, [300, 450]), (100, [150]), (150, [150, 300])],
+)
+def test_the_nearest_ends_of_cycles_of_150_steps(steps, nearest):
+    assert nearest_cycle_ends(cyclic(100, 50), steps) == nearest
+
+
+def test_cycles_started_halfway_end_earlier():
+    assert nearest_cycle_ends(cyclic(100, 50, last_epoch=60), 400) == [390, 540]
+
+
+def test_a_longest_cycle_has_no_end_after_it():
+    schedule = cyclic(2**30, 2**30 - 1)
+    assert nearest_cycle_ends(schedule, 2**31 - 1) == [2**31 - 1]
+
+
+def test_a_run_that_ends_within_a_cycle_is_told_the_lengths_that_do_not():
+    (warning,) = advice(cyclic(100, 50), steps=400)
+    assert "training.steps=300 or training.steps=450" in warning
+    assert advice(cyclic(100, 50), steps=450) == []
+
+
+def test_a_constant_rate_is_no_cause_for_warnings():
+    assert advice(Constant(base_lr=0.1), steps=400) == []
+
+
+def test_half_cycles_outside_2_to_10_epochs_are_named_with_their_length():
+    (short,) = advice(cyclic(30, 100), steps=260, step_size_up=30, step_size_down=100)
+    assert short.startswith("scheduler.step_size_up: 1.5 epochs")
+    (long,) = advice(cyclic(100, 300), steps=400, step_size_up=100, step_size_down=300)
+    assert long.startswith("scheduler.step_size_down: 15 epochs")
+    assert advice(cyclic(40, 200), steps=240, step_size_up=40, step_size_down=200) == []
+
+
+def test_bounds_more_than_a_hundredfold_apart_are_doubted():
+    (warning,) = advice(cyclic(100, base_lr=0.001, max_lr=0.11), steps=400)
+    assert warning.startswith("scheduler.max_lr: 0.11 is 110 times base_lr 0.001")
+    assert advice(cyclic(100, base_lr=0.001, max_lr=0.09), steps=400) == []
+
+
+def test_bounds_that_meet_and_amplitudes_that_grow_are_named():
+    (equal,) = advice(cyclic(100, base_lr=0.1), steps=400)
+    assert "equals base_lr" in equal
+    (growing,) = advice(cyclic(100), steps=400, mode="exp_range", gamma=1.001)
+    assert growing.startswith("scheduler.gamma: 1.001 is above 1")
+
+
+def test_rates_for_sgd_are_doubted_with_adam():
+    (warning,) = advice(cyclic(100), steps=400, optimizer="adam")
+    assert warning.startswith("scheduler.max_lr: 0.1 is high for adam")
+    assert advice(cyclic(100, base_lr=1e-4, max_lr=0.006), steps=400, optimizer="adam") == []
+    assert advice(cyclic(100), steps=400, optimizer="adam", factor=0.1) == []
+    assert advice(cyclic(100), steps=400, optimizer="adamax") == []
+
+
+def test_arguments_of_another_schedule_are_not_judged():
+    assert advice(cyclic(100, 1), steps=404, length="5ep") == []
+
+
+def test_the_one_step_size_of_triangular_lr_is_named_once():
+    schedule = triangular_lr(base_lr=0.01, max_lr=0.1, step_size=30)
+    (warning,) = advice(schedule, steps=60, step_size=30)
+    assert warning.startswith("scheduler.step_size: 1.5 epochs")
+
+
+def test_each_groups_bounds_are_looked_at():
+    warnings = advice(cyclic(100, base_lr=[0.001, 0.1], max_lr=[0.2, 0.1]), steps=400)
+    assert [warning.split(" is ")[0].split(" equals")[0] for warning in warnings] == [
+        "scheduler.max_lr: 0.2",
+        "scheduler.max_lr: 0.1",
+    ]
+
+
+def test_a_run_shorter_than_its_one_cycle_is_told_so_and_a_longer_one_is_not():
+    (warning,) = advice(OneCycle(max_lr=1, total_steps=500), steps=400)
+    assert "training.steps=500 ends with a cycle" in warning
+    for steps in (500, 600):
+        assert advice(OneCycle(max_lr=1, total_steps=500), steps=steps) == []
+
+
+def test_restarts_end_with_a_cycle_and_one_descent_ends_anywhere():
+    (warning,) = advice(CosineRestarts(base_lr=1, T_0=100, T_mult=2), steps=400)
+    assert "training.steps=300 or training.steps=700" in warning
+    assert advice(CosineRestarts(base_lr=1, T_0=100), steps=400) == []
+    assert advice(Cosine(base_lr=1, T_max=900), steps=400) == []
+
+
+def test_cyclic_parts_of_a_sequence_are_looked_at_under_their_own_keys():
+    parts = {"rest": Constant(0.1), "cycles": cyclic(30, 100)}
+    schedule = Sequence(parts, {"rest": 40, "cycles": None})
+    choices = {"rest": choice(parts["rest"]), "cycles": choice(parts["cycles"], step_size_up=30)}
+    unfinished, short = advice(schedule, steps=400, parts=choices)
+    assert "training.steps=300 or training.steps=430" in unfinished
+    assert short.startswith("scheduler.parts.cycles.step_size_up: 1.5 epochs")

@@ -1,0 +1,285 @@
+"""A configuration file must not run code, write outside a new folder, hang, or tell a secret."""
+
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter
+
+import pytest
+import yaml
+
+from runner.cli import main
+from runner.cli.commands import configure
+
+CommandLine = Callable[..., subprocess.CompletedProcess[str]]
+
+LOAD = "# @package _global_\nhydra:\n  callbacks: {x: {y: z}}\n"
+BOMB = "hydra:\n  job:\n    config:\n      override_dirname:\n" + "".join(
+    f"        a{n}: ${{.a{n - 1}}}${{.a{n - 2}}}${{.a{n - 3}}}\n" for n in range(3, 30)
+)
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("conf/scheduler", "elsewhere", "pk"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "pk/__init__.py").write_text("open('PWNED', 'w')\n")
+    (tmp_path / "elsewhere/evil.yaml").write_text(LOAD)
+    return tmp_path
+
+
+def refuse(capsys: pytest.CaptureFixture[str], *args: str, code: int = 2) -> str:
+    """Runs ``args``, which must end in one line of error at once and leave nothing behind."""
+    started = perf_counter()
+    assert main(list(args)) == code
+    line = capsys.readouterr().err
+    assert re.fullmatch(r"error: [^\n]+: [^\n]+; [^\n]+\n", line), line
+    assert perf_counter() - started < 30
+    assert not Path("PWNED").exists()
+    assert not Path("outputs").exists()
+    return line
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/../../../{}/elsewhere/evil@_global_",
+        "../../elsewhere/evil@_global_",
+        "//{}/elsewhere/evil",
+    ],
+)
+def test_an_option_lies_in_a_folder_that_is_searched(
+    path: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = f"defaults: [triangular, '{path.format(folder)}', _self_]\n"
+    (folder / "conf/scheduler/mine.yaml").write_text(text)
+
+    refuse(capsys, "--config-dir", "conf", "scheduler=mine")
+    refuse(capsys, "--config-dir", "conf", "scheduler=mine", "--cfg", "job")
+
+
+def test_the_command_line_does_not_leave_the_folders_either(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    up = "../" * len(folder.parts)
+    for args in (["-cd", "conf"], []):
+        for path in ("../../elsewhere/evil", f"{up}{folder}/elsewhere/evil"):
+            assert "outside" in refuse(capsys, *args, f"+scheduler@_global_={path}")
+
+
+def test_a_link_out_of_the_folder_is_not_followed(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "conf/scheduler/mine.yaml").symlink_to(folder / "elsewhere/evil.yaml")
+    assert "outside" in refuse(capsys, "-cd", "conf", "scheduler=mine")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'hydra: {searchpath: ["pkg://pk"]}',
+        'hydra: {<<: {searchpath: ["pkg://pk"]}}',
+        'zz: {searchpath: ["pkg://pk"]}\nhydra: ${zz}',
+        'zz: ["pkg://pk"]\nhydra: {searchpath: "${zz}"}',
+        "hydra: {searchpath: ['structured://pk']}",
+        "hydra: {searchpath: [elsewhere]}",
+    ],
+)
+@pytest.mark.parametrize("flags", [["--cfg", "job"], ["-m", "seed=0,1"]])
+def test_a_file_names_no_place_to_search(
+    text: str, flags: list[str], folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "conf/mine.yaml").write_text(f"defaults: [config, _self_]\n{text}\n")
+    assert "mine" in refuse(capsys, "-cd", "conf", "-cn", "mine", *flags)
+
+
+def test_the_command_line_names_folders_and_no_packages(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert "hydra.searchpath: 'pkg://pk' is not a folder" in refuse(
+        capsys, "hydra.searchpath=[pkg://pk]"
+    )
+    assert "--config-path: 'pkg://pk' is not a folder" in refuse(capsys, "-cp", "pkg://pk")
+
+
+@pytest.mark.parametrize(
+    "hydra",
+    [
+        'job: {name: "ext://pk.x"}',
+        'job_logging: {handlers: {console: {filename: "ext://pk.x"}}}',
+        'job_logging: {formatters: {plain: {format: "ext://pk.x"}}}',
+        'hydra_logging: {root: {level: "ext://pk.x"}}',
+        "job: {env_set: {PJRT_NAMES_AND_LIBRARY_PATHS: 'x:/evil.so'}}",
+        "job_logging: {handlers: {f: {class: logging.FileHandler, filename: precious, mode: w}}}",
+        "output_subdir: ../victim/.hydra",
+        "callbacks: {x: {y: z}}",
+        "launcher: {_x: 1}",
+        "launcher: {command: touch PWNED}",
+        "sweeper: {params: {hydra.job.name: 'a,b'}}",
+        "sweeper: {params: {+hydra.callbacks.x: 'a,b'}}",
+        "sweeper: {params: {scheduler@hydra.callbacks: 'triangular'}}",
+        "sweeper: {params: {scheduler@_global_: 'triangular'}}",
+        "sweeper: {params: {hydra/launcher: 'basic'}}",
+        "run: ${training}",
+        "job: {chdir: true}",
+    ],
+)
+def test_a_file_sets_nothing_else_of_hydras(
+    hydra: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("precious").write_text("kept")
+    (folder / "conf/mine.yaml").write_text(f"defaults: [config, _self_]\nhydra:\n  {hydra}\n")
+    (folder / "conf/scheduler/mine.yaml").write_text(f"# @package hydra\n{hydra}\n")
+
+    assert "hydra" in refuse(capsys, "-cd", "conf", "-cn", "mine", "--cfg", "job")
+    assert "hydra" in refuse(capsys, "-cd", "conf", "scheduler=mine", "-m", "seed=0,1")
+    assert Path("precious").read_text() == "kept"
+
+
+def test_a_file_is_no_option_of_hydras(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "conf/hydra/launcher").mkdir(parents=True)
+    (folder / "conf/hydra/launcher/basic.yaml").write_text("n_jobs: {_x: 1}\n")
+    assert "hydra.launcher" in refuse(capsys, "-cd", "conf")
+
+
+def test_the_members_that_a_file_thinks_of_are_looked_at(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "conf/scheduler/mine.yaml").write_text(LOAD)
+    (folder / "conf/mine.yaml").write_text(
+        "defaults: [config, _self_]\nhydra: {sweeper: {params: {scheduler: 'mine,triangular'}}}\n"
+    )
+    assert "hydra.callbacks" in refuse(capsys, "-cd", "conf", "-cn", "mine", "-m")
+
+
+def test_a_file_may_say_where_to_run_and_what_to_sweep(folder: Path) -> None:
+    (folder / "conf/mine.yaml").write_text(
+        "defaults: [config, {override task: check}, _self_]\n"
+        "hydra:\n  mode: MULTIRUN\n  verbose: false\n"
+        "  sweep: {dir: here/x, subdir: 'job-${hydra.job.num}'}\n"
+        "  sweeper: {max_batch_size: 1, params: {optimizer.momentum: '0.5,0.6', seed: 3}}\n"
+    )
+    assert main(["-cd", "conf", "-cn", "mine", "training.epochs=1"]) == 0
+
+    recorded = folder / "here/x/job-1/.hydra/overrides.yaml"
+    told = ["optimizer.momentum=0.6", "seed=3", "training.epochs=1"]
+    assert yaml.safe_load(recorded.read_text()) == told
+
+
+@pytest.mark.parametrize(
+    ("hydra", "flags"),
+    [
+        ("run: {dir: victim}", []),
+        ("sweep: {dir: victim}", ["-m", "seed=0,1"]),
+        ("sweep: {subdir: '../victim/${hydra.job.num}'}", ["-m", "seed=0,1"]),
+        ("sweep: {subdir: '${compilation_cache}/${hydra.job.num}'}", ["-m", "seed=0,1"]),
+    ],
+)
+def test_a_file_names_new_folders_only(
+    hydra: str, flags: list[str], folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "victim").mkdir()
+    (folder / "victim/notes.txt").write_text("kept")
+    (folder / "conf/mine.yaml").write_text(
+        f"defaults: [config, _self_]\ncompilation_cache: {folder}/victim\nhydra: {{{hydra}}}\n"
+    )
+    refuse(capsys, "-cd", "conf", "-cn", "mine", *flags)
+    assert [path.name for path in (folder / "victim").iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        BOMB,
+        BOMB.replace("a29", "kv_sep"),
+        "hydra:\n  searchpath: ${..a}\n" + "a: b\n",
+        "a0: [1,2,3,4,5,6,7,8,9,10]\n"
+        + "".join(f"a{n}: [{','.join([f'${{a{n - 1}}}'] * 10)}]\n" for n in range(1, 8)),
+        "x: {a: 1}\n"
+        + "".join(f"x{n}: {{a: '${{x{n + 1}}}', b: '${{x{n + 1}}}'}}\n" for n in range(40)),
+    ],
+    ids=["hydra", "while composed", "search path", "lists", "sections"],
+)
+def test_what_a_file_refers_to_stays_small(
+    text: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "conf/mine.yaml").write_text(f"defaults: [config, _self_]\n{text}")
+    refuse(capsys, "-cd", "conf", "-cn", "mine")
+    refuse(capsys, "-cd", "conf", "-cn", "mine", "-m", "seed=0,1")
+
+
+@pytest.mark.parametrize("resolver", ["oc.create", "oc.select", "oc.dict.values", "oc.deprecated"])
+def test_resolvers_that_create_are_gone(
+    resolver: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = f"defaults: [triangular, _self_]\nmode: '${{{resolver}:scheduler}}'\n"
+    (folder / "conf/scheduler/mine.yaml").write_text(text)
+    said = refuse(capsys, "-cd", "conf", "scheduler=mine")
+    assert "resolvers are oc.env, oc.decode, hydra, now" in said
+
+
+def test_a_text_from_the_environment_is_decoded_into_plain_values_only(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for text in ("{a: 1}", "[{a: 1}]", "${seed}"):
+        monkeypatch.setenv("TEXT", text)
+        assert "oc.decode" in refuse(capsys, "seed=${oc.decode:${oc.env:TEXT}}".join("''"))
+
+
+def test_a_secret_of_a_sweep_stays_out_of_every_record(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("S", "hunter2")
+    (folder / "conf/mine.yaml").write_text(
+        "defaults: [config, {override task: check}, _self_]\n"
+        "hydra: {sweep: {dir: out}, sweeper: {params: {compilation_cache: '${oc.env:S}'}}}\n"
+    )
+    assert main(["-cd", "conf", "-cn", "mine", "-m", "training.epochs=1"]) == 0
+
+    files = [path for path in (folder / "out").rglob("*") if path.is_file()]
+    assert folder / "out/0/.hydra/overrides.yaml" in files
+    assert not [path for path in files if b"hunter2" in path.read_bytes()]
+
+
+@pytest.mark.parametrize(
+    "line", ["dataset=mnist dataset.root=/x/${oc.env:S}y", "accelerator=a${oc.env:S}b"]
+)
+def test_a_secret_within_a_longer_text_is_not_shown(
+    line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("S", "hunter2")
+    main(line.split())
+    said = capsys.readouterr().err
+    assert "hunter2" not in said
+    assert "${oc.env:S}" in said
+
+
+def test_a_key_keeps_its_name_whatever_the_environment_holds(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("S", "root")
+    main(["dataset=mnist", "dataset.root=${oc.env:S}"])
+    assert not capsys.readouterr().err.startswith("error: dataset.$")
+
+
+def test_a_number_from_the_environment_is_told_how_to_be_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MY_LR", "0.25")
+    said = refuse(capsys, "scheduler.max_lr=${oc.env:MY_LR}")
+    assert "0.25" not in said
+    remedy = re.search(r"write (\S+)", said)
+    assert remedy
+    assert configure(f"scheduler.max_lr='{remedy[1]}'").scheduler.arguments["max_lr"] == 0.25
+
+
+def test_plugins_of_hydras_in_the_current_folder_are_not_imported(
+    folder: Path, run_cli: CommandLine
+) -> None:
+    (folder / "hydra_plugins").mkdir()
+    (folder / "hydra_plugins/evil.py").write_text("open('PWNED', 'w')\n")
+    assert run_cli("--cfg", "job").returncode == 0
+    assert not Path("PWNED").exists()
