@@ -142,6 +142,35 @@ register_task = tasks.register
 register_scale_fn = scale_fns.register
 
 
+_EVAL_PARAMS = "eval_params"
+
+
+def evaluated_by(eval_params: Callable[[Any, Any], Any]) -> Callable[[Factory], Factory]:
+    """Decorator of an optimizer's factory that declares which parameters are evaluated.
+
+    ::
+
+        @register_optimizer("schedule_free")
+        @evaluated_by(lambda opt_state, params: schedule_free_eval_params(opt_state, params))
+        def schedule_free(learning_rate, *, b1=0.9): ...
+
+    ``eval_params(opt_state, params)`` gets the state of the transformation that the factory
+    returns and the parameters that it trains, those of one parameter group at a time, and returns
+    the parameters to evaluate. Without it they are evaluated as they are trained.
+    """
+
+    def declare(factory: Factory) -> Factory:
+        setattr(factory, _EVAL_PARAMS, eval_params)
+        return factory
+
+    return declare
+
+
+def eval_params_of(factory: Callable[..., Any]) -> Callable[[Any, Any], Any] | None:
+    """What ``evaluated_by`` declared of an optimizer's factory, if anything."""
+    return getattr(factory, _EVAL_PARAMS, None)
+
+
 def import_modules(package: str, path: Iterable[str]) -> None:
     """Imports every module of a package, so that the parts in them register themselves."""
     for found in iter_modules(path):

@@ -16,15 +16,15 @@ from runner.config.sections import (
     WrapperSettings,
 )
 from runner.config.signature import MISSING, Context, markers, parameters, settings_of
-from runner.config.types import COMMON_TYPES, Parts, PerGroup, Switch
+from runner.config.types import COMMON_TYPES, Parts, PerGroup, Switch, Unscheduled
 from runner.errors import ConfigError, nearest, shown
-from runner.registry import GROUPS
+from runner.registry import GROUPS, eval_params_of
 
 Section = TypeVar("Section")
 
 ONE_GROUP = GroupNames()
 # What a schedule's momentum replaces: the first of these among an optimizer's settings.
-MOMENTUM_NAMES = ("momentum", "b1")
+_MOMENTUM_NAMES = ("momentum", "b1")
 
 
 @dataclass(frozen=True)
@@ -102,6 +102,7 @@ def read_config(
     order = sorted(GROUPS, key=lambda group: group == "model")
     choices = {g: choice(g, sections[g], options.get(g), key=g, groups=groups) for g in order}
     _check_momentum(choices["scheduler"], choices["optimizer"])
+    _check_evaluated(training, wrappers, choices["optimizer"])
     return Config(
         **vars(general),
         training=training,
@@ -141,6 +142,12 @@ def choice(group: str, section: Any, option: Any, *, key: str, groups: GroupName
 def per_group_names(factory: Any) -> set[str]:
     """The settings of an optimizer that may have a value per group of parameters."""
     return {*markers(factory, PerGroup), *COMMON_TYPES["optimizer"]}
+
+
+def momentum_names(factory: Any) -> list[str]:
+    """The settings that a schedule's momentum may replace, if an optimizer has any of them."""
+    unscheduled = markers(factory, Unscheduled)
+    return [name for name in _MOMENTUM_NAMES if name not in unscheduled]
 
 
 def momentum_switch(scheduler: Choice, key: str = "scheduler") -> str | None:
@@ -237,11 +244,12 @@ def _check_momentum(scheduler: Choice, optimizer: Choice) -> None:
     if key is None:
         return
     settings = dict(optimizer.settings)
-    found = [name for name in MOMENTUM_NAMES if name in settings]
+    factory = GROUPS["optimizer"].get(optimizer.name)
+    found = [name for name in momentum_names(factory) if name in settings]
     if not found:
         raise ConfigError(
             key,
-            f"true, but the optimizer {optimizer.name} has no momentum",
+            f"true, but the optimizer {optimizer.name} has no momentum to cycle",
             f"choose one that has, such as sgd or adam, or set {key}=false",
         )
     if not any(settings[name] for name in found):
@@ -250,6 +258,20 @@ def _check_momentum(scheduler: Choice, optimizer: Choice) -> None:
             f"true, but optimizer.{found[0]} is {shown(settings[found[0]])}",
             f"set optimizer.{found[0]} (0.9), or {key}=false",
         )
+
+
+def _check_evaluated(training: Training, wrappers: WrapperSettings, optimizer: Choice) -> None:
+    """There is one thing to evaluate: the optimizer's own parameters, or an average of others."""
+    if eval_params_of(GROUPS["optimizer"].get(optimizer.name)) is None:
+        return
+    averages = {
+        "training.ema_decay": training.ema_decay,
+        "optimizer.lookahead.sync_period": wrappers.lookahead.sync_period,
+    }
+    for key, value in averages.items():
+        if value is not None:
+            problem = f"{shown(value)}, but {optimizer.name} averages its parameters itself"
+            raise ConfigError(key, problem, f"set {key}=null, or choose another optimizer")
 
 
 def _hparams(

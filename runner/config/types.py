@@ -370,8 +370,8 @@ class AtMost:
 
 
 @dataclass(frozen=True)
-class StaticValue:
-    """Marks a float that the program is compiled for: it cannot vary within one program."""
+class Unscheduled:
+    """Marks a hyperparameter that is the same for a whole run: no schedule replaces it."""
 
 
 @dataclass(frozen=True)

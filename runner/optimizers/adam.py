@@ -12,6 +12,7 @@ from runner.registry import register_optimizer
 
 with epy.lazy_imports():
     import optax
+    from optax import contrib
 
 
 @register_optimizer("adam")
@@ -140,3 +141,83 @@ def yogi(
 ) -> optax.GradientTransformation:
     """Adam whose second moment changes by sign, not in proportion (Zaheer et al. 2018)."""
     return optax.yogi(learning_rate, b1=b1, b2=b2, eps=eps)
+
+
+@register_optimizer("adan")
+def adan(
+    learning_rate: Any,
+    *,
+    b1: Decay = 0.98,
+    b2: Decay = 0.92,
+    b3: Decay = 0.99,
+    eps: Positive = 1e-8,
+    eps_root: NonNegative = 1e-8,
+    weight_decay: Decays = 0.0,
+    decay_all: bool = True,
+) -> optax.GradientTransformation:
+    """Adam with Nesterov momentum from differences of gradients (Xie et al. 2022, algorithm 1).
+
+    The three means are corrected as Adam's are, which algorithm 1 leaves out, and the decay is
+    that of ``adamw``, not a division by ``1 + learning_rate * weight_decay``. The decays are one
+    minus those of the paper.
+    """
+    return optax.adan(
+        learning_rate,
+        b1=b1,
+        b2=b2,
+        b3=b3,
+        eps=eps,
+        eps_root=eps_root,
+        weight_decay=weight_decay,
+        mask=mask(decay_all),
+    )
+
+
+@register_optimizer("adopt")
+def adopt(
+    learning_rate: Any,
+    *,
+    b1: Decay = 0.9,
+    b2: Decay = 0.9999,
+    eps: Positive = 1e-6,
+    nesterov: bool = False,
+    use_clipping: bool = True,
+) -> optax.GradientTransformation:
+    """Adam whose gradients are divided by the second moment before them (Taniguchi et al. 2024).
+
+    The first update (0) leaves the parameters as they are. With ``use_clipping`` the divided
+    gradients of update t are clipped to ``t ** 0.25``.
+    """
+    return contrib.adopt(
+        learning_rate, b1=b1, b2=b2, eps=eps, nesterov=nesterov, use_clipping=use_clipping
+    )
+
+
+@register_optimizer("ademamix")
+def ademamix(
+    learning_rate: Any,
+    *,
+    b1: Decay = 0.9,
+    b2: Decay = 0.999,
+    b3: Decay = 0.9999,
+    alpha: NonNegative = 5.0,
+    eps: Positive = 1e-8,
+    eps_root: NonNegative = 0.0,
+    weight_decay: Decays = 0.0,
+    decay_all: bool = True,
+) -> optax.GradientTransformation:
+    """AdamW with a second, slow mean of gradients (Pagliardini et al. 2024, algorithm 1).
+
+    ``b3`` and ``alpha`` are constant; the paper warms both up in long runs.
+    """
+    return contrib.ademamix(
+        learning_rate,
+        b1=b1,
+        b2=b2,
+        b3=b3,
+        alpha=alpha,
+        eps=eps,
+        eps_root=eps_root,
+        weight_decay=weight_decay,
+        mask=mask(decay_all),
+    )

@@ -11,7 +11,10 @@ from runner.optimizers.decay import mask
 from runner.registry import register_optimizer
 
 with epy.lazy_imports():
+    import jax
+    import jax.numpy as jnp
     import optax
+    from optax import contrib
 
 
 @register_optimizer("rmsprop")
@@ -104,3 +107,40 @@ def adafactor(
         eps=eps,
         factored=factored,
     )
+
+
+@register_optimizer("sm3")
+def sm3(learning_rate: Any, *, momentum: Decay = 0.9) -> optax.GradientTransformation:
+    """AdaGrad that keeps its sums by row and column (Anil et al. 2019, algorithm SM3-II).
+
+    A parameter of n dimensions has one sum for each index of each dimension, not for each entry.
+    """
+    return _scalars_as_vectors(optax.sm3(learning_rate, momentum=momentum))
+
+
+@register_optimizer("madgrad")
+def madgrad(
+    learning_rate: Any,
+    *,
+    momentum: Decay = 0.9,
+    weight_decay: Decays = 0.0,
+    eps: Positive = 1e-6,
+) -> optax.GradientTransformation:
+    """Dual averaging over the cube root of AdaGrad's sums (Defazio and Jelassi 2021, algorithm 1).
+
+    The decay joins the gradient. As in the authors' code, ``eps`` is also added to the rate.
+    """
+    return contrib.madgrad(learning_rate, momentum=momentum, weight_decay=weight_decay, eps=eps)
+
+
+def _scalars_as_vectors(tx: optax.GradientTransformation) -> optax.GradientTransformation:
+    """``tx``, which cannot index a scalar, for parameters that may be scalars."""
+
+    def init(params: Any) -> Any:
+        return tx.init(jax.tree.map(jnp.atleast_1d, params))
+
+    def update(grads: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        updates, state = tx.update(jax.tree.map(jnp.atleast_1d, grads), state)
+        return jax.tree.map(lambda u, g: u.reshape(g.shape), updates, grads), state
+
+    return optax.GradientTransformation(init, update)

@@ -8,10 +8,10 @@ from typing import Any
 
 from etils import epy
 
-from runner.config.settings import MOMENTUM_NAMES, per_group_names
+from runner.config.settings import momentum_names, per_group_names
 from runner.config.signature import settings_of
 from runner.errors import ConfigError, shown, type_name
-from runner.registry import optimizers
+from runner.registry import eval_params_of, optimizers
 
 with epy.lazy_imports():
     import numpy as np
@@ -37,11 +37,21 @@ class Optimizer:
     ) -> optax.GradientTransformation:
         """The transformation with these hyperparameters, scalars that may be traced.
 
-        Its state holds none of them: build it anew at every step with that step's. Only what a
-        hyperparameter initialises (``initial_accumulator_value``) stays as it was at ``init``.
+        Its state holds none of them: build it at every step with the values of that step. Only
+        what a hyperparameter initialises (``initial_accumulator_value``, the ``b1`` of
+        schedule-free optimizers) stays as it was at ``init``.
         """
         arguments = {"learning_rate": learning_rate, **dict(self.static), **hyperparams}
         return optimizers.build(self.name, arguments)
+
+    def eval_params(self, opt_state: Any, params: Any) -> Any:
+        """The parameters to evaluate: ``params``, or what the factory declares in their place.
+
+        Args:
+          opt_state: the state of the transformation that ``build`` returns.
+        """
+        declared = eval_params_of(optimizers.get(self.name))
+        return params if declared is None else declared(opt_state, params)
 
 
 def split(name: str, arguments: Mapping[str, Any]) -> tuple[Optimizer, dict[str, np.ndarray]]:
@@ -64,7 +74,7 @@ def split(name: str, arguments: Mapping[str, Any]) -> tuple[Optimizer, dict[str,
         if isinstance(value, (float, np.floating)) or (key in by_group and isinstance(value, tuple))
     }
     static = {key: _hashable(key, v) for key, v in arguments.items() if key not in hyperparams}
-    momentum_name = next((key for key in MOMENTUM_NAMES if key in hyperparams), None)
+    momentum_name = next((key for key in momentum_names(factory) if key in hyperparams), None)
     optimizer = Optimizer(name, tuple(sorted(static.items())), momentum_name)
     # Once with plain floats, so that errors are raised before anything is traced.
     tx = optimizer.build(0.0, {key: value.ravel()[0].item() for key, value in hyperparams.items()})

@@ -36,6 +36,15 @@ def sgd(
     return optax.chain(optax.add_decayed_weights(weight_decay), plain)
 
 
+@register_optimizer("signum")
+def signum(learning_rate: Any, *, momentum: Decay = 0.9) -> optax.GradientTransformation:
+    """The sign of the mean of gradients (Bernstein et al. 2018, algorithm 2).
+
+    ``momentum`` is optax's ``beta``.
+    """
+    return optax.signum(learning_rate, beta=momentum)
+
+
 @register_optimizer("lion")
 def lion(
     learning_rate: Any,

@@ -73,6 +73,32 @@ class Groups:
         }
         return optax.partition(parts, self.labels)
 
+    def eval_params(
+        self, evaluated: Callable[[Any, Any], Any], opt_state: Any, trained: Any
+    ) -> Any:
+        """``evaluated(state, params)`` of each group by its own state, like ``trained``.
+
+        Args:
+          opt_state: the state of ``transformation``.
+        """
+        if not self.members:
+            return evaluated(opt_state, trained)
+        labels, whole = self.labels(trained), trained
+        for name in self.trained_names:
+            own = jax.tree.map(
+                lambda label, param, name=name: param if label == name else optax.MaskedNode(),
+                labels,
+                trained,
+            )
+            own = evaluated(opt_state.inner_states[name].inner_state, own)
+            whole = jax.tree.map(
+                lambda new, old: old if isinstance(new, optax.MaskedNode) else new,
+                own,
+                whole,
+                is_leaf=lambda node: isinstance(node, optax.MaskedNode),
+            )
+        return whole
+
 
 def assign(
     params: Any, patterns: Mapping[str, tuple[str, ...]], *, frozen: tuple[str, ...] = ()

@@ -86,6 +86,17 @@ def novograd(
     )
 
 
+@register_optimizer("fromage")
+def fromage(learning_rate: Any, *, min_norm: NonNegative = 1e-6) -> optax.GradientTransformation:
+    """Gradient descent relative to each layer's norm (Bernstein et al. 2020, algorithm 1).
+
+        param = (param - learning_rate * grad * |param| / |grad|) / sqrt(1 + learning_rate ** 2)
+
+    A norm below ``min_norm`` counts as ``min_norm``, so that parameters of zero can move.
+    """
+    return optax.fromage(learning_rate, min_norm=min_norm)
+
+
 @register_optimizer("muon")
 def muon(
     learning_rate: Any,

@@ -114,10 +114,10 @@ class Wrappers(Pytree):
         )
 
     def around(self, tx: optax.GradientTransformation) -> optax.GradientTransformation:
-        """``tx`` with its gradients clipped."""
+        """``tx`` with its gradients clipped; its own state is the last of the chain's states."""
         clips = []
         if self.clip_value is not None:
             clips.append(optax.clip(self.clip_value))
         if self.clip_norm is not None:
             clips.append(optax.clip_by_global_norm(self.clip_norm))
-        return optax.chain(*clips, tx) if clips else tx
+        return optax.chain(*clips, tx)

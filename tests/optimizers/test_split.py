@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from optimizer_cases import trajectory
 
 from runner.errors import ConfigError
 from runner.optimizers import split
@@ -32,45 +33,6 @@ MUON = {
     "weight_decay": 0.0,
     "decay_all": False,
 } | ADAM
-
-
-def trajectory(name, arguments, rates, grads, params):
-    """Params after each update, float32 [steps, size], by one compiled step."""
-    optimizer, numbers = split(name, arguments)
-
-    @jax.jit
-    def step(params, opt_state, rate, numbers, grad):
-        tx = optimizer.build(rate, numbers)
-        updates, opt_state = tx.update(grad, opt_state, params)
-        return optax.apply_updates(params, updates), opt_state
-
-    params = jnp.asarray(params, jnp.float32)
-    opt_state = optimizer.build(0.0, numbers).init(params)
-    passed = []
-    for rate, grad in zip(rates, grads, strict=True):
-        params, opt_state = step(params, opt_state, rate, numbers, jnp.asarray(grad, jnp.float32))
-        passed.append(np.asarray(params))
-    return np.stack(passed)
-
-
-def test_two_updates_of_momentum_by_hand():
-    # m: 1, then 0.5 * 1 + 2 = 2.5; param: 10 - 0.1 * 1 = 9.9, then 9.9 - 0.2 * 2.5 = 9.4.
-    passed = trajectory("sgd", SGD | {"momentum": 0.5}, [0.1, 0.2], [[1.0], [2.0]], [10.0])
-    np.testing.assert_allclose(passed.ravel(), [9.9, 9.4], rtol=1e-6)
-
-
-def test_two_updates_of_nesterov_with_decay_by_hand():
-    # g = 1 + 0.1 * 10 = 2, m = 2, param = 10 - 0.1 * (2 + 0.5 * 2) = 9.7;
-    # g = 2 + 0.97 = 2.97, m = 0.5 * 2 + 2.97 = 3.97, param = 9.7 - 0.1 * (2.97 + 1.985) = 9.2045.
-    arguments = {"momentum": 0.5, "nesterov": True, "weight_decay": 0.1}
-    passed = trajectory("sgd", arguments, [0.1, 0.1], [[1.0], [2.0]], [10.0])
-    np.testing.assert_allclose(passed.ravel(), [9.7, 9.2045], rtol=1e-6)
-
-
-def test_the_first_update_of_adam_is_the_rate_whatever_the_gradient():
-    # Both bias corrections cancel at the first update (Kingma and Ba 2015, section 2.1).
-    passed = trajectory("adam", ADAM, [0.1], [[5.0, -0.001]], [1.0, 1.0])
-    np.testing.assert_allclose(passed, [[0.9, 1.1]], rtol=2e-5)
 
 
 def test_other_numbers_share_the_program_and_other_structure_does_not():

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from optimizer_cases import all_refused
 
 from runner.cli import main
 from runner.registry import optimizers
@@ -28,6 +29,8 @@ def test_every_optimizer_takes_three_steps(
     [
         (["optimizer=adagrad"], "the optimizer adagrad has no momentum"),
         (["optimizer=adadelta"], "the optimizer adadelta has no momentum"),
+        (["optimizer=schedule_free_sgd"], "the optimizer schedule_free_sgd has no momentum"),
+        (["optimizer=schedule_free_adamw"], "the optimizer schedule_free_adamw has no momentum"),
         (["optimizer=rmsprop"], "optimizer.momentum is null"),
         (["optimizer=adafactor"], "optimizer.momentum is null"),
         (["optimizer.momentum=null"], "optimizer.momentum is null"),
@@ -46,38 +49,7 @@ def test_a_momentum_that_is_not_there_cannot_cycle(
     assert capsys.readouterr().err.startswith(f"error: scheduler.cycle_momentum: true, but {says}")
 
 
-@pytest.mark.parametrize(
-    ("override", "key"),
-    [
-        ("optimizer=nadam optimizer.b1=1", "b1"),
-        ("optimizer=adam optimizer.b2=0.99999999", "b2"),
-        ("optimizer=adam optimizer.eps=0", "eps"),
-        ("optimizer=nadamw optimizer.weight_decay=-1", "weight_decay"),
-        ("optimizer=radam optimizer.threshold=4", "threshold"),
-        ("optimizer=adabelief optimizer.eps_root=-1", "eps_root"),
-        ("optimizer=rmsprop optimizer.decay=1", "decay"),
-        ("optimizer=rmsprop optimizer.initial_scale=-1", "initial_scale"),
-        ("optimizer=rmsprop optimizer.nesterov=true", "nesterov"),
-        ("optimizer=adagrad optimizer.initial_accumulator_value=-1", "initial_accumulator_value"),
-        ("optimizer=adadelta optimizer.rho=-0.1", "rho"),
-        ("optimizer=adafactor optimizer.min_dim_size_to_factor=0", "min_dim_size_to_factor"),
-        ("optimizer=adafactor optimizer.decay_rate=2", "decay_rate"),
-        ("optimizer=adafactor optimizer.clipping_threshold=0", "clipping_threshold"),
-        ("optimizer=adafactor optimizer.momentum=1", "momentum"),
-        ("optimizer=lion optimizer.b2=2", "b2"),
-        ("optimizer=lamb optimizer.eps_root=-1", "eps_root"),
-        ("optimizer=lamb optimizer.decay_all=3", "decay_all"),
-        ("optimizer=lars optimizer.trust_coefficient=0", "trust_coefficient"),
-        ("optimizer=lars optimizer.eps=-1", "eps"),
-        ("optimizer=lars optimizer.momentum=null", "momentum"),
-        ("optimizer=novograd optimizer.weight_decay=-1", "weight_decay"),
-        ("optimizer=muon optimizer.ns_steps=0", "ns_steps"),
-        ("optimizer=muon optimizer.preconditioning=frobenious", "preconditioning"),
-        ("optimizer=muon optimizer.consistent_rms=0", "consistent_rms"),
-        ("optimizer=muon optimizer.b1=1", "b1"),
-        ("optimizer=sgd optimizer.momentum=1", "momentum"),
-    ],
-)
+@pytest.mark.parametrize(("override", "key"), all_refused())
 def test_a_number_out_of_range_is_one_line(
     override: str,
     key: str,
@@ -90,3 +62,24 @@ def test_a_number_out_of_range_is_one_line(
     said = capsys.readouterr().err
     assert said.startswith(f"error: optimizer.{key}: ")
     assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("chosen", "key"),
+    [
+        ("training.ema_decay=0.9", "training.ema_decay"),
+        ("optimizer.lookahead.sync_period=5", "optimizer.lookahead.sync_period"),
+    ],
+)
+def test_an_optimizer_that_averages_its_parameters_itself_takes_no_other_average(
+    chosen: str,
+    key: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["optimizer=schedule_free_sgd", chosen]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {key}: ")
+    assert "schedule_free_sgd averages its parameters itself" in said

@@ -1,0 +1,41 @@
+"""An optimizer with its parameter groups and wrappers: the transformation of a whole model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from etils import epy
+
+from runner.optimizers.base import Optimizer, of_group
+from runner.optimizers.groups import Groups
+from runner.optimizers.wrappers import Wrappers
+
+with epy.lazy_imports():
+    import optax
+
+
+def transformation(
+    optimizer: Optimizer,
+    hyperparams: Mapping[str, Any],
+    *,
+    groups: Groups,
+    wrappers: Wrappers,
+    rates: Sequence[Any],
+) -> optax.GradientTransformation:
+    """The transformation of one step, of the trained parameters.
+
+    Args:
+      hyperparams: of the optimizer, scalars or arrays [groups].
+      rates: of the groups, scalars.
+    """
+
+    def build(group: int) -> optax.GradientTransformation:
+        return optimizer.build(rates[group], of_group(hyperparams, group))
+
+    return wrappers.around(groups.transformation(build))
+
+
+def eval_params(optimizer: Optimizer, groups: Groups, opt_state: Any, trained: Any) -> Any:
+    """The parameters to evaluate in place of ``trained``, by the state of ``transformation``."""
+    return groups.eval_params(optimizer.eval_params, opt_state[-1], trained)

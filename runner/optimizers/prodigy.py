@@ -1,0 +1,63 @@
+"""Adam that estimates its own rate from the distance the parameters have moved."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from etils import epy
+
+from runner.config.types import Decay, Decays, Positive
+from runner.registry import register_optimizer
+
+with epy.lazy_imports():
+    import jax
+    import jax.numpy as jnp
+    import optax
+    from optax import contrib
+
+
+@register_optimizer("prodigy")
+def prodigy(
+    learning_rate: Any,
+    *,
+    b1: Decay = 0.9,
+    b2: Decay = 0.999,
+    beta3: Decay | None = None,
+    eps: Positive = 1e-8,
+    estim_lr0: Positive = 1e-6,
+    estim_lr_coef: Positive = 1.0,
+    weight_decay: Decays = 0.0,
+    safeguard_warmup: bool = False,
+) -> optax.GradientTransformation:
+    """AdamW at an estimated rate (Mishchenko and Defazio 2024, algorithm 4).
+
+    The rate of an update is ``learning_rate`` (1.0 unless it is to be lower) times an estimate of
+    the distance between the initial parameters and a solution, which grows from ``estim_lr0``.
+    Each group of parameters has an estimate of its own. ``beta3`` of None is the root of ``b2``.
+
+    Until there is a gradient at a rate above 0 the parameters stay as they are, as in the
+    authors' code; optax's estimate is then 0 / 0.
+    """
+    tx = contrib.prodigy(
+        learning_rate,
+        betas=(b1, b2),
+        beta3=beta3,
+        eps=eps,
+        estim_lr0=estim_lr0,
+        estim_lr_coef=estim_lr_coef,
+        weight_decay=weight_decay,
+        safeguard_warmup=safeguard_warmup,
+    )
+    return optax.GradientTransformation(tx.init, _waiting(tx.update))
+
+
+def _waiting(update: Any) -> Any:
+    """``update``, but without effect while the sum of gradients, a denominator, is zero."""
+
+    def wait(grads: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        updates, new = update(grads, state, params)
+        waits = optax.tree.sum(jax.tree.map(jnp.abs, new.grad_sum)) == 0
+        updates = jax.tree.map(lambda u: jnp.where(waits, jnp.zeros_like(u), u), updates)
+        return updates, new._replace(estim_lr=jnp.where(waits, state.estim_lr, new.estim_lr))
+
+    return wait

@@ -1,0 +1,97 @@
+"""Updates shaped layer by layer: the cases of the common tests, and an update by hand."""
+
+from typing import Any
+
+import numpy as np
+import optax
+from optax import contrib
+from optimizer_cases import Case, matrices, trajectory
+
+ADAM = {"b1": 0.85, "b2": 0.95, "eps": 1e-6}
+DECAYED = {"weight_decay": 0.02, "decay_all": False}
+LAMB = ADAM | {"eps_root": 1e-7} | DECAYED
+LARS = {"momentum": 0.8, "nesterov": True, "trust_coefficient": 0.1, "eps": 1e-4} | DECAYED
+MUON = {
+    "momentum": 0.9,
+    "nesterov": True,
+    "ns_steps": 4,
+    "preconditioning": "frobenius",
+    "adaptive": False,
+    "consistent_rms": None,
+} | (ADAM | DECAYED)
+
+
+def muons_axes(params: Any) -> Any:
+    axes = {
+        "kernel": contrib.MuonDimensionNumbers((0, 1, 2), 3),
+        "matrix": contrib.MuonDimensionNumbers(0, 1),
+    }
+    return {name: axes.get(name) for name in params}
+
+
+CASES = [
+    Case("lamb", LAMB, lambda lr, **n: optax.lamb(lr, **n, mask=matrices)),
+    Case("lamb", LAMB | {"decay_all": True}, optax.lamb),
+    Case(
+        "lars",
+        LARS | {"adapt_all": False},
+        lambda lr, **n: optax.lars(
+            lr, **n, nesterov=True, weight_decay_mask=matrices, trust_ratio_mask=matrices
+        ),
+    ),
+    Case("lars", LARS | {"adapt_all": True, "decay_all": True, "nesterov": False}, optax.lars),
+    Case("fromage", {"min_norm": 1e-4}, optax.fromage),
+    Case("novograd", ADAM | {"eps_root": 1e-7, "weight_decay": 0.02}, optax.novograd),
+    Case(
+        "muon",
+        MUON,
+        lambda lr, momentum, b1, b2, **n: contrib.muon(
+            lr,
+            beta=momentum,
+            ns_steps=4,
+            adam_b1=b1,
+            adam_b2=b2,
+            muon_weight_dimension_numbers=muons_axes,
+            **n,
+        ),
+    ),
+    Case(
+        "muon",
+        MUON
+        | {"preconditioning": "aol", "adaptive": True, "nesterov": False}
+        | {"consistent_rms": 0.2, "decay_all": True},
+        lambda lr, momentum, b1, b2, **n: contrib.muon(
+            lr,
+            beta=momentum,
+            ns_steps=4,
+            adam_b1=b1,
+            adam_b2=b2,
+            adam_weight_decay=n["weight_decay"],
+            muon_weight_dimension_numbers=muons_axes,
+            preconditioning="aol",
+            adaptive=True,
+            nesterov=False,
+            **n,
+        ),
+    ),
+]
+
+REFUSED = [
+    ("optimizer=lamb optimizer.eps_root=-1", "eps_root"),
+    ("optimizer=lamb optimizer.decay_all=3", "decay_all"),
+    ("optimizer=lars optimizer.trust_coefficient=0", "trust_coefficient"),
+    ("optimizer=lars optimizer.eps=-1", "eps"),
+    ("optimizer=lars optimizer.momentum=null", "momentum"),
+    ("optimizer=novograd optimizer.weight_decay=-1", "weight_decay"),
+    ("optimizer=fromage optimizer.min_norm=-1", "min_norm"),
+    ("optimizer=muon optimizer.ns_steps=0", "ns_steps"),
+    ("optimizer=muon optimizer.preconditioning=frobenious", "preconditioning"),
+    ("optimizer=muon optimizer.consistent_rms=0", "consistent_rms"),
+    ("optimizer=muon optimizer.b1=1", "b1"),
+]
+
+
+def test_an_update_of_fromage_by_hand():
+    # The norm of (3, 4) is 5, that of the gradient 2: (3, 4 - 0.75 * 5) over 1.25.
+    passed = trajectory("fromage", {"min_norm": 1e-6}, [0.75], [[0.0, 2.0]], [3.0, 4.0])
+    np.testing.assert_allclose(passed, [[2.4, 0.2]], rtol=1e-6)
