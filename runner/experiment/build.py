@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -20,6 +21,7 @@ from runner.schedules import Schedule
 from runner.training.loop import Dispatch, Plan
 from runner.training.program import compiled_init, may_loop
 from runner.training.state import Hyperparams, Static, TrainState
+from runner.training.step import init_state
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,11 +61,18 @@ class Experiment:
 
     def initial_state(self) -> TrainState:
         """The state before the first update."""
-        inputs = np.zeros(self.example.shape, self.example.dtype)
-        seed = np.uint32(self.config.seed)
-        state = compiled_init(self.static, self.hyperparams, seed=seed, inputs=inputs)
+        state = compiled_init(self.static, self.hyperparams, **self._init_arguments())
         # Committed to the device like the output of a chunk, or the second chunk would recompile.
         return jax.device_put(state, self.device)
+
+    def state_shapes(self) -> TrainState:
+        """Shapes and types of the state; nothing is computed or compiled."""
+        init = partial(init_state, self.static)
+        return jax.eval_shape(init, self.hyperparams, **self._init_arguments())
+
+    def _init_arguments(self) -> dict[str, Any]:
+        inputs = np.zeros(self.example.shape, self.example.dtype)
+        return {"seed": np.uint32(self.config.seed), "inputs": inputs}
 
     def feed(self) -> Feed:
         """The examples; sent to the device here if that is where they are kept."""

@@ -131,7 +131,7 @@ def _check_update(experiment: Experiment) -> None:
 def _check_memory(experiment: Experiment) -> None:
     """The state and gradients must fit, as XLA may hang instead of failing."""
     static = experiment.static
-    state: TrainState = jax.eval_shape(experiment.initial_state)
+    state: TrainState = experiment.state_shapes()
     gradients = tree_bytes(static.groups.trained(state.params))
     # While microbatches are accumulated there is their sum as well.
     needed = tree_bytes(state) + gradients * (1 if static.accumulate == 1 else 2)

@@ -22,7 +22,7 @@ def inventory(timeline: Timeline, compared: Sequence[Timeline] = ()) -> Table:
     """A row for each part of the run, and one for each schedule ``compared`` with its own."""
     experiment = timeline.experiment
     config = experiment.config
-    state: TrainState = jax.eval_shape(experiment.initial_state)  # computes nothing
+    state: TrainState = experiment.state_shapes()
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold", overflow="fold")
     table.add_column(overflow="fold")
