@@ -122,8 +122,8 @@ def _is_allowed(key: str, value: Any) -> bool:
     if name.startswith("params.") and section == "sweeper":
         return _names_settings(name.removeprefix("params."))
     # Numbers only: a text may be a command, a file or an expression to the plugin.
-    is_private = name.startswith("_") or "._" in name
-    return section in ("launcher", "sweeper") and not is_private and not isinstance(value, _TEXTS)
+    is_public = name != "" and not name.startswith("_") and "._" not in name
+    return section in ("launcher", "sweeper") and is_public and not isinstance(value, _TEXTS)
 
 
 def _names_settings(key: str) -> bool:
