@@ -195,7 +195,7 @@ def _leaf(node: ast.Constant | ast.Name) -> float | None:
         return None if node.id == VARIABLE else CONSTANTS[node.id]
     value = node.value
     if isinstance(value, bool) or not isinstance(value, int | float):
-        _refuse(f"the constant {ast.unparse(node)[:60]} is not a number")
+        _refuse(f"the constant {repr(value)[:60]} is not a number")
     if value != value or abs(value) > FLOAT32_MAX:
         _refuse(f"the number {shown(value)} is beyond what float32 holds")
     return float(value)

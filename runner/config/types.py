@@ -135,6 +135,8 @@ class InSteps(Marker):
     def check(self, value: Any, context: Any = None) -> int | str:
         if context is None:
             return Whole(self.ge, self.le).check(value)
+        if isinstance(value, Integral) and not isinstance(value, bool):
+            value = int(value)  # also numpy's
         try:
             check_length(value, key="", at_least=self.ge)
         except ConfigError as error:

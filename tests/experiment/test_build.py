@@ -75,7 +75,7 @@ class Fails:
 
 
 MODELS = {
-    "fails": (fails, "model: 'model_fails' failed (RuntimeError: boom); mend it"),
+    "fails": (fails, "model: 'model_fails' failed (RuntimeError: boom); fix it"),
     "none": (lambda *, num_classes: None, "model model_none: is None; return a flax"),
     "no_module": (lambda *, num_classes: len, "is a builtin_function_or_method; return a flax"),
     "no_parameters": (lambda *, num_classes: Net(num_classes, "no parameters"), "no parameters to"),
@@ -84,11 +84,11 @@ MODELS = {
     "lists": (lambda *, num_classes: Net(10, widths=[1]), "cannot be part of a program"),
     "training": (
         lambda *, num_classes: Net(10, "fails in training"),
-        "fail in an update (RuntimeError: only in); mend it",
+        "fail in an update (RuntimeError: only in); fix it",
     ),
 }
 OPTIMIZERS = {
-    "fails": (fails, "optimizer: 'optimizer_fails' failed (RuntimeError: boom); mend it"),
+    "fails": (fails, "optimizer: 'optimizer_fails' failed (RuntimeError: boom); fix it"),
     "none": (lambda learning_rate: None, "optimizer optimizer_none: is None; return an optax"),
     "lbfgs": (optax.lbfgs, "optimizer optimizer_lbfgs: fail in an update (TypeError"),
     "growing": (growing, "change the shapes or types of the state"),
@@ -98,13 +98,13 @@ OPTIMIZERS = {
     ),
 }
 SCHEDULERS = {
-    "fails": (fails, "scheduler: 'scheduler_fails' failed (RuntimeError: boom); mend it"),
+    "fails": (fails, "scheduler: 'scheduler_fails' failed (RuntimeError: boom); fix it"),
     "none": (lambda: None, "scheduler scheduler_none: is None, not a schedule"),
     "optax": (lambda: optax.constant_schedule(0.1), "is a function, not a schedule with momentum"),
-    "broken": (Fails, "scheduler: failed (RuntimeError: boom); mend it"),
+    "broken": (Fails, "scheduler: failed (RuntimeError: boom); fix it"),
 }
 DATASETS = {
-    "fails": (fails, "dataset: 'dataset_fails' failed (RuntimeError: boom); mend it"),
+    "fails": (fails, "dataset: 'dataset_fails' failed (RuntimeError: boom); fix it"),
     "none": (lambda: None, "dataset dataset_none: is None; return a runner Dataset"),
 }
 GROUPS = {

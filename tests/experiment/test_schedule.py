@@ -6,7 +6,7 @@ import pytest
 from runner.cli.commands import configure
 from runner.cli.sources import CONF
 from runner.errors import ConfigError
-from runner.experiment.schedule import build_schedule
+from runner.experiment.schedule import Clock, build_schedule
 
 OPTIONS = sorted(path.stem for path in (CONF / "scheduler").iterdir())
 # What three steps are too few for.
@@ -15,7 +15,7 @@ MORE = {"one_cycle": ["scheduler.total_steps=10"]}
 
 def built(*overrides, steps_per_epoch=20, total_steps=800):
     scheduler = configure(*overrides).scheduler
-    return build_schedule(scheduler, steps_per_epoch=steps_per_epoch, total_steps=total_steps)
+    return build_schedule(scheduler, Clock(steps_per_epoch, total_steps))
 
 
 @pytest.mark.parametrize("option", OPTIONS)
