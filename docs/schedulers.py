@@ -23,7 +23,7 @@ from matplotlib.image import imread
 from runner import registry
 from runner.cli.commands import configure
 from runner.experiment.build import build
-from runner.experiment.schedule import build_schedule
+from runner.experiment.schedule import Clock, build_schedule
 from runner.schedules import Schedule
 
 DOCS = Path(__file__).resolve().parent
@@ -113,7 +113,7 @@ def curves() -> dict[str, Curve]:
         extra = [f"scheduler.{SHOWN_WITH[option]}"] if option in SHOWN_WITH else []
         choice = configure(f"scheduler={option}", *extra).scheduler
         schedule: Schedule = build_schedule(
-            choice, steps_per_epoch=lengths.steps_per_epoch, total_steps=len(steps)
+            choice, Clock(lengths.steps_per_epoch, total_steps=len(steps))
         )
         momentum = np.asarray(schedule.momentum(steps)) if schedule.cycles_momentum else None
         return Curve(choice.name, np.asarray(schedule(steps)), momentum)

@@ -19,6 +19,7 @@ from runner.registry import (
     register_optimizer,
     register_scheduler,
 )
+from runner.schedules import Schedule
 
 
 class Net(nn.Module):
@@ -66,12 +67,10 @@ def fails(*_, **__):
     raise RuntimeError("boom\nsecond line")
 
 
-@jax.tree_util.register_static
-class Fails:
-    """Has the attributes of a schedule, none of which works."""
+class Fails(Schedule):
+    """A schedule that has no rate."""
 
-    cycles_momentum = False
-    __call__ = momentum = cycle = cycle_ends = fails
+    _rate = fails
 
 
 MODELS = {
@@ -100,7 +99,6 @@ OPTIMIZERS = {
 SCHEDULERS = {
     "fails": (fails, "scheduler: 'scheduler_fails' failed (RuntimeError: boom); fix it"),
     "none": (lambda: None, "scheduler scheduler_none: is None, not a schedule"),
-    "optax": (lambda: optax.constant_schedule(0.1), "is a function, not a schedule with momentum"),
     "broken": (Fails, "scheduler: failed (RuntimeError: boom); fix it"),
 }
 DATASETS = {
@@ -168,7 +166,7 @@ def test_a_model_that_cannot_fit_is_refused_before_it_is_made(kept, copies):
 
 def test_another_scheduler_replaces_the_schedule_and_nothing_else():
     experiment = checked("task=check", "task.compare=[one_cycle]")
-    (scheduler,) = experiment.config.compared
+    (scheduler,) = experiment.config.task.settings.compare
     other = experiment.under(scheduler)
     alone = checked("scheduler=one_cycle")
     assert other.config.scheduler.option == "one_cycle"

@@ -10,7 +10,11 @@ from runner.experiment.schedule import Clock, build_schedule
 
 OPTIONS = sorted(path.stem for path in (CONF / "scheduler").iterdir())
 # What three steps are too few for.
-MORE = {"one_cycle": ["scheduler.total_steps=10"]}
+MORE = {
+    "inverse_sqrt": ["scheduler.warmup=1"],
+    "one_cycle": ["scheduler.total_steps=10"],
+    "piecewise": ["scheduler.boundaries=[1,2]"],
+}
 
 
 def built(*overrides, steps_per_epoch=20, total_steps=800):
