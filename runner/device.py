@@ -71,7 +71,7 @@ def use_compilation_cache(setting: bool | str) -> None:
     usable = "://" in folder or _is_writable(folder)
     jax.config.update("jax_enable_compilation_cache", usable)
     jax.config.update("jax_compilation_cache_dir", folder)
-    # An entry that is damaged, or finds no room, is compiled anew; a warning for each helps no one.
+    # A damaged entry, or one that does not fit, is compiled again; a warning for each helps no one.
     warnings.filterwarnings("ignore", message="Error (reading|writing) persistent compilation")
     # Small programs are most of what runs here; by default JAX keeps only slow ones.
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
@@ -85,7 +85,7 @@ def _is_writable(folder: str) -> bool:
             return True
     except OSError as error:
         _log.warning(
-            "compilation_cache: %s cannot be written (%s); every program is compiled anew",
+            "compilation_cache: %s cannot be written (%s); every program is compiled again",
             folder,
             error.strerror or error,
         )
