@@ -70,7 +70,7 @@ class Ending:
         self._folder, self._seed, self._leaves_summary = folder, seed, leaves_summary
         self._compile_clock: Clock | None = None
         self._compiled_before = 0.0
-        self._has_second_signal = False
+        self._has_second_signal = self._is_written = False
         self._writing = RLock()  # reentrant: a signal may interrupt the writing and write itself
 
     def __enter__(self) -> Self:
@@ -79,7 +79,7 @@ class Ending:
         Raises:
           StorageError: there is no space for the summary.
         """
-        # Imports what it needs, which it cannot do where a signal interrupts an import.
+        # Called for what it imports: a signal that interrupts an import must import nothing.
         blank_summary("stopped", seed=self._seed, seconds=0.0)
         with ExitStack() as stack:
             stack.enter_context(handled_by(self._handle, last_words=self._write_unhashed))
@@ -146,9 +146,11 @@ class Ending:
             raise EndAtOnceError(number)
 
     def _write_unhashed(self) -> None:
-        """Writes the summary of a process that ends at once; imports nothing."""
-        self.status = self.status or "stopped"
-        self._write(hashed=False)
+        """Writes the summary of a process that ends at once, if it is missing; imports nothing."""
+        with self._writing:
+            if not self._is_written:
+                self.status = self.status or "stopped"
+                self._write(hashed=False)
 
     def _write(self, *, hashed: bool = True) -> dict[str, Any]:
         with self._writing:
@@ -158,6 +160,7 @@ class Ending:
                 summary["params_sha256"] = params_sha256(self.params)
             if self._leaves_summary:
                 write_summary(self._folder, summary)
+            self._is_written = True
         return summary
 
     def _summary(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ RECORD = ".hydra"
 # What Hydra writes there.
 _RECORDED = ("config.yaml", "hydra.yaml", "overrides.yaml")
 
-# A folder that is taken away each time between two calls is no other run's doing.
+# Other runs that give the folder back may make a few attempts fail, but not this many.
 _TRIES = 100
 
 Taken = TypeVar("Taken")
@@ -23,20 +23,20 @@ Taken = TypeVar("Taken")
 
 @dataclass(frozen=True)
 class Claim:
-    """A folder that is this run's own.
+    """A folder that belongs to this run alone.
 
     Attributes:
-      is_new: whether the claim made the folder itself.
+      is_new: whether the claim created the folder.
     """
 
     folder: Path
     is_new: bool
 
     def give_back(self) -> None:
-        """Leaves no trace of a run that never began: the folder is as it was found.
+        """Restores the folder to what it was before the claim, for a run that never began.
 
-        Only what cannot have been there before the claim is removed, which is Hydra's record and a
-        summary; where there is anything else, all of it stays. So do the folders above.
+        Hydra's record and a summary, which cannot have been there before, are removed. If the
+        folder holds anything else, everything stays, and so do the folders above in any case.
         """
         record = self.folder / RECORD
         with suppress(OSError):  # what cannot be removed stays
@@ -50,10 +50,10 @@ class Claim:
 
 
 def claim(folder: Path, *, explicit: bool) -> Claim:
-    """Makes ``folder`` this run's own; where it was not asked for by name, the next free one.
+    """Claims ``folder`` for this run, or the next free name unless it was given explicitly.
 
     The claim is the creation of ``<folder>/.hydra``: of two runs started in the same instant one
-    gets it, and the other goes on to ``<folder>-1``, ``<folder>-2``, ...
+    gets it, and the other tries ``<folder>-1``, ``<folder>-2``, ...
 
     Raises:
       ConfigError: ``explicit``, and ``folder`` already holds a run.
@@ -66,7 +66,7 @@ def claim(folder: Path, *, explicit: bool) -> Claim:
 
 
 def claim_sweep(folder: Path, *, explicit: bool) -> Path:
-    """Makes ``folder`` this sweep's; where it was not asked for by name, the next free one.
+    """Claims ``folder`` for this sweep, or the next free name unless it was given explicitly.
 
     The claim is the creation of ``<folder>/multirun.yaml``, which Hydra then fills: of two
     multiruns started in the same instant one gets it.

@@ -17,17 +17,17 @@ from runner.errors import StorageError
 
 LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy")
 SUMMARY = "summary.json"
-# Where it is prepared: a reader looks for the name above, which stands for a run that has ended.
+# Written under this name first: a summary under its own name means that the run has ended.
 _PREPARED = f".{SUMMARY}"
-# Several times what a summary takes.
+# Several times the size of a summary.
 _RESERVED_BYTES = 8192
 
 
 def blank_summary(status: str, *, seed: int, seconds: float) -> dict[str, Any]:
-    """The summary of a run that has ended before its first step; what it does not know is null.
+    """The summary of a run that ended before its first step; what is not known is null.
 
     Args:
-      seconds: that the run took.
+      seconds: how long the run took.
     """
     return {
         "status": status,
@@ -46,10 +46,10 @@ def blank_summary(status: str, *, seed: int, seconds: float) -> dict[str, Any]:
 
 
 def reserve_summary(folder: Path) -> None:
-    """Takes the room that the summary will need, before others (the run's events) fill the disk.
+    """Reserves disk space for the summary, before the run's events can fill the disk.
 
     Raises:
-      StorageError: there is none.
+      StorageError: the folder cannot be written, or the disk is full.
     """
     prepared = folder / _PREPARED
     try:
@@ -62,13 +62,13 @@ def reserve_summary(folder: Path) -> None:
 
 
 def write_summary(folder: Path, summary: Mapping[str, Any]) -> Path:
-    """Writes ``summary`` to ``summary.json`` in one piece: a reader sees all of it or none.
+    """Writes ``summary`` to ``summary.json`` atomically.
 
-    What is not a finite number becomes null, as JSON has no word for it; numpy's and JAX's
-    scalars and arrays become plain numbers and lists.
+    NaN and infinities, which JSON does not have, become null; NumPy's and JAX's scalars and arrays
+    become plain numbers and lists.
 
     Raises:
-      StorageError: the file cannot be written; what stood there before is untouched.
+      StorageError: the file cannot be written; an earlier one is unchanged.
     """
     path = folder / SUMMARY
     text = json.dumps(_plain(summary), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
@@ -86,11 +86,11 @@ def write_summary(folder: Path, summary: Mapping[str, Any]) -> Path:
 
 
 def params_sha256(params: Any) -> str:
-    """A hash over all parameters in path order: path, dtype, shape and bytes of each.
+    """The SHA-256, in hexadecimal, of the path, dtype, shape and bytes of all parameters.
 
-    Equal for two pytrees of arrays exactly when these are; hexadecimal.
+    Parameters are taken in path order, so equal ones have equal hashes however they are stored.
     """
-    # Here rather than above: whoever only writes a summary waits for neither.
+    # Imported here, so that a summary without parameters needs neither.
     import numpy as np
     from jax.tree_util import keystr, tree_leaves_with_path
 
@@ -101,7 +101,7 @@ def params_sha256(params: Any) -> str:
     digest = hashlib.sha256()
     for path in sorted(leaves):
         array = leaves[path]
-        # JSON delimits the path: no two headers run into each other's bytes.
+        # As JSON, so that no header can be mistaken for the bytes of another array.
         header = json.dumps([path, array.dtype.name, array.shape])
         digest.update(header.encode() + b"\n")
         digest.update(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes())
@@ -129,7 +129,7 @@ def _plain(value: Any) -> Any:
 
 
 def _open_as_it_is(path: str, flags: int) -> int:
-    """Keeps the room that was reserved: a full disk may have no other."""
+    """Opens without truncating, to keep the space reserved on a disk that may be full by now."""
     return os.open(path, flags & ~os.O_TRUNC, 0o666)
 
 
@@ -137,7 +137,7 @@ def _cannot_be_written(path: Path, error: OSError) -> StorageError:
     with suppress(OSError):
         path.with_name(_PREPARED).unlink(missing_ok=True)
     problem = f"cannot be written ({error.strerror or error})"
-    return StorageError(str(path), problem, "make room, or choose another folder")
+    return StorageError(str(path), problem, "free some space, or choose another folder")
 
 
 def _sync_folder(folder: Path) -> None:

@@ -7,8 +7,10 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import nullcontext
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from runner.errors import DivergedError, StorageError
@@ -167,6 +169,24 @@ def test_a_signal_before_the_run_has_begun_ends_it_at_once_with_a_summary(start,
     _, error = process.communicate(timeout=20)
     assert (error, process.returncode) == ("error: run: ended by SIGHUP; start it again\n", 143)
     assert read(tmp_path)["status"] == "stopped"
+
+
+def test_a_process_that_ends_at_once_keeps_the_summary_of_a_run_that_has_ended(
+    tmp_path, monkeypatch
+):
+    said = []
+
+    def handled_by(_handler, *, last_words):
+        said.append(last_words)
+        return nullcontext()
+
+    monkeypatch.setattr(ending_module, "handled_by", handled_by)
+    with Ending(tmp_path, seed=0) as ending:
+        ending.params = {"bias": np.zeros(2)}
+        finished = ending.finish()
+        said[0]()
+    assert finished["params_sha256"] is not None
+    assert read(tmp_path) == finished
 
 
 def test_a_task_that_leaves_no_summary_leaves_none_when_it_fails(tmp_path):
