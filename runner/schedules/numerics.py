@@ -62,20 +62,20 @@ class Span(Pytree):
 
 
 class Power(Pytree):
-    """``base ** exponent`` for integer exponents from 0 to 2³² - 1, as a pytree of arrays.
+    """``base ** (exponent / root)`` for integer exponents from 0 to 2³² - 1, as a pytree of arrays.
 
-    ``log2_digits`` ([5] uint32, lowest first) are the base-2¹⁶ digits of |log2(base)| · 2⁶⁴;
+    ``log2_digits`` ([5] uint32, lowest first) are the base-2¹⁶ digits of |log2(base)| / root · 2⁶⁴;
     ``direction`` (int32) is -1 for a base below one and 1 otherwise.
     """
 
-    def __init__(self, base: float) -> None:
-        scaled = _scaled_log2(float(base))
+    def __init__(self, base: float, root: int = 1) -> None:
+        scaled = _scaled_log2(float(base), root)
         digits = [abs(scaled) >> (16 * place) & 0xFFFF for place in range(DIGITS)]
         self.log2_digits = np.array(digits, np.uint32)
         self.direction = np.asarray(-1 if scaled < 0 else 1, np.int32)
 
     def split(self, exponent: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """``base ** exponent`` as ``(1 + excess) * 2 ** whole``, with -0.3 < excess < 0.42.
+        """The power as ``(1 + excess) * 2 ** whole``, with -0.3 < excess < 0.42.
 
         The excess (float32) keeps its own precision where the power is close to one, and the
         whole exponent (int32, saturating at ±1000) can be added to others before it is applied.
@@ -142,10 +142,11 @@ def power_of_ratio(
     return jnp.power(share, power) * jnp.exp(power * error + rest * log)
 
 
-def _scaled_log2(base: float) -> int:
-    """log2(base) · 2⁶⁴ to the nearest integer; decimal's logarithm is correctly rounded."""
+def _scaled_log2(base: float, root: int) -> int:
+    """log2(base) / root · 2⁶⁴, to the nearest integer; decimal's logarithm is correctly rounded."""
     context = Context(prec=60)
     log2 = context.divide(context.ln(Decimal(base)), context.ln(Decimal(2)))
+    log2 = context.divide(log2, Decimal(root))
     return int(context.to_integral_value(context.multiply(log2, Decimal(2**64))))
 
 
