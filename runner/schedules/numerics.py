@@ -22,6 +22,8 @@ with epy.lazy_imports():
 
 FRACTION_DIGITS = 4  # of 16 bits each; a rounding error of 2⁻⁶⁵ times 2³² is still nothing
 DIGITS = FRACTION_DIGITS + 1
+DIRECT_POWER = 2.0**-120  # smaller powers lose digits to underflow
+MOST_CORRECTION = 80.0  # of a power that has underflowed to zero; exp is infinite from 89 on
 WHOLE_LIMIT = 1000  # exponents of two saturate here, far outside float32 and far inside int32
 
 # 2**x - 1 = x * (ln 2 + x (ln 2)²/2! + ...): eight terms leave 6e-10 relative error for |x| ≤ 1/2.
@@ -130,16 +132,23 @@ def half_cosine(share: jax.Array) -> jax.Array:
 
 def power_of_ratio(
     covered: jax.Array, length: jax.Array, power: jax.Array, rest: jax.Array
-) -> jax.Array:
+) -> tuple[jax.Array, jax.Array]:
     """``(covered / length) ** (power + rest)`` of integers, ``rest`` what rounding took of a power.
 
-    A power multiplies the rounding error of its base: that of the quotient is found exactly, from
-    the remainder of the division, and made good to first order, as is that of the power itself.
+    It is the first value times two to the second, which goes far below what float32 holds. A power
+    multiplies the rounding error of its base: that of the quotient is found exactly, from the
+    remainder of the division, and made good to first order, as is that of the power itself.
     """
     share = ratio(covered, length)
     error = _remainder(covered, length, share) / jnp.maximum(covered.astype(jnp.float32), 1)
     log = jnp.log(jnp.where(covered > 0, share, 1))
-    return jnp.power(share, power) * jnp.exp(power * error + rest * log)
+    direct = jnp.power(share, power)
+    # Half the power is far from underflow where the whole is not; its square is the power.
+    mantissa, whole = _mantissa_and_exponent(jnp.power(share, power / 2))
+    holds = direct > DIRECT_POWER
+    value = jnp.where(holds, direct, mantissa * mantissa)
+    correction = jnp.exp(jnp.minimum(power * error + rest * log, MOST_CORRECTION))
+    return value * correction, jnp.where(holds, 0, 2 * whole)
 
 
 def _scaled_log2(base: float, root: int) -> int:
@@ -178,6 +187,14 @@ def _times(digits: jax.Array, exponent: jax.Array) -> tuple[jax.Array, jax.Array
 def _two_to(whole: jax.Array) -> jax.Array:
     """``2.0**whole`` for -126 ≤ whole ≤ 127: the exponent bits of a float32."""
     return jax.lax.bitcast_convert_type((whole + 127) << 23, jnp.float32)
+
+
+def _mantissa_and_exponent(value: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """A float32 of at least zero as a mantissa, from 1/2 to below 1, and an exponent of two."""
+    bits = jax.lax.bitcast_convert_type(value, jnp.int32)
+    mantissa = jax.lax.bitcast_convert_type(bits & 0x007FFFFF | 0x3F000000, jnp.float32)
+    normal = value >= 2.0**-126
+    return jnp.where(normal, mantissa, 0), jnp.where(normal, (bits >> 23) - 126, 0)
 
 
 def _remainder(covered: jax.Array, length: jax.Array, share: jax.Array) -> jax.Array:

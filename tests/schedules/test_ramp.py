@@ -1,14 +1,25 @@
 """Linear and Polynomial by hand and against exact arithmetic."""
 
+from decimal import Context, Decimal
 from fractions import Fraction
 from typing import Any
 
 import jax
 import numpy as np
+import optax
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from schedule_cases import Case, Drawn, against_closed_form, random_tops
+from schedule_cases import (
+    Case,
+    Drawn,
+    against_closed_form,
+    at_steps,
+    random_length,
+    random_places,
+    random_top,
+    random_tops,
+)
 
 from runner.errors import ConfigError
 from runner.schedules import Linear, Polynomial
@@ -27,6 +38,20 @@ def draw_linear(random: np.random.Generator) -> Drawn:
     return against_closed_form(
         ours, lambda s, o: s.LinearLR(o, **chosen), high, total + 10, noise=1e-9
     )
+
+
+def draw_exactly(random: np.random.Generator) -> Drawn:
+    base, total = random_top(random), random_length(random)
+    power = float(random.choice([0.5, 1, 2, 10, random.uniform(0.1, 30)]))
+    low = base * random.uniform(0, 1) * int(random.integers(0, 2))
+
+    def exact(step: int) -> Fraction:
+        left = EXACT.divide(Decimal(total - min(step, total)), Decimal(total))
+        share = Fraction(EXACT.power(left, Decimal(power)))
+        return Fraction(low) + (Fraction(base) - Fraction(low)) * share
+
+    ours = Polynomial(base_lr=base, total_iters=total, power=power, eta_min=low)
+    return at_steps(ours, random_places(random, [total, total // 2, total - 2]), exact)
 
 
 def draw_polynomial(random: np.random.Generator) -> Drawn:
@@ -51,13 +76,18 @@ CASES = {
     "polynomial": Case(
         Polynomial,
         {"base_lr": 0.5, "total_iters": 30},
-        {"base_lr": 0.7, "total_iters": 20, "power": 2.5},
-        lists=("base_lr",),
-        formulas=({"base_lr": 0.7, "total_iters": 41, "power": 1.7},),
+        {"base_lr": 0.7, "total_iters": 20, "power": 2.5, "eta_min": 0.1},
+        lists=("base_lr", "eta_min"),
+        formulas=(
+            {"base_lr": 0.7, "total_iters": 41, "power": 1.7},
+            {"base_lr": 0.7, "total_iters": 41, "power": 1.7, "eta_min": 0.2},
+        ),
+        exact=draw_exactly,
         pytorch={"polynomial": draw_polynomial},
     ),
 }
 BOUND = Fraction(5, 10**7)
+EXACT = Context(prec=50, Emin=-(10**12), Emax=10**12)
 
 rates = jax.jit(lambda schedule, steps: schedule(steps))
 totals = st.one_of(st.integers(1, 100), st.integers(1, 10**6), st.integers(1, LAST))
@@ -101,6 +131,27 @@ def test_a_square_falls_to_zero() -> None:
     np.testing.assert_array_equal(schedule(np.arange(6)), [16, 9, 4, 1, 0, 0])
 
 
+def test_a_power_is_not_lost_where_its_product_with_the_rate_is_not() -> None:
+    exact = Fraction(7.88) * Fraction(1, 7149) ** 10
+    assert float(exact) == pytest.approx(2.261e-38, rel=1e-3)
+    rate = float(Polynomial(base_lr=7.88, total_iters=7149, power=10)(7148))
+    assert abs(Fraction(rate) - exact) <= BOUND * exact
+
+
+def test_the_highest_powers_are_zero_after_the_first_step() -> None:
+    for power in (1e9, 1e20, 1e38):
+        schedule = Polynomial(base_lr=2, total_iters=1000, power=power)
+        np.testing.assert_array_equal(schedule(np.arange(1001)), [2] + [0] * 1000)
+
+
+def test_it_is_the_polynomial_of_optax_down_to_its_end_value() -> None:
+    theirs = optax.polynomial_schedule(0.9, 0.2, 1.7, 30)
+    expected = [float(theirs(step)) for step in range(40)]
+    schedule = Polynomial(base_lr=0.9, total_iters=30, power=1.7, eta_min=0.2)
+    np.testing.assert_allclose(schedule(np.arange(40)), expected, rtol=1e-6)
+    assert float(schedule(LAST)) == np.float32(0.2)
+
+
 @settings(max_examples=300, deadline=None)
 @given(base=st.floats(1e-6, 10), power=st.integers(1, 20), total=totals, places=places)
 def test_a_power_equals_exact_arithmetic(
@@ -125,6 +176,7 @@ def test_a_power_equals_exact_arithmetic(
         (Linear, {"total_iters": "4ep"}, "total_iters"),
         (Linear, {"base_lr": -1}, "base_lr"),
         (Polynomial, {"power": 0}, "power"),
+        (Polynomial, {"eta_min": 2}, "eta_min"),
         (Polynomial, {"total_iters": 2.0}, "total_iters"),
         (Polynomial, {"base_lr": "x"}, "base_lr"),
     ],
