@@ -114,7 +114,10 @@ CASES = {
         {"max_lr": 0.5, "warmup_steps": 5, "total_steps": 30},
         {"base_lr": 0.1, "max_lr": 0.7, "warmup_steps": 9, "total_steps": 40, "eta_min": 0.01},
         lists=("base_lr", "max_lr", "eta_min"),
-        formulas=({"base_lr": 0.1, "max_lr": 0.7, "warmup_steps": 9, "total_steps": 41},),
+        formulas=(
+            {"base_lr": 0.1, "max_lr": 0.7, "warmup_steps": 9, "total_steps": 41},
+            {"base_lr": 0.1, "max_lr": 0.7, "warmup_steps": 0, "total_steps": 41},
+        ),
     ),
 }
 
@@ -269,6 +272,12 @@ def test_a_warm_up_and_a_cosine_by_hand_and_as_in_optax() -> None:
     np.testing.assert_allclose(got, [float(theirs(step)) for step in range(15)], rtol=1e-5)
 
 
+def test_without_a_warm_up_the_descent_begins_at_once() -> None:
+    schedule = WarmupCosine(max_lr=0.8, warmup_steps=0, total_steps=6, eta_min=0.2)
+    cosine = Cosine(base_lr=0.8, T_max=6, eta_min=0.2)
+    np.testing.assert_array_equal(schedule(np.arange(9)), cosine(np.arange(9)))
+
+
 @settings(max_examples=200, deadline=None)
 @given(
     top=tops,
@@ -311,7 +320,7 @@ def test_a_warm_up_and_a_cosine_are_precise_everywhere(
         (CosineRestarts, {"T_0": 5, "warmup": -1}, "warmup"),
         (WarmupCosine, {"max_lr": 0.5, "warmup_steps": 1, "total_steps": 9}, "base_lr"),
         (WarmupCosine, {"max_lr": 2, "warmup_steps": 9, "total_steps": 9}, "warmup_steps"),
-        (WarmupCosine, {"max_lr": 2, "warmup_steps": 0, "total_steps": 9}, "warmup_steps"),
+        (WarmupCosine, {"max_lr": 2, "warmup_steps": -1, "total_steps": 9}, "warmup_steps"),
         (
             WarmupCosine,
             {"max_lr": 2, "warmup_steps": 1, "total_steps": 9, "eta_min": 3},

@@ -69,6 +69,7 @@ CASES = {
         lists=("base_lr",),
         formulas=(
             {"base_lr": 0.7, "total_iters": 31},
+            {"base_lr": 0.7, "total_iters": 0},
             {"base_lr": 0.7, "start_factor": 0.9, "end_factor": 0.2, "total_iters": 31},
         ),
         pytorch={"linear": draw_linear},
@@ -126,6 +127,12 @@ def test_a_line_equals_exact_arithmetic(
         assert abs(Fraction(float(rate)) - exact) <= BOUND * exact, step
 
 
+@pytest.mark.parametrize(("start", "end"), [(0.25, 1), (1, 0.25), (0.5, 0.5)])
+def test_a_line_of_no_length_begins_at_its_end(start: float, end: float) -> None:
+    schedule = Linear(base_lr=2, start_factor=start, end_factor=end, total_iters=0)
+    np.testing.assert_array_equal(schedule(np.array([0, 1, LAST])), [2 * end] * 3)
+
+
 def test_a_square_falls_to_zero() -> None:
     schedule = Polynomial(base_lr=16, total_iters=4, power=2)
     np.testing.assert_array_equal(schedule(np.arange(6)), [16, 9, 4, 1, 0, 0])
@@ -172,7 +179,7 @@ def test_a_power_equals_exact_arithmetic(
     [
         (Linear, {"start_factor": -0.1}, "start_factor"),
         (Linear, {"end_factor": 1.1}, "end_factor"),
-        (Linear, {"total_iters": 0}, "total_iters"),
+        (Linear, {"total_iters": -1}, "total_iters"),
         (Linear, {"total_iters": "4ep"}, "total_iters"),
         (Linear, {"base_lr": -1}, "base_lr"),
         (Polynomial, {"power": 0}, "power"),
