@@ -148,6 +148,14 @@ def test_pytorch_rises_again(live: Any) -> None:
     np.testing.assert_allclose(periodic(np.arange(9)), expected[:, 0], rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.oracle
+def test_pytorch_rises_to_an_eta_min_above_the_rate(live: Any) -> None:
+    expected, _ = live(lambda s, optimizer: s.CosineAnnealingLR(optimizer, 4, 3.0), [1.0], 5)
+    assert expected[4, 0] == pytest.approx(3)
+    with pytest.raises(ConfigError, match=r"^eta_min: 3.0 is above base_lr"):
+        Cosine(base_lr=1.0, T_max=4, eta_min=3.0)
+
+
 def test_a_periodic_one_ends_a_cycle_at_every_low_point() -> None:
     schedule = Cosine(base_lr=1, T_max=3, periodic=True)
     np.testing.assert_array_equal(schedule.cycle(np.arange(10)), [0, 0, 0, 1, 1, 1, 1, 1, 1, 2])
