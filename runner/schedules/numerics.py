@@ -13,7 +13,7 @@ from typing import Any
 
 from etils import epy
 
-from runner.pytree import Pytree
+from runner.pytree import Leaf, Pytree
 
 with epy.lazy_imports():
     import jax
@@ -91,7 +91,7 @@ class Power(Pytree):
         return excess, nearest * self.direction
 
 
-def times_two_to(value: jax.Array, whole: jax.Array) -> jax.Array:
+def times_two_to(value: Leaf, whole: jax.Array) -> jax.Array:
     """``value * 2 ** whole`` without rounding; out of float32's range it ends in 0 or infinity.
 
     The power is assembled from bits: XLA has no ldexp, and its ``pow`` need not be exact. Two
@@ -102,7 +102,7 @@ def times_two_to(value: jax.Array, whole: jax.Array) -> jax.Array:
     return value * _two_to(half) * _two_to(rest)
 
 
-def ratio(covered: jax.Array, length: jax.Array) -> jax.Array:
+def ratio(covered: Leaf, length: Leaf) -> jax.Array:
     """``covered / length`` of integers, or of what is float32 already; one is one to the bit."""
     return covered.astype(jnp.float32) / length.astype(jnp.float32)
 
@@ -131,7 +131,7 @@ def half_cosine(share: jax.Array) -> jax.Array:
 
 
 def power_of_ratio(
-    covered: jax.Array, length: jax.Array, power: jax.Array, rest: jax.Array
+    covered: Leaf, length: Leaf, power: Leaf, rest: Leaf
 ) -> tuple[jax.Array, jax.Array]:
     """``(covered / length) ** (power + rest)`` of integers, ``rest`` what rounding took of a power.
 
@@ -159,7 +159,7 @@ def _scaled_log2(base: float, root: int) -> int:
     return int(context.to_integral_value(context.multiply(log2, Decimal(2**64))))
 
 
-def _times(digits: jax.Array, exponent: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _times(digits: Leaf, exponent: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The fixed-point product: its whole part and the first 32 bits of its fraction, uint32.
 
     Long multiplication in base 2¹⁶, in which every digit product fits 32 bits and every column,
