@@ -10,6 +10,9 @@ from etils import epy
 with epy.lazy_imports():
     import jax
 
+# The type of a pytree's numbers: arrays of numpy where it is made, of jax in compiled functions.
+Leaf = Any
+
 
 class Pytree:
     """Base of classes whose attributes are leaves (or pytrees), those named in ``static`` apart.

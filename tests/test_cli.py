@@ -141,7 +141,7 @@ REFUSED = [
         "scheduler",
         "did you mean triangular or triangular2 or triangular_lr?",
     ),
-    ("scheduler=foo", "scheduler", "known: constant, cosine, cosine_restarts, cyclic, exp_range"),
+    ("scheduler=foo", "scheduler", "known: chained, constant, cosine, cosine_restarts, cyclic, "),
     ("scheduler=", "scheduler", "known: constant"),
     ("scheduler=null", "scheduler", "null is not the name of an option"),
     ("scheduler=[triangular,constant]", "scheduler", "is not the name of an option"),

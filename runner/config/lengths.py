@@ -51,7 +51,7 @@ def resolve_length(
         raise ConfigError(key, problem, "write steps (500) or epochs (4ep)")
     else:
         steps = round(number / 100 * total_steps)
-    if not at_least <= steps <= INT32_MAX:
+    if not (max(at_least, 1) if number else at_least) <= steps <= INT32_MAX:
         remedy = f"write a length of {at_least} to {INT32_MAX} steps"
         raise ConfigError(key, f"{value!r} comes to {steps} steps", remedy)
     return steps

@@ -330,12 +330,12 @@ class OptionsOf(Marker):
 
 @dataclass(frozen=True)
 class LengthsByName(Marker):
-    """A length for each of some names, or null."""
+    """A length, which may be 0, for each of some names, or null."""
 
     def check(self, value: Any, context: Any = None) -> Mapping[str, Any]:
         if not isinstance(value, Mapping) or not value:
             raise _another_type(value, "a mapping of lengths by name", "the lengths by name")
-        each = InSteps()
+        each = InSteps(ge=0)
         return {
             str(name): None if length is None else _item(each, length, f".{name}", context)
             for name, length in value.items()
@@ -348,7 +348,7 @@ class LengthsByName(Marker):
         }
 
     def schema(self) -> dict[str, Any]:
-        each = {"anyOf": [InSteps().schema(), {"type": "null"}]}
+        each = {"anyOf": [InSteps(ge=0).schema(), {"type": "null"}]}
         return {"type": "object", "additionalProperties": each}
 
 

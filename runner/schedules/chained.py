@@ -9,6 +9,7 @@ from etils import epy
 
 from runner.config.types import Parts, Rates
 from runner.errors import INT32_MAX, ConfigError
+from runner.pytree import Leaf
 from runner.registry import register_scheduler
 from runner.schedules.base import Schedule
 from runner.schedules.function import as_schedule
@@ -89,7 +90,7 @@ class Chained(Schedule):
         return self.parts[int(self.first_cyclic)].cycle_ends(steps)
 
     def _rate(self, steps: jax.Array) -> jax.Array:
-        rate = self.base_lr
+        rate: Leaf = self.base_lr
         for part in self.parts:
             # Not a division: XLA rewrites one by a scalar, and lanes would round otherwise.
             rate = rate * (part(steps) * (1 / part.base_rate))

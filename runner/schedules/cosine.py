@@ -32,8 +32,13 @@ class Cosine(Schedule):
     small. With ``periodic`` the cosine goes on: up again until ``2 * T_max``, and so forth, a
     cycle ending at every low point.
 
-    Source: PyTorch's CosineAnnealingLR in its closed form, which always is periodic: a run longer
-    than ``T_max`` there ends at a high rate.
+    Source: PyTorch's CosineAnnealingLR in its closed form.
+
+    Where they differ:
+
+    * From ``T_max`` on the rate is ``eta_min``. PyTorch's is always periodic: a run longer than
+      ``T_max`` there ends at a high rate.
+    * ``eta_min`` above ``base_lr`` is an error; PyTorch's rate then rises towards it.
 
     >>> from runner.schedules import Cosine
     >>> [float(Cosine(base_lr=1.0, T_max=2)(step)) for step in range(5)]

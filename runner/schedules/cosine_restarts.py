@@ -7,10 +7,11 @@ from typing import Annotated, Any, NamedTuple
 
 from etils import epy
 
-from runner.config.types import AtMost, Count, Rates, Steps
+from runner.config.types import AtMost, Count, PositiveShare, Rates, Steps, StepsFromZero
+from runner.errors import ConfigError
 from runner.registry import register_scheduler
 from runner.schedules.base import Schedule
-from runner.schedules.numerics import Span, half_cosine, ratio
+from runner.schedules.numerics import Power, Span, half_cosine, ratio, times_two_to
 
 with epy.lazy_imports():
     import jax
@@ -23,15 +24,21 @@ MOST_CYCLES = 32
 
 @register_scheduler("cosine_restarts")
 class CosineRestarts(Schedule):
-    """Half a cosine from ``base_lr`` towards ``eta_min``, begun anew after each cycle (SGDR).
+    """Half a cosine towards ``eta_min``, restarted after each cycle (SGDR).
 
-    With ``share`` of the cycle done::
+    ::
 
         length(i) = T_0 * T_mult ** i
         start(i)  = sum(length(j) for j in range(i))
         cycle     = max(i for i in range(step + 1) if start(i) <= step)
-        share     = (step - start(cycle)) / length(cycle)
-        rate      = eta_min + (base_lr - eta_min) * (1 + cos(π * share)) / 2
+        done      = step - start(cycle)
+        peak      = max(base_lr * cycle_decay ** cycle, eta_min)
+        share     = done / warmup                                 if done < warmup
+                    (1 + cos(π * done / length(cycle))) / 2       otherwise
+        rate      = eta_min + (peak - eta_min) * share
+
+    The cosine begins with the cycle and not after its warm-up: where the climb would reach the
+    peak, the rate is on the cosine already, a little below.
 
     ``cycle`` is the count of restarts, exact at every step to 2³¹ - 1: the first steps of the
     cycles come from a table of integers (PyTorch's closed form takes a logarithm, which at the
@@ -39,7 +46,9 @@ class CosineRestarts(Schedule):
     one step short of ``eta_min``.
 
     Source: I. Loshchilov, F. Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts",
-    ICLR 2017 (arXiv:1608.03983), equation 5; PyTorch's CosineAnnealingWarmRestarts.
+    ICLR 2017 (arXiv:1608.03983), equation 5; PyTorch's CosineAnnealingWarmRestarts;
+    ``cycle_decay`` and ``warmup`` as in timm's CosineLRScheduler with ``warmup_prefix`` off, which
+    warms up in the first cycle alone.
 
     >>> from runner.schedules import CosineRestarts
     >>> schedule = CosineRestarts(base_lr=1.0, T_0=2, T_mult=2)
@@ -56,6 +65,8 @@ class CosineRestarts(Schedule):
         T_0: Steps,
         T_mult: Count = 1,
         eta_min: Annotated[Rates, AtMost("base_lr")] = 0.0,
+        cycle_decay: PositiveShare = 1.0,
+        warmup: StepsFromZero = 0,
     ) -> None:
         """Checks the arguments and keeps their numbers as numpy arrays.
 
@@ -63,18 +74,26 @@ class CosineRestarts(Schedule):
         ``sizes`` the same as integers modulo 2³².
 
         Args:
-          base_lr, eta_min: the rates between which the cosine goes.
+          base_lr, eta_min: the rates between which the first cosine goes.
           T_0: updates of the first cycle.
-          T_mult: how many times as long as the one before each further cycle is; an integer.
+          T_mult: each cycle is this many times as long as the previous one; an integer.
+          cycle_decay: each cycle's peak is this many times as high as the previous one.
+          warmup: updates of the climb from ``eta_min`` that each cycle begins with, fewer than
+            ``T_0``; 0 for none.
 
         Raises:
           ConfigError: its key is the name of the argument at fault.
         """
+        if warmup >= T_0:
+            problem = f"{warmup} leaves nothing of T_0 ({T_0}) for the cosine"
+            raise ConfigError("warmup", problem, "write warmup below T_0")
         sizes = [T_0 * T_mult**i for i in range(MOST_CYCLES)]
         # Cycles that do not grow are counted by division; they use the first row alone.
         grows = T_mult > 1
         starts = [sum(sizes[:i]) if grows or i == 0 else 2**32 for i in range(MOST_CYCLES)]
         self.lr = Span(eta_min, base_lr)
+        self.decay = Power(cycle_decay)
+        self.warmup = np.asarray(warmup, np.uint32)
         self.T_0 = np.asarray(T_0, np.uint32)
         self.repeats = np.asarray(not grows)
         self.starts = np.array([min(start, 2**32 - 1) for start in starts], np.uint32)
@@ -98,7 +117,17 @@ class CosineRestarts(Schedule):
         done = ratio(place.done, length)
         # In a cycle's second half its length is below 2³², and so the difference is right.
         left = ratio(self.sizes[place.row] - place.done, length)
-        return self.lr.at(half_cosine(jnp.where(done <= 0.5, 1 - done, left)))
+        cosine = half_cosine(jnp.where(done <= 0.5, 1 - done, left))
+        climb = ratio(place.done, jnp.maximum(self.warmup, 1))
+        return self._between(place.cycle, jnp.where(place.done < self.warmup, climb, cosine))
+
+    def _between(self, cycle: jax.Array, share: jax.Array) -> jax.Array:
+        """The rate at ``share`` of the way from ``eta_min`` to the peak of ``cycle``."""
+        excess, whole = self.decay.split(cycle)
+        low = self.lr.low
+        peak = jnp.maximum(times_two_to(self.lr.high * (1 + excess), whole), low)
+        decayed = jnp.minimum(low + (peak - low) * share, peak)
+        return jnp.where((excess == 0) & (whole == 0), self.lr.at(share), decayed)
 
     def _cycle(self, steps: jax.Array) -> jax.Array:
         """The count of restarts up to ``steps``."""

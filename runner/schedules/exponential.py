@@ -1,50 +1,74 @@
-"""A factor on the rate at every step."""
+"""A factor on the rate at every step, or after every so many steps."""
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from etils import epy
 
-from runner.config.types import Positive, Rates
+from runner.config.types import AtMost, Positive, Rates, Steps
 from runner.registry import register_scheduler
 from runner.schedules.base import Schedule
 from runner.schedules.numerics import Power, times_two_to
 
 with epy.lazy_imports():
     import jax
+    import jax.numpy as jnp
     import numpy as np
 
 
 @register_scheduler("exponential")
 class Exponential(Schedule):
-    """A factor on the rate at every step, to float32's precision at every step to 2³¹ - 1.
+    """A factor on the rate per ``decay_steps``, smoothly or at once, down to ``eta_min``.
 
     ::
 
-        rate = base_lr * gamma ** step
+        power = step // decay_steps                    if staircase
+                step / decay_steps                     otherwise
+        rate  = max(base_lr * gamma ** power, eta_min)
 
-    A rate below 1.2e-38 may be zero.
+    to float32's precision at every step to 2³¹ - 1. A rate below 1.2e-38 may be zero.
 
-    Source: PyTorch's ExponentialLR, of which this is the closed form.
+    Source: PyTorch's ExponentialLR, of which this is the closed form, and optax's
+    exponential_decay, whose ``transition_steps``, ``decay_rate`` and ``end_value`` are
+    ``decay_steps``, ``gamma`` and ``eta_min``. There, ``end_value`` is the highest rate where
+    ``decay_rate`` is above one; here ``eta_min`` is always the lowest.
 
     >>> from runner.schedules import Exponential
-    >>> schedule = Exponential(base_lr=1.0, gamma=0.5)
+    >>> schedule = Exponential(base_lr=1.0, gamma=0.5, eta_min=0.2)
+    >>> [float(schedule(step)) for step in range(3)]
+    [1.0, 0.5, 0.25]
+    >>> schedule = Exponential(base_lr=1.0, gamma=0.25, decay_steps=2)
     >>> [float(schedule(step)) for step in range(4)]
     [1.0, 0.5, 0.25, 0.125]
     """
 
-    def __init__(self, *, base_lr: Rates, gamma: Positive) -> None:
+    def __init__(
+        self,
+        *,
+        base_lr: Rates,
+        gamma: Positive,
+        decay_steps: Steps = 1,
+        staircase: bool = False,
+        eta_min: Annotated[Rates, AtMost("base_lr")] = 0.0,
+    ) -> None:
         """Checks the arguments and keeps their numbers as numpy arrays.
 
         Args:
           base_lr: the rate at step 0.
-          gamma: the factor per update, above 0.
+          gamma: the factor per ``decay_steps`` updates, above 0.
+          decay_steps: updates in which the factor is applied once.
+          staircase: whether it is applied after them at once, not a little at each.
+          eta_min: the lowest rate.
 
         Raises:
           ConfigError: its key is the name of the argument at fault.
         """
         self.base_lr = np.asarray(base_lr, np.float32)
-        self.gamma = Power(gamma)
+        self.eta_min = np.asarray(eta_min, np.float32)
+        self.interval = np.asarray(decay_steps if staircase else 1, np.uint32)
+        self.factor = Power(gamma, root=1 if staircase else decay_steps)
 
     def _rate(self, steps: jax.Array) -> jax.Array:
-        excess, whole = self.gamma.split(steps)
-        return times_two_to(self.base_lr * (1 + excess), whole)
+        excess, whole = self.factor.split(steps // self.interval)
+        return jnp.maximum(times_two_to(self.base_lr * (1 + excess), whole), self.eta_min)

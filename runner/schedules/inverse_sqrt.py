@@ -71,4 +71,4 @@ class InverseSqrt(Schedule):
         longest = jnp.maximum(self.warmup, 1)
         climb = ratio(jnp.minimum(steps + 1, longest), longest)
         decay = ratio(self.timescale, jnp.maximum(steps + self.shift, self.timescale))
-        return self.base_lr * (climb * jnp.sqrt(decay))
+        return climb * jnp.sqrt(decay) * self.base_lr

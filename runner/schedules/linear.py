@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from etils import epy
 
-from runner.config.types import Rates, Share, Steps
+from runner.config.types import Rates, Share, StepsFromZero
 from runner.registry import register_scheduler
 from runner.schedules.base import Schedule
 from runner.schedules.numerics import Span, ratio
@@ -21,7 +21,8 @@ class Linear(Schedule):
 
     ::
 
-        share  = min(step, total_iters) / total_iters
+        share  = step / total_iters  if step < total_iters
+                 1                   otherwise
         factor = start_factor + (end_factor - start_factor) * share
         rate   = base_lr * factor
 
@@ -42,14 +43,14 @@ class Linear(Schedule):
         base_lr: Rates,
         start_factor: Share = 1 / 3,
         end_factor: Share = 1.0,
-        total_iters: Steps = 5,
+        total_iters: StepsFromZero = 5,
     ) -> None:
         """Checks the arguments and keeps their numbers as numpy arrays.
 
         Args:
           base_lr: the rate that the factors are shares of.
           start_factor, end_factor: shares of it at step 0 and from step ``total_iters`` on.
-          total_iters: updates from the one to the other.
+          total_iters: updates from the one to the other; 0 begins at the end.
 
         Raises:
           ConfigError: its key is the name of the argument at fault.
@@ -62,8 +63,8 @@ class Linear(Schedule):
         self.total_iters = np.asarray(total_iters, np.uint32)
 
     def _rate(self, steps: jax.Array) -> jax.Array:
-        total = self.total_iters
-        done = jnp.minimum(steps, total)
+        total = jnp.maximum(self.total_iters, 1)
+        done = jnp.where(steps < self.total_iters, steps, total)
         # From the lower end, so that a rate close to zero is a small number and not a difference.
         covered = jnp.where(self.falls, total - done, done)
         return self.lr.at(ratio(covered, total))

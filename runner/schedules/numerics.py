@@ -13,7 +13,7 @@ from typing import Any
 
 from etils import epy
 
-from runner.pytree import Pytree
+from runner.pytree import Leaf, Pytree
 
 with epy.lazy_imports():
     import jax
@@ -22,6 +22,8 @@ with epy.lazy_imports():
 
 FRACTION_DIGITS = 4  # of 16 bits each; a rounding error of 2⁻⁶⁵ times 2³² is still nothing
 DIGITS = FRACTION_DIGITS + 1
+DIRECT_POWER = 2.0**-120  # smaller powers lose digits to underflow
+MOST_CORRECTION = 80.0  # of a power that has underflowed to zero; exp is infinite from 89 on
 WHOLE_LIMIT = 1000  # exponents of two saturate here, far outside float32 and far inside int32
 
 # 2**x - 1 = x * (ln 2 + x (ln 2)²/2! + ...): eight terms leave 6e-10 relative error for |x| ≤ 1/2.
@@ -62,20 +64,20 @@ class Span(Pytree):
 
 
 class Power(Pytree):
-    """``base ** exponent`` for integer exponents from 0 to 2³² - 1, as a pytree of arrays.
+    """``base ** (exponent / root)`` for integer exponents from 0 to 2³² - 1, as a pytree of arrays.
 
-    ``log2_digits`` ([5] uint32, lowest first) are the base-2¹⁶ digits of |log2(base)| · 2⁶⁴;
+    ``log2_digits`` ([5] uint32, lowest first) are the base-2¹⁶ digits of |log2(base)| / root · 2⁶⁴;
     ``direction`` (int32) is -1 for a base below one and 1 otherwise.
     """
 
-    def __init__(self, base: float) -> None:
-        scaled = _scaled_log2(float(base))
+    def __init__(self, base: float, root: int = 1) -> None:
+        scaled = _scaled_log2(float(base), root)
         digits = [abs(scaled) >> (16 * place) & 0xFFFF for place in range(DIGITS)]
         self.log2_digits = np.array(digits, np.uint32)
         self.direction = np.asarray(-1 if scaled < 0 else 1, np.int32)
 
     def split(self, exponent: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """``base ** exponent`` as ``(1 + excess) * 2 ** whole``, with -0.3 < excess < 0.42.
+        """The power as ``(1 + excess) * 2 ** whole``, with -0.3 < excess < 0.42.
 
         The excess (float32) keeps its own precision where the power is close to one, and the
         whole exponent (int32, saturating at ±1000) can be added to others before it is applied.
@@ -89,7 +91,7 @@ class Power(Pytree):
         return excess, nearest * self.direction
 
 
-def times_two_to(value: jax.Array, whole: jax.Array) -> jax.Array:
+def times_two_to(value: Leaf, whole: jax.Array) -> jax.Array:
     """``value * 2 ** whole`` without rounding; out of float32's range it ends in 0 or infinity.
 
     The power is assembled from bits: XLA has no ldexp, and its ``pow`` need not be exact. Two
@@ -100,7 +102,7 @@ def times_two_to(value: jax.Array, whole: jax.Array) -> jax.Array:
     return value * _two_to(half) * _two_to(rest)
 
 
-def ratio(covered: jax.Array, length: jax.Array) -> jax.Array:
+def ratio(covered: Leaf, length: Leaf) -> jax.Array:
     """``covered / length`` of integers, or of what is float32 already; one is one to the bit."""
     return covered.astype(jnp.float32) / length.astype(jnp.float32)
 
@@ -129,27 +131,35 @@ def half_cosine(share: jax.Array) -> jax.Array:
 
 
 def power_of_ratio(
-    covered: jax.Array, length: jax.Array, power: jax.Array, rest: jax.Array
-) -> jax.Array:
+    covered: Leaf, length: Leaf, power: Leaf, rest: Leaf
+) -> tuple[jax.Array, jax.Array]:
     """``(covered / length) ** (power + rest)`` of integers, ``rest`` what rounding took of a power.
 
-    A power multiplies the rounding error of its base: that of the quotient is found exactly, from
-    the remainder of the division, and made good to first order, as is that of the power itself.
+    It is the first value times two to the second, which goes far below what float32 holds. A power
+    multiplies the rounding error of its base: that of the quotient is found exactly, from the
+    remainder of the division, and made good to first order, as is that of the power itself.
     """
     share = ratio(covered, length)
     error = _remainder(covered, length, share) / jnp.maximum(covered.astype(jnp.float32), 1)
     log = jnp.log(jnp.where(covered > 0, share, 1))
-    return jnp.power(share, power) * jnp.exp(power * error + rest * log)
+    direct = jnp.power(share, power)
+    # Half the power is far from underflow where the whole is not; its square is the power.
+    mantissa, whole = _mantissa_and_exponent(jnp.power(share, power / 2))
+    holds = direct > DIRECT_POWER
+    value = jnp.where(holds, direct, mantissa * mantissa)
+    correction = jnp.exp(jnp.minimum(power * error + rest * log, MOST_CORRECTION))
+    return value * correction, jnp.where(holds, 0, 2 * whole)
 
 
-def _scaled_log2(base: float) -> int:
-    """log2(base) · 2⁶⁴ to the nearest integer; decimal's logarithm is correctly rounded."""
+def _scaled_log2(base: float, root: int) -> int:
+    """log2(base) / root · 2⁶⁴, to the nearest integer; decimal's logarithm is correctly rounded."""
     context = Context(prec=60)
     log2 = context.divide(context.ln(Decimal(base)), context.ln(Decimal(2)))
+    log2 = context.divide(log2, Decimal(root))
     return int(context.to_integral_value(context.multiply(log2, Decimal(2**64))))
 
 
-def _times(digits: jax.Array, exponent: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _times(digits: Leaf, exponent: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The fixed-point product: its whole part and the first 32 bits of its fraction, uint32.
 
     Long multiplication in base 2¹⁶, in which every digit product fits 32 bits and every column,
@@ -177,6 +187,14 @@ def _times(digits: jax.Array, exponent: jax.Array) -> tuple[jax.Array, jax.Array
 def _two_to(whole: jax.Array) -> jax.Array:
     """``2.0**whole`` for -126 ≤ whole ≤ 127: the exponent bits of a float32."""
     return jax.lax.bitcast_convert_type((whole + 127) << 23, jnp.float32)
+
+
+def _mantissa_and_exponent(value: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """A float32 of at least zero as a mantissa, from 1/2 to below 1, and an exponent of two."""
+    bits = jax.lax.bitcast_convert_type(value, jnp.int32)
+    mantissa = jax.lax.bitcast_convert_type(bits & 0x007FFFFF | 0x3F000000, jnp.float32)
+    normal = value >= 2.0**-126
+    return jnp.where(normal, mantissa, 0), jnp.where(normal, (bits >> 23) - 126, 0)
 
 
 def _remainder(covered: jax.Array, length: jax.Array, share: jax.Array) -> jax.Array:

@@ -10,7 +10,7 @@ from etils import epy
 
 from runner.config.types import AtMost, CycleMomentum, Decay, Number, Positive, PositiveRates, Steps
 from runner.errors import ConfigError, shown
-from runner.pytree import Pytree
+from runner.pytree import Leaf, Pytree
 from runner.registry import register_scheduler
 from runner.schedules.base import Schedule
 from runner.schedules.numerics import Span, half_cosine, ratio
@@ -30,9 +30,9 @@ class Joint(Pytree):
 
     def __init__(self, place: float) -> None:
         before = int(place)
-        self.before = np.asarray(before, np.uint32)
-        self.short = np.asarray(place - before, np.float32)
-        self.past = np.asarray(before + 1 - place, np.float32)
+        self.before: Leaf = np.asarray(before, np.uint32)
+        self.short: Leaf = np.asarray(place - before, np.float32)
+        self.past: Leaf = np.asarray(before + 1 - place, np.float32)
 
     def until(self, steps: jax.Array) -> jax.Array:
         """The distance of steps that are not past the joint to it, float32."""
@@ -167,13 +167,13 @@ class OneCycle(Schedule, static=("cycles_momentum",)):
         return self._by_phase(steps, down, up, self.momenta.high)
 
     def _by_phase(
-        self, steps: jax.Array, climb: jax.Array, descent: jax.Array, ending: jax.Array
+        self, steps: jax.Array, climb: jax.Array, descent: jax.Array, ending: Leaf
     ) -> jax.Array:
         """Of the values of the climb, the descent and the last phase, that of the step's phase."""
         later = jnp.where(steps <= self.descended.before, descent, ending)
         return jnp.where(steps <= self.peak.before, climb, later)
 
-    def _curve(self, covered: jax.Array, length: jax.Array) -> jax.Array:
+    def _curve(self, covered: Leaf, length: Leaf) -> jax.Array:
         """How far from the lower end of a phase; values outside the phase are never selected."""
         share = jnp.minimum(ratio(covered, length), 1)
         return jnp.where(self.cosine, half_cosine(share), share)

@@ -1,13 +1,15 @@
-"""From a rate to zero along a power of the share that is left."""
+"""Down along a power of the share that is left."""
 
 from __future__ import annotations
 
+from typing import Annotated, Any
+
 from etils import epy
 
-from runner.config.types import Positive, Rates, Steps
+from runner.config.types import AtMost, Positive, Rates, Steps
 from runner.registry import register_scheduler
 from runner.schedules.base import Schedule
-from runner.schedules.numerics import power_of_ratio
+from runner.schedules.numerics import Span, power_of_ratio
 
 with epy.lazy_imports():
     import jax
@@ -17,17 +19,18 @@ with epy.lazy_imports():
 
 @register_scheduler("polynomial")
 class Polynomial(Schedule):
-    """From ``base_lr`` to zero along a power of the share that is left.
+    """From ``base_lr`` to ``eta_min`` along a power of the share that is left.
 
     ::
 
         left = 1 - min(step, total_iters) / total_iters
-        rate = base_lr * left ** power
+        rate = eta_min + (base_lr - eta_min) * left ** power
 
     The share that is left is a quotient of integers, so nothing cancels near the end, and its
     rounding is made good before it is raised to the power.
 
-    Source: PyTorch's PolynomialLR, of which this is the closed form.
+    Source: PyTorch's PolynomialLR, of which this is the closed form, and optax's
+    polynomial_schedule, whose ``end_value`` is ``eta_min``; PyTorch's ends at zero.
 
     >>> from runner.schedules import Polynomial
     >>> schedule = Polynomial(base_lr=1.0, total_iters=4, power=2.0)
@@ -35,22 +38,34 @@ class Polynomial(Schedule):
     [1.0, 0.5625, 0.25, 0.0625, 0.0, 0.0]
     """
 
-    def __init__(self, *, base_lr: Rates, total_iters: Steps = 5, power: Positive = 1.0) -> None:
+    def __init__(
+        self,
+        *,
+        base_lr: Rates,
+        total_iters: Steps = 5,
+        power: Positive = 1.0,
+        eta_min: Annotated[Rates, AtMost("base_lr")] = 0.0,
+    ) -> None:
         """Checks the arguments and keeps their numbers as numpy arrays.
 
         Args:
-          base_lr: the rate at step 0.
-          total_iters: updates until the rate is zero.
+          base_lr, eta_min: the rates at step 0 and from step ``total_iters`` on.
+          total_iters: updates from the one to the other.
           power: of the share that is left; 1 is a straight line.
 
         Raises:
           ConfigError: its key is the name of the argument at fault.
         """
-        self.base_lr = np.asarray(base_lr, np.float32)
+        self.lr = Span(eta_min, base_lr)
         self.total_iters = np.asarray(total_iters, np.uint32)
         self.power = np.asarray(power, np.float32)
         self.power_rest = np.asarray(power - float(np.float32(power)), np.float32)
 
+    @property
+    def base_rate(self) -> Any:
+        """``base_lr``, the rate at step 0."""
+        return self.lr.high
+
     def _rate(self, steps: jax.Array) -> jax.Array:
         left = self.total_iters - jnp.minimum(steps, self.total_iters)
-        return self.base_lr * power_of_ratio(left, self.total_iters, self.power, self.power_rest)
+        return self.lr.at(*power_of_ratio(left, self.total_iters, self.power, self.power_rest))

@@ -35,7 +35,8 @@ class Sequence(Schedule):
         i      = max(i for i in range(len(parts)) if starts[i] <= step)
         rate   = parts[i](step - starts[i])
 
-    The last part goes on for ever. Its length says nothing then, and may be None.
+    The last part goes on for ever. Its length says nothing then, and may be None. Any other part
+    of length 0 is left out.
 
     Cycles are numbered on across the parts: the first cycle of a part follows the last one begun
     before it, ended or not, and a part without cycles bears the number that comes next. Cycle
@@ -123,15 +124,16 @@ class Sequence(Schedule):
         for i, part in enumerate(self.parts):
             cycles[i] = begun + part.cycle(own[i])
             if i + 1 < len(self.parts):
-                in_all = part.cycle(starts[i + 1] - starts[i] - 1) + 1
-                begun = begun + jnp.where(self.cyclic[i], in_all, 0)
+                length = starts[i + 1] - starts[i]
+                in_all = part.cycle(jnp.maximum(length, 1) - 1) + 1
+                begun = begun + jnp.where(self.cyclic[i] & (length > 0), in_all, 0)
         return self._select(steps, cycles)
 
     def _own_steps(self, steps: jax.Array) -> list[jax.Array]:
         """The step of each part, which rests at its first or its last one where others hold."""
         starts = list(jnp.unstack(self.starts))
         own = [jnp.where(steps > start, steps - start, 0) for start in starts]
-        lasts = [after - start - 1 for start, after in pairwise(starts)]
+        lasts = [jnp.maximum(after - start, 1) - 1 for start, after in pairwise(starts)]
         return [jnp.minimum(step, last) for step, last in zip(own, lasts, strict=False)] + own[-1:]
 
     def _select(self, steps: jax.Array, values: Mapping[int, Any]) -> jax.Array:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from etils import epy
 
-from runner.config.types import AtMost, PositiveRates, Rates, Steps
+from runner.config.types import AtMost, PositiveRates, Rates, Steps, StepsFromZero
 from runner.errors import ConfigError
 from runner.registry import register_scheduler
 from runner.schedules.base import Schedule
@@ -24,12 +24,10 @@ class WarmupCosine(Schedule):
 
     ::
 
-        t       = min(step, total_steps)
-        share   = (t - warmup_steps) / (total_steps - warmup_steps)
-        climb   = base_lr + (max_lr - base_lr) * t / warmup_steps
-        descent = eta_min + (max_lr - eta_min) * (1 + cos(π * share)) / 2
-        rate    = climb    if t <= warmup_steps
-                  descent  otherwise
+        t     = min(step, total_steps)
+        share = (t - warmup_steps) / (total_steps - warmup_steps)
+        rate  = base_lr + (max_lr - base_lr) * t / warmup_steps          if t < warmup_steps
+                eta_min + (max_lr - eta_min) * (1 + cos(π * share)) / 2  otherwise
 
     Source: optax's warmup_cosine_decay_schedule, whose init_value, peak_value, decay_steps and
     end_value are ``base_lr``, ``max_lr``, ``total_steps`` and ``eta_min`` here (``total_steps``
@@ -46,7 +44,7 @@ class WarmupCosine(Schedule):
         *,
         base_lr: Annotated[Rates, AtMost("max_lr")] = 0.0,
         max_lr: PositiveRates,
-        warmup_steps: Steps,
+        warmup_steps: StepsFromZero,
         total_steps: Steps,
         eta_min: Annotated[Rates, AtMost("max_lr")] = 0.0,
     ) -> None:
@@ -54,7 +52,7 @@ class WarmupCosine(Schedule):
 
         Args:
           base_lr, max_lr, eta_min: the rates at step 0, at the peak and at the end.
-          warmup_steps: updates of the climb.
+          warmup_steps: updates of the climb; 0 for none.
           total_steps: updates of the climb and the descent together.
 
         Raises:
@@ -78,7 +76,7 @@ class WarmupCosine(Schedule):
     def _rate(self, steps: jax.Array) -> jax.Array:
         warmup, total = self.warmup_steps, self.total_steps
         done = jnp.minimum(steps, total)
-        climb = self.climb.at(ratio(jnp.minimum(done, warmup), warmup))
+        climb = self.climb.at(ratio(jnp.minimum(done, warmup), jnp.maximum(warmup, 1)))
         left = jnp.minimum(total - done, total - warmup)
         descent = self.descent.at(half_cosine(ratio(left, total - warmup)))
-        return jnp.where(done <= warmup, climb, descent)
+        return jnp.where(done < warmup, climb, descent)

@@ -9,6 +9,7 @@ from etils import epy
 
 from runner.config.types import AtMost, Count, Rates, Share, Steps, StepsFromZero
 from runner.errors import ConfigError
+from runner.pytree import Leaf
 from runner.registry import register_scheduler
 from runner.schedules.base import Schedule
 from runner.schedules.numerics import Span, half_cosine, ratio, two_to_minus_one
@@ -165,7 +166,7 @@ class _Place(NamedTuple):
     left: jax.Array
 
 
-def _share(done: jax.Array, length: jax.Array) -> jax.Array:
+def _share(done: jax.Array, length: Leaf) -> jax.Array:
     """The share of a warm-up that is done; all of one of no length."""
     longest = jnp.maximum(length, 1)
     return ratio(jnp.minimum(done, longest), longest)

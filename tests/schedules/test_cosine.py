@@ -1,6 +1,7 @@
 """Cosine, CosineRestarts and WarmupCosine by hand, and where they depart from PyTorch's."""
 
 import math
+from decimal import Context, Decimal
 from itertools import accumulate
 from typing import Any
 
@@ -10,12 +11,24 @@ import optax
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from schedule_cases import Case, Drawn, against_closed_form, against_pytorch, random_tops
+from schedule_cases import (
+    Case,
+    Drawn,
+    against_closed_form,
+    against_pytorch,
+    at_steps,
+    random_gamma,
+    random_length,
+    random_places,
+    random_top,
+    random_tops,
+)
 
 from runner.errors import ConfigError
 from runner.schedules import Cosine, CosineRestarts, WarmupCosine
 
 LAST = 2**31 - 1
+EXACT = Context(prec=50, Emin=-(10**12), Emax=10**12)
 
 
 def draw_cosine(random: np.random.Generator) -> Drawn:
@@ -25,6 +38,33 @@ def draw_cosine(random: np.random.Generator) -> Drawn:
     return against_closed_form(
         ours, lambda s, o: s.CosineAnnealingLR(o, T_max, low), high, 5 * T_max
     )
+
+
+def draw_restarts_exactly(random: np.random.Generator) -> Drawn:
+    base, T_0 = random_top(random), random_length(random)
+    T_mult = int(random.choice([1, 1, 2, 3]))
+    decay = float(random.choice([1, 0.5, random_gamma(random)]))
+    warmup = random_length(random, T_0) - 1
+    low = base * random.uniform(0, 1) * int(random.integers(0, 2))
+    sizes = [T_0 * T_mult**i for i in range(33 if T_mult > 1 else 1)]
+    ends = list(accumulate(sizes))
+
+    def exact(step: int) -> float:
+        if T_mult == 1:
+            cycle, done, size = step // T_0, step % T_0, T_0
+        else:
+            cycle = sum(end <= step for end in ends)
+            done, size = step - sum(sizes[:cycle]), sizes[cycle]
+        peak = max(float(EXACT.multiply(Decimal(base), EXACT.power(Decimal(decay), cycle))), low)
+        if done < warmup:
+            return low + (peak - low) * (done / warmup)
+        return half_cosine(low, peak, size - done, size)
+
+    ours = CosineRestarts(
+        base_lr=base, T_0=T_0, T_mult=T_mult, eta_min=low, cycle_decay=decay, warmup=warmup
+    )
+    seams = [warmup, T_0, T_0 + warmup, *(end for end in ends[1:9] if end <= LAST)]
+    return at_steps(ours, random_places(random, seams), exact)
 
 
 def draw_restarts(random: np.random.Generator) -> Drawn:
@@ -51,13 +91,22 @@ CASES = {
     "cosine_restarts": Case(
         CosineRestarts,
         {"base_lr": 0.5, "T_0": 10},
-        {"base_lr": 0.7, "T_0": 3, "T_mult": 2, "eta_min": 0.1},
+        {
+            "base_lr": 0.7,
+            "T_0": 3,
+            "T_mult": 2,
+            "eta_min": 0.1,
+            "cycle_decay": 0.6,
+            "warmup": 2,
+        },
         lists=("base_lr", "eta_min"),
         cyclic=True,
         formulas=(
             {"base_lr": 0.7, "T_0": 7, "eta_min": 0.1},
             {"base_lr": 0.7, "T_0": 5, "T_mult": 2, "eta_min": 0.1},
+            {"base_lr": 0.7, "T_0": 8, "eta_min": 0.1, "cycle_decay": 0.5, "warmup": 3},
         ),
+        exact=draw_restarts_exactly,
         pytorch={"cosine_restarts": draw_restarts},
     ),
     "warmup_cosine": Case(
@@ -65,7 +114,10 @@ CASES = {
         {"max_lr": 0.5, "warmup_steps": 5, "total_steps": 30},
         {"base_lr": 0.1, "max_lr": 0.7, "warmup_steps": 9, "total_steps": 40, "eta_min": 0.01},
         lists=("base_lr", "max_lr", "eta_min"),
-        formulas=({"base_lr": 0.1, "max_lr": 0.7, "warmup_steps": 9, "total_steps": 41},),
+        formulas=(
+            {"base_lr": 0.1, "max_lr": 0.7, "warmup_steps": 9, "total_steps": 41},
+            {"base_lr": 0.1, "max_lr": 0.7, "warmup_steps": 0, "total_steps": 41},
+        ),
     ),
 }
 
@@ -94,6 +146,14 @@ def test_pytorch_rises_again(live: Any) -> None:
     assert expected[8, 0] == pytest.approx(1)
     periodic = Cosine(base_lr=1, T_max=4, periodic=True)
     np.testing.assert_allclose(periodic(np.arange(9)), expected[:, 0], rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.oracle
+def test_pytorch_rises_to_an_eta_min_above_the_rate(live: Any) -> None:
+    expected, _ = live(lambda s, optimizer: s.CosineAnnealingLR(optimizer, 4, 3.0), [1.0], 5)
+    assert expected[4, 0] == pytest.approx(3)
+    with pytest.raises(ConfigError, match=r"^eta_min: 3.0 is above base_lr"):
+        Cosine(base_lr=1.0, T_max=4, eta_min=3.0)
 
 
 def test_a_periodic_one_ends_a_cycle_at_every_low_point() -> None:
@@ -167,6 +227,49 @@ def test_restarts_are_counted_exactly_to_the_last_step(
         assert list(schedule.cycle_ends(LAST)) == ends
 
 
+def timm(t: int, cycle_mul: int = 1, **chosen: Any) -> float:
+    """``CosineLRScheduler._get_lr`` of timm 1.0 with ``warmup_prefix`` and ``k_decay`` left out.
+
+    The cycle is found by counting, as ``floor(log(...))`` there is one too low at some restarts.
+    """
+    if t < chosen["warmup_t"]:
+        step = (chosen["base"] - chosen["warmup_lr_init"]) / chosen["warmup_t"]
+        return chosen["warmup_lr_init"] + t * step
+    i, t_curr, t_i = 0, t, chosen["t_initial"]
+    while t_curr >= t_i:
+        i, t_curr, t_i = i + 1, t_curr - t_i, t_i * cycle_mul
+    lr_max, lr_min = chosen["base"] * chosen["cycle_decay"] ** i, chosen["lr_min"]
+    return lr_min + 0.5 * (lr_max - lr_min) * (1 + math.cos(math.pi * t_curr / t_i))
+
+
+@pytest.mark.parametrize("cycle_mul", [1, 2])
+def test_decayed_restarts_with_a_warm_up_are_those_of_timm(cycle_mul: int) -> None:
+    warmed = {"base": 0.8, "t_initial": 20, "lr_min": 0.1, "cycle_decay": 0.7, "warmup_t": 6}
+    chosen = {"base_lr": 0.8, "T_0": 20, "T_mult": cycle_mul, "eta_min": 0.1, "cycle_decay": 0.7}
+    expected = [timm(t, cycle_mul, **warmed, warmup_lr_init=0.1) for t in range(120)]
+    got = np.asarray(CosineRestarts(**chosen, warmup=6)(np.arange(120)), np.float64)
+    plain = np.asarray(CosineRestarts(**chosen)(np.arange(120)), np.float64)
+    # timm warms up once: from the second cycle on, it is ours without a warm-up.
+    np.testing.assert_allclose(got[:20], expected[:20], rtol=5e-7)
+    np.testing.assert_allclose(plain[6:], expected[6:], rtol=5e-7)
+
+
+def test_every_cycle_warms_up_to_its_own_peak() -> None:
+    schedule = CosineRestarts(base_lr=8, T_0=8, eta_min=0, cycle_decay=0.5, warmup=4)
+    falling = [8 * (1 + math.cos(math.pi * r / 8)) / 2 for r in range(4, 8)]
+    first = [0, 2, 4, 6, *falling]
+    expected = [*first, *(rate / 2 for rate in first), *(rate / 4 for rate in first)]
+    np.testing.assert_allclose(schedule(np.arange(24)), expected, rtol=2e-7)
+    assert list(schedule.cycle_ends(24)) == [8, 16, 24]
+
+
+def test_a_peak_stays_at_eta_min_where_it_would_fall_below() -> None:
+    """timm's cosine then rises, from the decayed peak to ``lr_min``."""
+    schedule = CosineRestarts(base_lr=1, T_0=2, eta_min=0.25, cycle_decay=0.5)
+    rates = np.asarray(schedule(np.arange(4, 20)))
+    np.testing.assert_array_equal(rates, np.full(16, np.float32(0.25)))
+
+
 def test_a_warm_up_and_a_cosine_by_hand_and_as_in_optax() -> None:
     chosen = {"base_lr": 0.1, "max_lr": 0.9, "warmup_steps": 4, "total_steps": 12, "eta_min": 0.3}
     got = WarmupCosine(**chosen)(np.arange(15))
@@ -175,6 +278,12 @@ def test_a_warm_up_and_a_cosine_by_hand_and_as_in_optax() -> None:
     np.testing.assert_allclose(got, [*climb, *descent, 0.3, 0.3], rtol=1e-6)
     theirs = optax.warmup_cosine_decay_schedule(0.1, 0.9, 4, 12, 0.3)
     np.testing.assert_allclose(got, [float(theirs(step)) for step in range(15)], rtol=1e-5)
+
+
+def test_without_a_warm_up_the_descent_begins_at_once() -> None:
+    schedule = WarmupCosine(max_lr=0.8, warmup_steps=0, total_steps=6, eta_min=0.2)
+    cosine = Cosine(base_lr=0.8, T_max=6, eta_min=0.2)
+    np.testing.assert_array_equal(schedule(np.arange(9)), cosine(np.arange(9)))
 
 
 @settings(max_examples=200, deadline=None)
@@ -213,9 +322,13 @@ def test_a_warm_up_and_a_cosine_are_precise_everywhere(
         (CosineRestarts, {"T_0": 0}, "T_0"),
         (CosineRestarts, {"T_0": 5, "T_mult": 0}, "T_mult"),
         (CosineRestarts, {"T_0": 5, "T_mult": 1.5}, "T_mult"),
+        (CosineRestarts, {"T_0": 5, "cycle_decay": 0}, "cycle_decay"),
+        (CosineRestarts, {"T_0": 5, "cycle_decay": 1.1}, "cycle_decay"),
+        (CosineRestarts, {"T_0": 5, "warmup": 5}, "warmup"),
+        (CosineRestarts, {"T_0": 5, "warmup": -1}, "warmup"),
         (WarmupCosine, {"max_lr": 0.5, "warmup_steps": 1, "total_steps": 9}, "base_lr"),
         (WarmupCosine, {"max_lr": 2, "warmup_steps": 9, "total_steps": 9}, "warmup_steps"),
-        (WarmupCosine, {"max_lr": 2, "warmup_steps": 0, "total_steps": 9}, "warmup_steps"),
+        (WarmupCosine, {"max_lr": 2, "warmup_steps": -1, "total_steps": 9}, "warmup_steps"),
         (
             WarmupCosine,
             {"max_lr": 2, "warmup_steps": 1, "total_steps": 9, "eta_min": 3},

@@ -5,15 +5,39 @@ from typing import Any
 
 import jax
 import numpy as np
+import optax
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from schedule_cases import Case, Drawn, against_pytorch, random_gamma, random_tops
+from schedule_cases import (
+    Case,
+    Drawn,
+    against_pytorch,
+    at_steps,
+    random_gamma,
+    random_length,
+    random_places,
+    random_top,
+    random_tops,
+)
 
 from runner.errors import ConfigError
 from runner.schedules import Exponential, MultiStep, Step
 
 LAST = 2**31 - 1
+
+
+def draw_exactly(random: np.random.Generator) -> Drawn:
+    base, factor, size = random_top(random), random_gamma(random), random_length(random)
+    stairs, low = bool(random.random() < 0.5), base * random.uniform(0, 1e-3)
+
+    def exact(step: int) -> Decimal:
+        power = Decimal(step // size) if stairs else EXACT.divide(Decimal(step), Decimal(size))
+        decayed = EXACT.multiply(Decimal(base), EXACT.power(Decimal(factor), power))
+        return max(decayed, Decimal(low))
+
+    ours = Exponential(base_lr=base, gamma=factor, decay_steps=size, staircase=stairs, eta_min=low)
+    return at_steps(ours, random_places(random, [size, 2 * size, 20 * size]), exact)
 
 
 def draw_exponential(random: np.random.Generator) -> Drawn:
@@ -39,9 +63,14 @@ CASES = {
     "exponential": Case(
         Exponential,
         {"base_lr": 0.5, "gamma": 0.9},
-        {"base_lr": 0.7, "gamma": 1.01},
-        lists=("base_lr",),
-        formulas=({"base_lr": 0.7, "gamma": 0.93},),
+        {"base_lr": 0.7, "gamma": 1.01, "decay_steps": 3, "staircase": True, "eta_min": 0.1},
+        lists=("base_lr", "eta_min"),
+        formulas=(
+            {"base_lr": 0.7, "gamma": 0.93},
+            {"base_lr": 0.7, "gamma": 0.3, "decay_steps": 11, "eta_min": 0.2},
+            {"base_lr": 0.7, "gamma": 0.3, "decay_steps": 11, "staircase": True},
+        ),
+        exact=draw_exactly,
         pytorch={"exponential": draw_exponential},
     ),
     "step": Case(
@@ -95,6 +124,21 @@ def test_by_hand() -> None:
     np.testing.assert_array_equal(multistepped(np.arange(6)), [8, 2, 2, 2, 0.5, 0.5])
 
 
+@pytest.mark.parametrize("staircase", [False, True])
+def test_exponential_is_the_decay_of_optax(staircase: bool) -> None:
+    chosen = {"decay_steps": 7, "staircase": staircase, "eta_min": 0.05}
+    ours = Exponential(base_lr=0.8, gamma=0.6, **chosen)
+    theirs = optax.exponential_decay(0.8, 7, 0.6, staircase=staircase, end_value=0.05)
+    expected = [float(theirs(step)) for step in range(60)]
+    np.testing.assert_allclose(ours(np.arange(60)), expected, rtol=1e-6)
+    assert float(ours(59)) == np.float32(0.05)
+
+
+def test_eta_min_is_the_lowest_rate_of_each_group() -> None:
+    schedule = Exponential(base_lr=8, gamma=0.5, eta_min=[3, 0])
+    np.testing.assert_array_equal(jax.vmap(schedule)(np.arange(3)), [[8, 8], [4, 4], [3, 2]])
+
+
 @settings(max_examples=200, deadline=None)
 @given(base=st.floats(1e-6, 10), gamma=gammas, steps=places)
 def test_exponential_equals_exact_arithmetic(base: float, gamma: float, steps: list[int]) -> None:
@@ -136,6 +180,10 @@ def test_multistep_equals_exact_arithmetic(
     [
         (Exponential, {"gamma": 0}, "gamma"),
         (Exponential, {"base_lr": -1}, "base_lr"),
+        (Exponential, {"decay_steps": 0}, "decay_steps"),
+        (Exponential, {"decay_steps": "10%"}, "decay_steps"),
+        (Exponential, {"staircase": 1}, "staircase"),
+        (Exponential, {"eta_min": 2}, "eta_min"),
         (Step, {"step_size": 0}, "step_size"),
         (Step, {"step_size": "15ep"}, "step_size"),
         (Step, {"step_size": 1, "gamma": -0.1}, "gamma"),

@@ -132,7 +132,7 @@ def test_random_schedules_equal_exact_arithmetic_to_the_last_step(name: str) -> 
 def test_every_step_to_the_last_has_a_rate_and_a_cycle(name: str) -> None:
     for schedule in CASES[name].schedules():
         rates, cycles, *_ = values(schedule, np.array([0, 10**6, 2**24 + 1, LAST]))
-        grows = name == "exponential" and float(schedule(1)) > float(schedule(0))
+        grows = name == "exponential" and float(schedule(9)) > float(schedule(0))
         assert grows or np.isfinite(rates).all()
         assert (np.asarray(rates) >= 0).all()
         assert (np.diff(cycles) >= 0).all()

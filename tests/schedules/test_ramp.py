@@ -1,14 +1,25 @@
 """Linear and Polynomial by hand and against exact arithmetic."""
 
+from decimal import Context, Decimal
 from fractions import Fraction
 from typing import Any
 
 import jax
 import numpy as np
+import optax
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from schedule_cases import Case, Drawn, against_closed_form, random_tops
+from schedule_cases import (
+    Case,
+    Drawn,
+    against_closed_form,
+    at_steps,
+    random_length,
+    random_places,
+    random_top,
+    random_tops,
+)
 
 from runner.errors import ConfigError
 from runner.schedules import Linear, Polynomial
@@ -29,6 +40,20 @@ def draw_linear(random: np.random.Generator) -> Drawn:
     )
 
 
+def draw_exactly(random: np.random.Generator) -> Drawn:
+    base, total = random_top(random), random_length(random)
+    power = float(random.choice([0.5, 1, 2, 10, random.uniform(0.1, 30)]))
+    low = base * random.uniform(0, 1) * int(random.integers(0, 2))
+
+    def exact(step: int) -> Fraction:
+        left = EXACT.divide(Decimal(total - min(step, total)), Decimal(total))
+        share = Fraction(EXACT.power(left, Decimal(power)))
+        return Fraction(low) + (Fraction(base) - Fraction(low)) * share
+
+    ours = Polynomial(base_lr=base, total_iters=total, power=power, eta_min=low)
+    return at_steps(ours, random_places(random, [total, total // 2, total - 2]), exact)
+
+
 def draw_polynomial(random: np.random.Generator) -> Drawn:
     high, total = random_tops(random), int(random.integers(1, 300))
     chosen = {"total_iters": total, "power": random.uniform(0.1, 10)}
@@ -44,6 +69,7 @@ CASES = {
         lists=("base_lr",),
         formulas=(
             {"base_lr": 0.7, "total_iters": 31},
+            {"base_lr": 0.7, "total_iters": 0},
             {"base_lr": 0.7, "start_factor": 0.9, "end_factor": 0.2, "total_iters": 31},
         ),
         pytorch={"linear": draw_linear},
@@ -51,13 +77,18 @@ CASES = {
     "polynomial": Case(
         Polynomial,
         {"base_lr": 0.5, "total_iters": 30},
-        {"base_lr": 0.7, "total_iters": 20, "power": 2.5},
-        lists=("base_lr",),
-        formulas=({"base_lr": 0.7, "total_iters": 41, "power": 1.7},),
+        {"base_lr": 0.7, "total_iters": 20, "power": 2.5, "eta_min": 0.1},
+        lists=("base_lr", "eta_min"),
+        formulas=(
+            {"base_lr": 0.7, "total_iters": 41, "power": 1.7},
+            {"base_lr": 0.7, "total_iters": 41, "power": 1.7, "eta_min": 0.2},
+        ),
+        exact=draw_exactly,
         pytorch={"polynomial": draw_polynomial},
     ),
 }
 BOUND = Fraction(5, 10**7)
+EXACT = Context(prec=50, Emin=-(10**12), Emax=10**12)
 
 rates = jax.jit(lambda schedule, steps: schedule(steps))
 totals = st.one_of(st.integers(1, 100), st.integers(1, 10**6), st.integers(1, LAST))
@@ -96,9 +127,36 @@ def test_a_line_equals_exact_arithmetic(
         assert abs(Fraction(float(rate)) - exact) <= BOUND * exact, step
 
 
+@pytest.mark.parametrize(("start", "end"), [(0.25, 1), (1, 0.25), (0.5, 0.5)])
+def test_a_line_of_no_length_begins_at_its_end(start: float, end: float) -> None:
+    schedule = Linear(base_lr=2, start_factor=start, end_factor=end, total_iters=0)
+    np.testing.assert_array_equal(schedule(np.array([0, 1, LAST])), [2 * end] * 3)
+
+
 def test_a_square_falls_to_zero() -> None:
     schedule = Polynomial(base_lr=16, total_iters=4, power=2)
     np.testing.assert_array_equal(schedule(np.arange(6)), [16, 9, 4, 1, 0, 0])
+
+
+def test_a_power_is_not_lost_where_its_product_with_the_rate_is_not() -> None:
+    exact = Fraction(7.88) * Fraction(1, 7149) ** 10
+    assert float(exact) == pytest.approx(2.261e-38, rel=1e-3)
+    rate = float(Polynomial(base_lr=7.88, total_iters=7149, power=10)(7148))
+    assert abs(Fraction(rate) - exact) <= BOUND * exact
+
+
+def test_the_highest_powers_are_zero_after_the_first_step() -> None:
+    for power in (1e9, 1e20, 1e38):
+        schedule = Polynomial(base_lr=2, total_iters=1000, power=power)
+        np.testing.assert_array_equal(schedule(np.arange(1001)), [2] + [0] * 1000)
+
+
+def test_it_is_the_polynomial_of_optax_down_to_its_end_value() -> None:
+    theirs = optax.polynomial_schedule(0.9, 0.2, 1.7, 30)
+    expected = [float(theirs(step)) for step in range(40)]
+    schedule = Polynomial(base_lr=0.9, total_iters=30, power=1.7, eta_min=0.2)
+    np.testing.assert_allclose(schedule(np.arange(40)), expected, rtol=1e-6)
+    assert float(schedule(LAST)) == np.float32(0.2)
 
 
 @settings(max_examples=300, deadline=None)
@@ -121,10 +179,11 @@ def test_a_power_equals_exact_arithmetic(
     [
         (Linear, {"start_factor": -0.1}, "start_factor"),
         (Linear, {"end_factor": 1.1}, "end_factor"),
-        (Linear, {"total_iters": 0}, "total_iters"),
+        (Linear, {"total_iters": -1}, "total_iters"),
         (Linear, {"total_iters": "4ep"}, "total_iters"),
         (Linear, {"base_lr": -1}, "base_lr"),
         (Polynomial, {"power": 0}, "power"),
+        (Polynomial, {"eta_min": 2}, "eta_min"),
         (Polynomial, {"total_iters": 2.0}, "total_iters"),
         (Polynomial, {"base_lr": "x"}, "base_lr"),
     ],

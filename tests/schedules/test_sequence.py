@@ -135,6 +135,20 @@ def test_momentum_rests_where_no_part_cycles_it() -> None:
         still.momentum(0)
 
 
+def test_a_part_of_no_length_is_left_out() -> None:
+    steps = np.arange(20)
+    cycling = cyclic(2, cycle_momentum=True, base_momentum=0.5, max_momentum=0.9)
+    parts = [(cyclic(3), 7), (CosineRestarts(base_lr=1, T_0=2), None)]
+    expected = sequence(*parts)
+    for place in (0, 1):
+        with_another = [*parts[:place], (cycling, 0), *parts[place:]]
+        schedule = sequence(*with_another)
+        np.testing.assert_array_equal(schedule(steps), expected(steps))
+        np.testing.assert_array_equal(schedule.cycle(steps), expected.cycle(steps))
+        assert list(schedule.cycle_ends(20)) == list(expected.cycle_ends(20))
+        np.testing.assert_array_equal(schedule.momentum(steps), np.full(20, np.float32(0.9)))
+
+
 def test_sequences_nest() -> None:
     inner = sequence((cyclic(1), 4), (Cosine(base_lr=2, T_max=2), None))
     schedule = sequence((Constant(9), 1), (inner, 6), (cyclic(1), None))
@@ -165,7 +179,7 @@ def test_lists_of_rates_are_for_the_same_groups_in_all_parts() -> None:
         ({"a": 3}, "lengths.b", "has no value"),
         ({"a": 3, "b": 4, "c": 5}, "lengths.c", "no such part"),
         ({"a": None, "b": 4}, "lengths.a", r"last part \(b\)"),
-        ({"a": 0, "b": 4}, "lengths.a", "0 is not"),
+        ({"a": -1, "b": 4}, "lengths.a", "-1 is not"),
         ({"a": "4ep", "b": 4}, "lengths.a", "'4ep'"),
         ({"a": 2**30, "b": 2**30}, "lengths", str(2**31)),
         ({}, "lengths", "mapping"),
