@@ -7,9 +7,19 @@ inside the traced step, so ``register_optimizer("adan")(optax.contrib.adan)`` ad
 from runner.optimizers.base import Optimizer, split
 from runner.optimizers.composition import eval_params, transformation
 from runner.optimizers.groups import Groups, assign
+from runner.optimizers.layer_decay import layer_depths
 from runner.optimizers.wrappers import Wrappers
 from runner.registry import import_modules
 
-__all__ = ["Groups", "Optimizer", "Wrappers", "assign", "eval_params", "split", "transformation"]
+__all__ = [
+    "Groups",
+    "Optimizer",
+    "Wrappers",
+    "assign",
+    "eval_params",
+    "layer_depths",
+    "split",
+    "transformation",
+]
 
 import_modules(__name__, __path__)
