@@ -76,7 +76,7 @@ def root(x):
     return x**-0.5
 
 
-register_optimizer("adan")(optax.adan)
+register_optimizer("adamaxw")(optax.adamaxw)
 """
 
 
@@ -125,7 +125,7 @@ def test_a_package_of_ones_own_trains_under_its_own_parts(
         "dataset.distance=6",
         "scheduler=sawtooth",
         "scheduler.max_lr=0.01",
-        "optimizer=adan",
+        "optimizer=adamaxw",
         "training.epochs=4",
         "training.batch_size=16",
         "hydra.run.dir=run",

@@ -80,6 +80,7 @@ class WrapperSettings:
     Attributes:
       groups: name → patterns of the paths of the parameters in the group.
       frozen: names of the groups that are not trained.
+      layer_decay: factor of the rate from each layer of the model to the one below it.
     """
 
     clip_value: Positive | None
@@ -88,3 +89,4 @@ class WrapperSettings:
     groups: Annotated[Mapping[str, tuple[str, ...]], Patterns()]
     frozen: tuple[str, ...]
     multiplier: Annotated[float | tuple[float, ...] | Mapping[str, float], Multiplier()]
+    layer_decay: PositiveShare | None

@@ -458,7 +458,8 @@ PartLengths = Annotated[Mapping[str, int | None], LengthsByName()]
 # Numbers of which each group of parameters may have its own.
 Rates = Annotated[float | Sequence[float], PerGroup(Number(ge=0), "rates")]
 PositiveRates = Annotated[float | Sequence[float], PerGroup(Number(gt=0), "rates")]
-Decays = Annotated[float | Sequence[float], PerGroup(Number(ge=0))]
+# A factory is called for one group, with the number of that group.
+Decays = Annotated[float, PerGroup(Number(ge=0))]
 
 CycleMomentum = Annotated[bool, Switch()]
 

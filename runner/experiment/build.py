@@ -97,7 +97,7 @@ def build(config: Config, device: jax.Device) -> Experiment:
     lengths = resolve_lengths(training, examples=len(dataset.train))
     example = jax.ShapeDtypeStruct((1, *dataset.train.inputs.shape[1:]), np.float32)
     model = fit_model(config.model, example, num_classes=dataset.num_classes)
-    groups = _groups(config.wrappers, model.params)
+    groups = _groups(config.wrappers, model)
     optimizer, optimizer_hyperparams = optimizers.split(
         config.optimizer.name, dict(config.optimizer.settings)
     )
@@ -139,9 +139,15 @@ def _dataset(choice: Choice) -> Dataset:
     return dataset
 
 
-def _groups(wrappers: WrapperSettings, params: Any) -> Groups:
+def _groups(wrappers: WrapperSettings, model: FittedModel) -> Groups:
+    depths: tuple[tuple[str, int], ...] = ()
     try:
-        return optimizers.assign(params, wrappers.groups, frozen=wrappers.frozen)
+        if wrappers.layer_decay is not None:
+            layer_order = getattr(model.module, "layer_order", None)
+            depths = optimizers.layer_depths(layer_order, model.params)
+        return optimizers.assign(
+            model.params, wrappers.groups, frozen=wrappers.frozen, depths=depths
+        )
     except ConfigError as error:
         raise error.under("optimizer") from error
 
@@ -159,6 +165,7 @@ def _wrappers(
         multiplier = tuple(multiplier.get(name, 1.0) for name in groups.names)
     return optimizers.Wrappers.of(
         multiplier=multiplier,
+        layer_decay=wrappers.layer_decay,
         clip_value=wrappers.clip_value,
         clip_norm=wrappers.clip_norm,
         sync_period=wrappers.lookahead.sync_period,

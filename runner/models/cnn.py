@@ -21,6 +21,11 @@ class CNN(nn.Module):
     dense: int
     num_classes: int
 
+    @property
+    def layer_order(self) -> tuple[str, ...]:
+        """Prefixes of the parameters' paths, layer by layer from input to output."""
+        return (*(f"Conv_{i}" for i in range(len(self.features))), "Dense_0", "Dense_1")
+
     @nn.compact
     def __call__(self, x_bhwc: jax.Array, *, train: bool) -> jax.Array:
         """Logits [batch, num_classes] of float32 [batch, height, width, channels]."""

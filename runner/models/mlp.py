@@ -19,6 +19,11 @@ class MLP(nn.Module):
     hidden: tuple[int, ...]
     num_classes: int
 
+    @property
+    def layer_order(self) -> tuple[str, ...]:
+        """Prefixes of the parameters' paths, layer by layer from input to output."""
+        return tuple(f"Dense_{i}" for i in range(len(self.hidden) + 1))
+
     @nn.compact
     def __call__(self, x_bhwc: jax.Array, *, train: bool) -> jax.Array:
         """Logits [batch, num_classes] of float32 [batch, height, width, channels]."""

@@ -139,8 +139,8 @@ def _scalars_as_vectors(tx: optax.GradientTransformation) -> optax.GradientTrans
     def init(params: Any) -> Any:
         return tx.init(jax.tree.map(jnp.atleast_1d, params))
 
-    def update(grads: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
-        updates, state = tx.update(jax.tree.map(jnp.atleast_1d, grads), state)
-        return jax.tree.map(lambda u, g: u.reshape(g.shape), updates, grads), state
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        scaled, state = tx.update(jax.tree.map(jnp.atleast_1d, updates), state)
+        return jax.tree.map(lambda new, old: new.reshape(old.shape), scaled, updates), state
 
     return optax.GradientTransformation(init, update)

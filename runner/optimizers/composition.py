@@ -7,6 +7,7 @@ from typing import Any
 
 from etils import epy
 
+from runner.errors import ConfigError
 from runner.optimizers.base import Optimizer, of_group
 from runner.optimizers.groups import Groups
 from runner.optimizers.wrappers import Wrappers
@@ -27,11 +28,16 @@ def transformation(
 
     Args:
       hyperparams: of the optimizer, scalars or arrays [groups].
-      rates: of the groups, scalars.
+      rates: of the groups, scalars; where there is ``wrappers.layer_decay``, of their last layer.
     """
+    decay = wrappers.layer_decay
+    if decay is not None and not groups.depths:
+        problem = "the groups do not know the layers of the parameters"
+        raise ConfigError("layer_decay", problem, "assign them with depths=layer_depths(...)")
 
-    def build(group: int) -> optax.GradientTransformation:
-        return optimizer.build(rates[group], of_group(hyperparams, group))
+    def build(group: int, depth: int) -> optax.GradientTransformation:
+        rate = rates[group] if decay is None else rates[group] * decay**depth
+        return optimizer.build(rate, of_group(hyperparams, group))
 
     return wrappers.around(groups.transformation(build))
 

@@ -22,17 +22,19 @@ _MOST_PATHS = 8
 
 @dataclass(frozen=True)
 class Groups:
-    """Which group each parameter is in; static.
+    """Which group, and which layer, each parameter is in; static.
 
     Attributes:
       names: of the groups, in order; the default group, of what no pattern matches, is the last.
       frozen: names of the groups whose parameters do not change.
       members: (path, name of its group) for each parameter; empty if there is only one group.
+      depths: (path, number of layers above it) for each parameter; empty if layers do not matter.
     """
 
     names: tuple[str, ...] = (DEFAULT_GROUP,)
     frozen: frozenset[str] = frozenset()
     members: tuple[tuple[str, str], ...] = ()
+    depths: tuple[tuple[str, int], ...] = ()
 
     @property
     def trained_names(self) -> tuple[str, ...]:
@@ -63,45 +65,75 @@ class Groups:
         )
 
     def transformation(
-        self, build: Callable[[int], optax.GradientTransformation]
+        self, build: Callable[[int, int], optax.GradientTransformation]
     ) -> optax.GradientTransformation:
-        """A transformation of the trained parameters: ``build(i)`` for those of group i."""
-        if not self.members:
-            return build(0)
-        parts: dict[Hashable, optax.GradientTransformation] = {
-            name: build(self.names.index(name)) for name in self.trained_names
+        """A transformation of the trained parameters.
+
+        ``build(i, depth)`` is for those of group i that ``depth`` layers lie above.
+        """
+        parts = self._parts()
+        if not parts:
+            return build(0, 0)
+        built: dict[Hashable, optax.GradientTransformation] = {
+            part: build(*place) for part, place in parts.items()
         }
-        return optax.partition(parts, self.labels)
+        return optax.partition(built, self._part_labels)
 
     def eval_params(
         self, evaluated: Callable[[Any, Any], Any], opt_state: Any, trained: Any
     ) -> Any:
-        """``evaluated(state, params)`` of each group by its own state, like ``trained``.
+        """A pytree like ``trained`` of what ``evaluated(state, params)`` gives for each part.
 
         Args:
           opt_state: the state of ``transformation``.
         """
-        if not self.members:
+        parts = self._parts()
+        if not parts:
             return evaluated(opt_state, trained)
-        labels, whole = self.labels(trained), trained
-        for name in self.trained_names:
+        labels, whole = self._part_labels(trained), trained
+        for part in parts:
             own = jax.tree.map(
-                lambda label, param, name=name: param if label == name else optax.MaskedNode(),
+                lambda label, param, part=part: param if label == part else optax.MaskedNode(),
                 labels,
                 trained,
             )
-            own = evaluated(opt_state.inner_states[name].inner_state, own)
+            own = evaluated(opt_state.inner_states[part].inner_state, own)
             whole = jax.tree.map(
-                lambda new, old: old if isinstance(new, optax.MaskedNode) else new,
-                own,
-                whole,
-                is_leaf=lambda node: isinstance(node, optax.MaskedNode),
+                lambda new, old: old if _is_masked(new) else new, own, whole, is_leaf=_is_masked
             )
         return whole
 
+    def _parts(self) -> dict[str, tuple[int, int]]:
+        """Label → (index of the group, depth) of what is trained at one rate; empty if all is."""
+        group_of, depth_of = dict(self.members), dict(self.depths)
+        parts = {}
+        for path in group_of or depth_of:
+            name = group_of.get(path, DEFAULT_GROUP)
+            if name not in self.frozen:
+                label = self._part_label(name, depth_of.get(path))
+                parts[label] = (self.names.index(name), depth_of.get(path, 0))
+        return parts
+
+    def _part_labels(self, params: Any) -> Any:
+        group_of, depth_of = dict(self.members), dict(self.depths)
+
+        def label(path: tuple[Any, ...], _: Any) -> str:
+            name = path_name(path)
+            return self._part_label(group_of.get(name, DEFAULT_GROUP), depth_of.get(name))
+
+        return jax.tree_util.tree_map_with_path(label, params)
+
+    @staticmethod
+    def _part_label(group: str, depth: int | None) -> str:
+        return group if depth is None else f"{group}:{depth}"
+
 
 def assign(
-    params: Any, patterns: Mapping[str, tuple[str, ...]], *, frozen: tuple[str, ...] = ()
+    params: Any,
+    patterns: Mapping[str, tuple[str, ...]],
+    *,
+    frozen: tuple[str, ...] = (),
+    depths: tuple[tuple[str, int], ...] = (),
 ) -> Groups:
     """Puts each of ``params``, arrays or their shapes, in the first group that matches its path.
 
@@ -109,13 +141,14 @@ def assign(
       patterns: name → patterns of paths such as ``Dense_0/kernel``; ``*`` matches any text,
         slashes included, ``?`` one character, ``[ab]`` one of those.
       frozen: names of groups, the default group may be one, that are not to be trained.
+      depths: of ``layer_depths``, where the rate decays from layer to layer.
 
     Raises:
       ConfigError: a pattern matches nothing, or only what others before it take; a frozen group
         has no parameters; none is left to be trained. Keys are below ``optimizer``.
     """
     if not patterns and not frozen:
-        return Groups()
+        return Groups(depths=depths)
     leaves = jax.tree_util.tree_leaves_with_path(params)
     paths = [path_name(path) for path, _ in leaves]
     taken: dict[str, tuple[str, str]] = {}
@@ -133,7 +166,7 @@ def assign(
         raise ConfigError("frozen", problem, f"leave out {DEFAULT_GROUP}")
     if set(names) <= set(frozen):
         raise ConfigError("frozen", "leaves no parameter to train", "leave a group out of it")
-    return Groups(names, frozenset(frozen), tuple(group_of.items()))
+    return Groups(names, frozenset(frozen), tuple(group_of.items()), depths)
 
 
 def path_name(path: tuple[Any, ...]) -> str:
@@ -162,3 +195,7 @@ def _check_matched(
 
 def _is_none(value: Any) -> bool:
     return value is None
+
+
+def _is_masked(node: Any) -> bool:
+    return isinstance(node, optax.MaskedNode)

@@ -54,8 +54,8 @@ def prodigy(
 def _waiting(update: Any) -> Any:
     """``update``, but without effect while the sum of gradients, a denominator, is zero."""
 
-    def wait(grads: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
-        updates, new = update(grads, state, params)
+    def wait(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        updates, new = update(updates, state, params)
         waits = optax.tree.sum(jax.tree.map(jnp.abs, new.grad_sum)) == 0
         updates = jax.tree.map(lambda u: jnp.where(waits, jnp.zeros_like(u), u), updates)
         return updates, new._replace(estim_lr=jnp.where(waits, state.estim_lr, new.estim_lr))

@@ -87,7 +87,7 @@ def _with_b1_of_state(
     the parameters were interpolated with.
     """
 
-    def update(grads: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
-        return build(state.b1).update(grads, state, params)
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        return build(state.b1).update(updates, state, params)
 
     return optax.GradientTransformation(build(b1).init, update)

@@ -78,11 +78,13 @@ class Wrappers(Pytree):
     """The numbers of all that surrounds an optimizer; None for what is not there.
 
     multiplier: factor of the schedule's rate, a scalar or one for each group.
+    layer_decay: factor of the rate from each layer to the one below it, a scalar.
     clip_value: largest absolute value of a gradient's entries; clipped before the norm is taken.
     clip_norm: largest norm of all gradients together; longer ones are scaled down to it.
     """
 
     multiplier: Any
+    layer_decay: Any
     clip_value: Any
     clip_norm: Any
     lookahead: Lookahead | None
@@ -93,6 +95,7 @@ class Wrappers(Pytree):
         cls,
         *,
         multiplier: float | tuple[float, ...] = 1.0,
+        layer_decay: float | None = None,
         clip_value: float | None = None,
         clip_norm: float | None = None,
         sync_period: int | None = None,
@@ -107,6 +110,7 @@ class Wrappers(Pytree):
             average = Average.of(ema_decay)
         return cls(
             multiplier=np.asarray(multiplier, np.float32),
+            layer_decay=None if layer_decay is None else np.float32(layer_decay),
             clip_value=None if clip_value is None else np.float32(clip_value),
             clip_norm=None if clip_norm is None else np.float32(clip_norm),
             lookahead=lookahead,

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from runner.data.feed import Source
+from runner.optimizers import eval_params
 from runner.training.state import Static, TrainState
 from runner.training.step import Examples, Metrics, cross_entropy, in_compute_dtype
 from runner.training.tags import EVAL_ACCURACY, EVAL_LOSS
@@ -30,14 +31,13 @@ def score(static: Static, state: TrainState, examples: Examples, valid: jax.Arra
     """Summed loss and number of correct answers over the examples where ``valid`` [batch].
 
     The parameters used are the moving average if one is kept, else lookahead's slow parameters
-    if there are any, else the parameters themselves.
+    if there are any, else those that the optimizer declares, which are the trained ones for most.
     """
     inputs, targets = examples
-    trained = next(
-        (tree for tree in (state.average, state.slow) if tree is not None),
-        static.groups.trained(state.params),
-    )
-    params = static.groups.merged(trained, state.params)
+    trained = static.groups.trained(state.params)
+    own = eval_params(static.optimizer, static.groups, state.opt_state, trained)
+    evaluated = next(tree for tree in (state.average, state.slow, own) if tree is not None)
+    params = static.groups.merged(evaluated, state.params)
     variables = {"params": in_compute_dtype(static, params), **state.model_state}
     logits, _ = static.model.apply(
         variables, in_compute_dtype(static, inputs), train=False, mutable=[]

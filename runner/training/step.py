@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from runner import optimizers
 from runner.optimizers import Groups
-from runner.optimizers.base import of_group
 from runner.training.state import Hyperparams, Static, TrainState
 from runner.training.tags import CYCLE, LOSS, MOMENTUM, RATE, group_rate
 
@@ -89,16 +89,17 @@ def transformation(
     static: Static, hyperparams: Hyperparams, step: jax.Array
 ) -> optax.GradientTransformation:
     """The optimizer with its hyperparameters at ``step``; built inside the traced step."""
-    optimizer, groups = static.optimizer, static.groups
-    rates = _group_rates(groups, hyperparams, step)
+    optimizer = static.optimizer
     values = dict(hyperparams.optimizer)
     if hyperparams.schedule.cycles_momentum and optimizer.momentum_name is not None:
         values[optimizer.momentum_name] = hyperparams.schedule.momentum(step)
-
-    def build(group: int) -> optax.GradientTransformation:
-        return optimizer.build(rates[group], of_group(values, group))
-
-    return hyperparams.wrappers.around(groups.transformation(build))
+    return optimizers.transformation(
+        optimizer,
+        values,
+        groups=static.groups,
+        wrappers=hyperparams.wrappers,
+        rates=_group_rates(static.groups, hyperparams, step),
+    )
 
 
 def batch_gradients(

@@ -149,6 +149,19 @@ def test_accumulated_batches_of_a_model_of_ones_own_are_right():
     assert experiment.static.accumulate == 3
 
 
+def test_layer_decay_reaches_the_layers_of_the_model():
+    experiment = checked("optimizer.layer_decay=0.5")
+    depths = dict(experiment.static.groups.depths)
+    assert [depths[f"Dense_{i}/kernel"] for i in range(3)] == [2, 1, 0]
+    assert experiment.hyperparams.wrappers.layer_decay == 0.5
+
+
+def test_layer_decay_needs_a_model_that_declares_its_layers():
+    register_model("orderless")(lambda *, num_classes: Net(num_classes))
+    with pytest.raises(RunnerError, match=r"optimizer\.layer_decay: .* property layer_order"):
+        checked("optimizer.layer_decay=0.5", model="orderless")
+
+
 @pytest.mark.parametrize(
     ("kept", "copies"),
     [

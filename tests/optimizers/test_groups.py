@@ -108,7 +108,7 @@ def test_what_is_frozen_is_none_and_comes_back_as_it_was():
 def test_a_frozen_group_has_no_state():
     groups = assign(PARAMS, {"body": ("body/*",)}, frozen=("body",))
     optimizer, numbers = split("adam", {"b1": 0.9, "b2": 0.999, "eps": 1e-8})
-    tx = groups.transformation(lambda _: optimizer.build(0.1, numbers))
+    tx = groups.transformation(lambda *_: optimizer.build(0.1, numbers))
     shapes = [leaf.shape for leaf in jax.tree.leaves(tx.init(groups.trained(PARAMS)))]
     assert sorted(shapes) == [(), (2,), (2,), (3, 2), (3, 2)]  # a count and two moments
 
@@ -118,7 +118,7 @@ def test_a_frozen_group_leaves_the_others_their_numbers():
     groups = assign(PARAMS, patterns, frozen=("body",))
     _, numbers = split("adamw", {"weight_decay": (0.25, 0.5, 4.0)} | ADAMW)
     tx = groups.transformation(
-        lambda i: optax.add_decayed_weights(of_group(numbers, i)["weight_decay"])
+        lambda i, _: optax.add_decayed_weights(of_group(numbers, i)["weight_decay"])
     )
     params = groups.trained(PARAMS)
     updates, _ = tx.update(params, tx.init(params), params)
@@ -167,7 +167,7 @@ def test_each_group_moves_as_if_its_optimizer_had_nothing_else(case):
     listed = {"weight_decay": tuple(decays.values())} if has_decay else {}
     optimizer, numbers = split(name, arguments | listed)
     rates = [jnp.float32(RATES[group]) for group in groups.names]
-    tx = groups.transformation(lambda i: optimizer.build(rates[i], of_group(numbers, i)))
+    tx = groups.transformation(lambda i, _: optimizer.build(rates[i], of_group(numbers, i)))
     together = trained(tx, params, all_grads)
     for group, rate in zip(groups.names, rates, strict=True):
         keys = [path for path, of in groups.members if of == group]

@@ -329,6 +329,31 @@ def test_what_is_frozen_is_evaluated_with_the_rest(wrappers, scored):
     np.testing.assert_allclose(found["loss"], correct(static, state, params)[1], rtol=1e-5)
 
 
+@pytest.mark.parametrize("frozen", [(), ("first",)])
+def test_what_an_optimizer_declares_is_evaluated(frozen):
+    """Plain schedule-free sgd at a constant rate: the mean of all z, by hand."""
+    static, hyperparams, state = set_up(
+        optimizer="schedule_free_sgd",
+        arguments={"b1": 0.5, "weight_decay": None, "weight_lr_power": 2.0},
+        frozen=frozen,
+    )
+    fixed = state.params["Dense_0"] if frozen else None
+    y = z = state.params
+    visited = []
+    for i in range(5):
+        z = jax.tree.map(lambda p, g: p - 0.1 * g, z, gradients(y, i))
+        if frozen:
+            z = {**z, "Dense_0": fixed}
+        visited.append(z)
+        mean = jax.tree.map(lambda *p: sum(p) / len(p), *visited)
+        y = jax.tree.map(lambda a, b: (a + b) / 2, z, mean)
+    state, _ = updates(static, hyperparams, state)
+    close(state.params, y)
+    found = score(static, state, (INPUTS, TARGETS), jnp.ones(len(INPUTS), bool))
+    np.testing.assert_allclose(found["loss"], correct(static, state, mean)[1], rtol=1e-5)
+    assert abs(correct(static, state, y)[1] - found["loss"]) > 1e-3
+
+
 @pytest.mark.parametrize("odd", ["params", "inputs"])
 def test_in_bfloat16_params_and_inputs_are_rounded_and_the_loss_is_not(odd):
     # Both become one, so that the ten logits are 256 and the loss log(10), which bfloat16 lacks.
