@@ -104,10 +104,17 @@ def read_config(
     _check_momentum(choices["scheduler"], choices["optimizer"])
     _check_evaluated(training, wrappers, choices["optimizer"])
     return Config(
-        **vars(general),
+        seed=general.seed,
+        accelerator=general.accelerator,
+        compilation_cache=general.compilation_cache,
+        plugins=general.plugins,
         training=training,
+        scheduler=choices["scheduler"],
+        optimizer=choices["optimizer"],
         wrappers=wrappers,
-        **choices,
+        model=choices["model"],
+        dataset=choices["dataset"],
+        task=choices["task"],
         hparams=_hparams(as_written, choices),
     )
 
