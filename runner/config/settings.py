@@ -211,7 +211,7 @@ def _parted(section: Any, groups: GroupNames) -> tuple[WrapperSettings, Any]:
         raise ConfigError("optimizer", problem, "choose one: optimizer=...")
     known = {field.name for field in fields(WrapperSettings)}
     around = {name: value for name, value in section.items() if name in known}
-    if isinstance(around.get("lookahead"), Mapping):
+    if "lookahead" in around:
         lookahead = _section(LookaheadSettings, around["lookahead"], key="optimizer.lookahead")
         around["lookahead"] = lookahead
     wrappers = _section(WrapperSettings, around, key="optimizer", groups=groups)

@@ -345,7 +345,7 @@ class LengthsByName(Marker):
 
     def resolved(self, value: Any, key: str, to_steps: Callable[..., int]) -> dict[str, Any]:
         return {
-            name: None if length is None else to_steps(length, f"{key}.{name}")
+            name: None if length is None else to_steps(length, f"{key}.{name}", 0)
             for name, length in value.items()
         }
 
