@@ -61,9 +61,9 @@ def _parsed(value: object, key: str) -> tuple[float, str | None]:
     """The number of a length and its unit, None for steps."""
     if isinstance(value, int) and not isinstance(value, bool):
         return value, None
-    match = _LENGTH.fullmatch(value[:40]) if isinstance(value, str) else None
-    if match is None or len(value) > 40:
-        problem = shown(value[:40]) if isinstance(value, str) else shown(value)
-        raise ConfigError(key, f"{problem} is not a length", _REMEDY)
+    # More digits than this could not be a length, but would take long to read.
+    match = _LENGTH.fullmatch(value) if isinstance(value, str) and len(value) <= 40 else None
+    if match is None:
+        raise ConfigError(key, f"{shown(value)} is not a length", _REMEDY)
     number, unit, steps = match.groups()
     return float(steps or number), unit

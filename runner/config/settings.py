@@ -104,10 +104,17 @@ def read_config(
     _check_momentum(choices["scheduler"], choices["optimizer"])
     _check_evaluated(training, wrappers, choices["optimizer"])
     return Config(
-        **vars(general),
+        seed=general.seed,
+        accelerator=general.accelerator,
+        compilation_cache=general.compilation_cache,
+        plugins=general.plugins,
         training=training,
+        scheduler=choices["scheduler"],
+        optimizer=choices["optimizer"],
         wrappers=wrappers,
-        **choices,
+        model=choices["model"],
+        dataset=choices["dataset"],
+        task=choices["task"],
         hparams=_hparams(as_written, choices),
     )
 
@@ -204,7 +211,7 @@ def _parted(section: Any, groups: GroupNames) -> tuple[WrapperSettings, Any]:
         raise ConfigError("optimizer", problem, "choose one: optimizer=...")
     known = {field.name for field in fields(WrapperSettings)}
     around = {name: value for name, value in section.items() if name in known}
-    if isinstance(around.get("lookahead"), Mapping):
+    if "lookahead" in around:
         lookahead = _section(LookaheadSettings, around["lookahead"], key="optimizer.lookahead")
         around["lookahead"] = lookahead
     wrappers = _section(WrapperSettings, around, key="optimizer", groups=groups)

@@ -139,14 +139,15 @@ def _validated(
     if not isinstance(section, Mapping):
         example = f"such as {key}.{next(iter(model.model_fields), '')}".removesuffix(".")
         raise ConfigError(key, f"{shown(section)} is not a mapping", f"set its keys, {example}")
-    given = {str(name): value for name, value in section.items()}
-    for name in model.model_fields:
-        if isinstance(given.get(name), str) and given[name] == MISSING:
-            raise _missing(f"{key}.{name}" if key else name)
+    texts = {name: value for name, value in section.items() if isinstance(value, str)}
+    missing = [name for name, text in texts.items() if text == MISSING]
+    given = {str(name): value for name, value in section.items() if name not in missing}
     try:
         settings = model.model_validate(given, context=context)
     except ValidationError as error:
         raise _answer(error, model, key) from error
+    if missing:
+        raise _missing(f"{key}.{missing[0]}" if key else missing[0])
     _check_together(factory, settings, section, key=key)
     return settings
 

@@ -74,7 +74,8 @@ class Number(Marker):
     lt: float | None = None
 
     def check(self, value: Any, context: Any = None) -> float:
-        if not isinstance(value, Real) or isinstance(value, bool):
+        number: Any = value
+        if not isinstance(number, Real) or isinstance(number, bool):
             raise _another_type(value, "a number", "one such as 0.1")
         if value != value or value in (math.inf, -math.inf):  # isnan would fail on a huge int
             raise RefusedValueError(f"{shown(value)} is not finite", "write a finite number")
@@ -82,7 +83,7 @@ class Number(Marker):
             remedy = "write 0 or a number of a size from 1.2e-38 to 3.4e38"
             raise RefusedValueError(f"{shown(value)} is beyond what float32 holds", remedy)
         if not self._holds(value):
-            allowed = " and ".join(f"{word} {bound:g}" for word, bound in self._bounds())
+            allowed = " and ".join(f"{word} {bound}" for word, bound in self._bounds())
             raise RefusedValueError(f"{shown(value)} is not {allowed}", f"write a number {allowed}")
         if self.lt == 1 and value >= ROUNDS_TO_ONE:
             raise RefusedValueError(f"{shown(value)} is 1 in float32", "write at most 0.9999999")
@@ -114,7 +115,8 @@ class Whole(Marker):
     le: int = INT32_MAX
 
     def check(self, value: Any, context: Any = None) -> int:
-        if not isinstance(value, Integral) or isinstance(value, bool):
+        number: Any = value
+        if not isinstance(number, Integral) or isinstance(number, bool):
             raise _another_type(value, "a whole number", "one such as 64")
         if not self.ge <= value <= self.le:
             allowed = f"an integer from {self.ge} to {self.le}"
@@ -343,7 +345,7 @@ class LengthsByName(Marker):
 
     def resolved(self, value: Any, key: str, to_steps: Callable[..., int]) -> dict[str, Any]:
         return {
-            name: None if length is None else to_steps(length, f"{key}.{name}")
+            name: None if length is None else to_steps(length, f"{key}.{name}", 0)
             for name, length in value.items()
         }
 

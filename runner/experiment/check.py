@@ -10,7 +10,7 @@ from runner import registry
 from runner.config import Choice
 from runner.config.settings import momentum_switch
 from runner.config.signature import markers
-from runner.config.types import Parts, PerGroup
+from runner.config.types import Parts, PerGroup, Series
 from runner.errors import ConfigError, OutOfMemoryError, RunnerError, reason
 from runner.experiment.build import Experiment
 from runner.optimizers import Groups
@@ -70,6 +70,10 @@ def _check_rate_lists(scheduler: Choice, groups: Groups, key: str) -> None:
         rates = getattr(scheduler.settings, name)
         if isinstance(rates, tuple):
             _check_count(len(rates), groups, key=f"{key}.{name}")
+    for name, series in markers(factory, Series).items():
+        for i, rates in enumerate(getattr(scheduler.settings, name)):
+            if isinstance(series.item, PerGroup) and isinstance(rates, tuple):
+                _check_count(len(rates), groups, key=f"{key}.{name}[{i}]")
     for name in markers(factory, Parts):
         for part, choice in getattr(scheduler.settings, name).items():
             _check_rate_lists(choice, groups, f"{key}.{name}.{part}")

@@ -72,9 +72,9 @@ class Schedule(Pytree, ABC):
 
     @property
     def base_rate(self) -> Any:
-        """The rate that others of this schedule are multiples of, as an array; None: there is none.
+        """The rate that is a factor of one in ``chained``; None if the schedule cannot be a factor.
 
-        ``chained`` divides by it. It is the attribute ``base_lr`` unless a class says otherwise.
+        An array: the attribute ``base_lr``, unless a class defines another rate.
         """
         return getattr(self, "base_lr", None)
 

@@ -23,6 +23,7 @@ with epy.lazy_imports():
     import jax.numpy as jnp
     import numpy as np
 
+# Its reciprocal is the smallest that float32 holds with all its digits.
 HIGHEST_BASE = 8e37
 
 
@@ -36,7 +37,7 @@ class Chained(Schedule):
 
     All parts run on the clock of the whole. A part's ``base_rate`` is its ``base_lr`` (of
     ``one_cycle`` the initial rate, of ``sequence`` that of its first part), so that the height of
-    a part does not matter, only its shape. The relative error is that of the parts together.
+    a part does not matter, only its shape. The relative errors of the parts add up.
 
     Cycles are those of the first part that has any. Momentum is that of the last part that sets
     one.

@@ -1,4 +1,4 @@
-"""A constant rate, if wished after a reduced one: the baseline of every comparison."""
+"""A constant rate, optionally reduced at first: the baseline of every comparison."""
 
 from __future__ import annotations
 

@@ -135,15 +135,15 @@ def power_of_ratio(
 ) -> tuple[jax.Array, jax.Array]:
     """``(covered / length) ** (power + rest)`` of integers, ``rest`` what rounding took of a power.
 
-    It is the first value times two to the second, which goes far below what float32 holds. A power
-    multiplies the rounding error of its base: that of the quotient is found exactly, from the
-    remainder of the division, and made good to first order, as is that of the power itself.
+    Returns a value and an exponent of two, as the power may be far below what float32 holds. A
+    power multiplies the rounding error of its base: that of the quotient is found exactly, from
+    the remainder of the division, and corrected to first order, as is that of the power itself.
     """
     share = ratio(covered, length)
     error = _remainder(covered, length, share) / jnp.maximum(covered.astype(jnp.float32), 1)
     log = jnp.log(jnp.where(covered > 0, share, 1))
     direct = jnp.power(share, power)
-    # Half the power is far from underflow where the whole is not; its square is the power.
+    # Half the power underflows far later; its square, exponent apart, is the power.
     mantissa, whole = _mantissa_and_exponent(jnp.power(share, power / 2))
     holds = direct > DIRECT_POWER
     value = jnp.where(holds, direct, mantissa * mantissa)

@@ -1,4 +1,4 @@
-"""Warm-up, stable, decay: a constant rate that can be ended at any time, once or in cycles."""
+"""Warm-up, stable, decay: a constant rate that can be ended at any time; once or in cycles."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DecayType = Literal["linear", "cosine", "sqrt", "exponential"]
 class WSD(Schedule):
     """A warm-up to ``base_lr``, a stable phase, and a decay to ``eta_min``; once, or in cycles.
 
-    Cycles are equally long, but for the last one, which takes the rest of the division as well::
+    All cycles have the same length, except that the last one also takes the remainder::
 
         size  = total_steps // cycles
         cycle = min(step // size, cycles - 1)
@@ -84,7 +84,7 @@ class WSD(Schedule):
           warmup_start_factor: the share of ``base_lr`` that the warm-up rises from.
           decay: updates of the decay, of each cycle.
           decay_type: ``linear``, ``cosine``, ``sqrt`` or ``exponential``.
-          eta_min: the rate that the decay ends one step above.
+          eta_min: the rate one step after the end of the decay.
           cycles: how many times the stable phase and the decay follow each other.
           rewarmup: updates of the warm-up, from ``eta_min``, of each cycle after the first.
 

@@ -25,7 +25,7 @@ def drawn(monkeypatch):
         pictures.append(schedules)
         return draw(schedules)
 
-    monkeypatch.setattr("runner.tasks.check.comparison_figure", noted)
+    monkeypatch.setattr("runner.report.plots.comparison_figure", noted)
     return pictures
 
 
@@ -146,7 +146,7 @@ def test_an_override_holds_for_whichever_has_that_key():
     ]
     assert found["exp_range"]["gamma"] == 0.999  # its own
     assert found["one_cycle"]["max_lr"] == found["triangular_lr"]["max_lr"] == 0.7
-    assert dict(found["constant"]) == {"base_lr": 0.1}
+    assert dict(found["constant"]) == {"base_lr": 0.1, "factor": 1.0, "total_iters": 0}
 
 
 def test_parts_and_added_keys_hold_where_they_are(tmp_path):
