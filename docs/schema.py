@@ -24,7 +24,10 @@ FOLDER = DOCS / "schema"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 # Any value may be an interpolation, which is resolved before the value is validated.
 INTERPOLATION = {"type": "string", "pattern": r"\$\{"}
-DEFAULTS = {"description": "Hydra's defaults list: the options that this file builds on.", "type": "array"}
+DEFAULTS = {
+    "description": "Hydra's defaults list: the options that this file builds on.",
+    "type": "array",
+}
 
 
 def main() -> None:
@@ -49,7 +52,10 @@ def _config() -> dict[str, Any]:
     sections = {group: {"$ref": f"{group}.json"} for group in GROUPS}
     training = _properties(Training, comments, "training.")
     general = _properties(General, comments)
-    described = {"description": "Length of the run, batches, logging and evaluation.", "type": "object"}
+    described = {
+        "description": "Length of the run, batches, logging, evaluation.",
+        "type": "object",
+    }
     return {
         "$schema": DIALECT,
         "title": "Configuration of the runner",
@@ -83,6 +89,9 @@ def _group(group: str) -> dict[str, Any]:
         }
         for name, settings in parts.items()
     ]
+    # Without a name, the option builds on another one. A name that is not known is a plugin's.
+    any_part = {"propertyNames": {"enum": ["defaults", *sorted(union)]}}
+    cases.append({"if": {"not": {"required": ["name"]}}, "then": any_part})
     return {
         "$schema": DIALECT,
         "title": f"An option of the group {group}",
@@ -99,11 +108,17 @@ def _group(group: str) -> dict[str, Any]:
 def _part(group: str, name: str) -> dict[str, Any]:
     """Setting → schema, for the factory ``name``; descriptions come from options that use it."""
     comments: dict[str, str] = {}
+    unset: set[str] = set()
     for path in sorted((CONF / group).glob("*.yaml")):
         option = yaml.safe_load(path.read_text(encoding="utf-8"))
         if option.get("name") == name:
             comments = _comments(path) | comments
-    return _described(json_schema(GROUPS[group].get(name), group)["properties"], comments)
+            unset |= {key for key, value in option.items() if value is None}
+    settings = _described(json_schema(GROUPS[group].get(name), group)["properties"], comments)
+    for key in unset:  # null in the YAML, to be set by the user
+        if {"type": "null"} not in settings[key]["anyOf"][0].get("anyOf", []):
+            settings[key]["anyOf"].append({"type": "null"})
+    return settings
 
 
 def _wrappers() -> dict[str, Any]:

@@ -1,7 +1,8 @@
-"""The page of all schedulers is current, its pictures show them, and its formulas compute them."""
+"""The generated pages are current; pictures show the schedules, and formulas compute them."""
 
 import importlib.util
 import inspect
+import json
 import math
 import re
 import sys
@@ -10,6 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from jsonschema import Draft202012Validator
+from omegaconf import OmegaConf
+from referencing import Registry, Resource
 
 from runner import registry
 
@@ -17,11 +23,20 @@ sys.path.insert(0, str(Path(__file__).parent / "schedules"))
 from schedule_cases import discovered
 
 ROOT = Path(__file__).parents[1]
-OPTIONS = sorted(path.stem for path in (ROOT / "conf" / "scheduler").iterdir())
+CONF = ROOT / "conf"
+OPTIONS = sorted(path.stem for path in (CONF / "scheduler").iterdir())
+ALL_OPTIONS = sorted(path for group in registry.GROUPS for path in (CONF / group).iterdir())
 
-spec = importlib.util.spec_from_file_location("docs_schedulers", ROOT / "docs" / "schedulers.py")
-docs = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(docs)
+
+def script(name):
+    """The module ``docs/<name>.py``."""
+    spec = importlib.util.spec_from_file_location(f"docs_{name}", ROOT / "docs" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+docs = script("schedulers")
 
 # Every case of every formula; where a keyword is not given, the factory's own default holds.
 FORMULAS = [(name, arguments) for name, case in discovered().items() for arguments in case.formulas]
@@ -94,8 +109,7 @@ def test_every_formula_on_the_page_is_computed(curves):
 
 @pytest.mark.parametrize("option", OPTIONS)
 def test_the_settings_are_those_of_the_yaml(option):
-    text = (ROOT / "conf" / "scheduler" / f"{option}.yaml").read_text(encoding="utf-8")
-    own = yaml.safe_load(text)
+    own = yaml.safe_load((CONF / "scheduler" / f"{option}.yaml").read_text(encoding="utf-8"))
     chosen = {}
     for entry in own.pop("defaults", []):
         if isinstance(entry, dict):
@@ -126,7 +140,98 @@ def test_a_schedule_without_formula_or_source_is_named(monkeypatch, docstring, m
         docs.formula("plain") and docs.source("plain")
 
 
+def test_the_table_of_options_in_the_readme_is_what_the_script_writes():
+    options = script("options")
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert page == options.with_table(page), "run python docs/options.py, and commit the README"
+
+
+@pytest.mark.parametrize("group", registry.GROUPS)
+def test_the_default_is_the_first_option_of_its_group(group):
+    entries = yaml.safe_load((CONF / "config.yaml").read_text(encoding="utf-8"))["defaults"]
+    (default,) = (e[group] for e in entries if isinstance(e, dict) and group in e)
+    options = script("options").options(group)
+    assert options[0] == default
+    assert sorted(options) == sorted(path.stem for path in (CONF / group).iterdir())
+
+
+@pytest.mark.parametrize("page", ["", "{begin}", "{end}{begin}", "{begin}{begin}{end}"])
+def test_a_readme_without_a_place_for_the_table_is_refused(page):
+    options = script("options")
+    page = page.format(begin=f"{options.BEGIN}\n", end=f"\n{options.END}\n")
+    with pytest.raises(ValueError, match=r"README\.md must have one"):
+        options.with_table(page)
+
+
+def test_the_stub_of_schedules_is_what_the_script_writes():
+    stub = script("stub")
+    assert stub.PATH.read_text(encoding="utf-8") == stub.text(), "run python docs/stub.py"
+
+
+def test_the_schema_is_what_the_script_writes():
+    schema = script("schema")
+    found = {path.name: path.read_text(encoding="utf-8") for path in schema.FOLDER.iterdir()}
+    assert found == schema.schemas(), "run python docs/schema.py, and commit what it changed"
+
+
+@pytest.mark.parametrize("path", ALL_OPTIONS, ids=lambda path: f"{path.parent.name}={path.stem}")
+def test_every_option_follows_the_schema(path):
+    assert schema_errors(path.parent.name, yaml.safe_load(path.read_text(encoding="utf-8"))) == []
+
+
+def test_the_default_configuration_follows_the_schema_as_written_and_as_composed():
+    written = yaml.safe_load((CONF / "config.yaml").read_text(encoding="utf-8"))
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        composed = OmegaConf.to_container(compose("config"))
+    assert schema_errors("config", written) == []
+    assert schema_errors("config", composed) == []
+
+
+@pytest.mark.parametrize(
+    ("group", "key", "section"),
+    [
+        ("scheduler", "max_lr", {"name": "cyclic", "max_lr": "high"}),
+        ("scheduler", "max_lr", {"name": "cyclic", "max_lr": 0}),
+        ("scheduler", "mode", {"name": "cyclic", "mode": "triangular3"}),
+        ("scheduler", "step_size_up", {"name": "cyclic", "step_size_up": "5 epochs"}),
+        ("scheduler", "step_size_up", {"name": "cyclic", "step_size_up": 2.5}),
+        ("scheduler", "cycle_momentum", {"name": "cyclic", "cycle_momentum": "on"}),
+        ("scheduler", "milestones", {"name": "multistep", "milestones": []}),
+        ("scheduler", "", {"name": "cyclic", "T_max": 100}),
+        ("scheduler", "", {"defaults": ["cosine"], "T_maks": 100}),
+        ("optimizer", "momentum", {"name": "sgd", "momentum": 1}),
+        ("optimizer", "frozen", {"frozen": "head"}),
+        ("optimizer", "lookahead.sync_period", {"lookahead": {"sync_period": 0}}),
+        ("optimizer", "lookahead", {"lookahead": {"period": 5}}),
+        ("model", "hidden", {"name": "mlp", "hidden": [64, 0]}),
+        ("config", "seed", {"seed": -1}),
+        ("config", "training.dispatch", {"training": {"dispatch": "fast"}}),
+        ("config", "training", {"training": {"epoch": 3}}),
+        ("config", "scheduler.gamma", {"scheduler": {"name": "cyclic", "gamma": "x"}}),
+    ],
+)
+def test_the_schema_refuses_what_the_runner_refuses(group, key, section):
+    assert schema_errors(group, section) == [key]
+
+
+def test_a_value_may_be_an_interpolation():
+    assert schema_errors("config", {"scheduler": {"max_lr": "${scheduler.base_lr}"}}) == []
+
+
 RUN_IT = "run python docs/schedulers.py, look at what it changed, and commit it"
+
+
+def schema_errors(name, section):
+    """The keys of a section that ``docs/schema/<name>.json`` refuses; the section itself is ''."""
+    schemas = {
+        path.name: Resource.from_contents(json.loads(path.read_text(encoding="utf-8")))
+        for path in (ROOT / "docs" / "schema").iterdir()
+    }
+    validator = Draft202012Validator(
+        schemas[f"{name}.json"].contents, registry=Registry().with_resources(schemas.items())
+    )
+    return [".".join(map(str, error.absolute_path)) for error in validator.iter_errors(section)]
 
 
 def by_hand(formula, **names):

@@ -1,9 +1,17 @@
-"""What the README shows is what there is."""
+"""The examples in the README run, and do what it says."""
 
 import re
 from pathlib import Path
 
+import jax.numpy as jnp
+import pytest
 from test_plugins import PACKAGE
+
+from runner import registry
+from runner.cli.commands import configure
+from runner.config.settings import ONE_GROUP, choice
+from runner.errors import ConfigError
+from runner.experiment.schedule import Clock, build_schedule
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -17,12 +25,27 @@ def test_the_package_of_ones_own_is_the_one_that_is_tested() -> None:
     assert blocks("python")[0] == PACKAGE.lstrip()
 
 
+def test_the_schedule_of_optax_gets_its_length_in_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    factories = dict(registry.schedulers._factories)
+    monkeypatch.setattr(registry.schedulers, "_factories", factories)
+    exec(blocks("python")[1], {})
+    section = {"name": "optax_cosine", "init_value": 0.2, "decay_steps": "50%"}
+    chosen = choice("scheduler", section, None, key="scheduler", groups=ONE_GROUP)
+
+    schedule = build_schedule(chosen, Clock(steps_per_epoch=10, total_steps=80))
+
+    # optax's formula over 40 steps: the whole rate, half of it, none of it.
+    rates = schedule(jnp.array([0, 20, 40, 79]))
+    assert rates.tolist() == pytest.approx([0.2, 0.1, 0.0, 0.0], abs=1e-8)
+
+
 def test_the_library_example_runs() -> None:
-    *statements, last = blocks("python")[1].strip().splitlines()
+    *statements, last = blocks("python")[2].strip().splitlines()
     names: dict[str, object] = {}
     exec("\n".join(statements), names)
     peak, cycle, ends = eval(last, names)
     assert (float(peak), int(cycle), list(ends)) == (0.006000000052154064, 1, [4000, 8000])
+    assert f"`{names['schedule']!r}`" in README
 
 
 def test_every_option_is_listed() -> None:
@@ -30,3 +53,9 @@ def test_every_option_is_listed() -> None:
         if group.is_dir() and group.name != "hydra":
             row = next(line for line in README.splitlines() if line.startswith(f"| `{group.name}`"))
             assert {path.stem for path in group.iterdir()} <= set(re.findall(r"`(\w+)`", row))
+
+
+def test_the_error_shown_is_the_error_given() -> None:
+    with pytest.raises(ConfigError) as caught:
+        configure("scheduler.base_lr=1.0")
+    assert f"error: {caught.value}\n" in blocks("text")
