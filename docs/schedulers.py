@@ -1,13 +1,14 @@
-"""Writes ``schedulers.md``, the table of all schedulers, and a picture of each, from the code.
+"""Writes ``schedulers.md``, the table of all schedulers, and a picture of each schedule.
 
-Formula and source come from the docstrings of the registered factories, settings and their
-meaning from the YAML of the options, the curves from the schedules themselves.
+Formulas and sources come from the docstrings of the registered factories, settings and their
+descriptions from the YAML of the options, and the curves from the schedules themselves.
 """
 
 import html
 import inspect
 import io
 import re
+import sys
 import textwrap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -26,23 +27,25 @@ from runner.experiment.build import build
 from runner.experiment.schedule import Clock, build_schedule
 from runner.schedules import Schedule
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from options import options
+
 DOCS = Path(__file__).resolve().parent
 CONF = DOCS.parent / "conf" / "scheduler"
-README = DOCS.parent / "README.md"
 PAGE = DOCS / "schedulers.md"
 PICTURES = DOCS / "schedulers"
 
-# What the picture of an option is drawn with where its defaults do not show what it can do.
+# Settings for the pictures of options whose defaults do not show what they can do.
 SHOWN_WITH = {"cyclic": 'scale_fn="sin(pi*x/5)"'}
 
-# Twice the size it is shown at, for screens with small pixels.
+# In pixels; the page shows pictures at half this size, for high-resolution screens.
 PICTURE_WIDTH, PICTURE_HEIGHT = 440, 160
-# Colours in the middle, which read on a light page and on a dark one; the ground is transparent.
+# Readable on light and dark pages; the background is transparent.
 RATE_COLOUR, MOMENTUM_COLOUR, LINE_COLOUR = "#3b82f6", "#8b949e", "#8b949e40"
-# Of 1; what another version of the drawing library changes is far below, a schedule's change above.
+# On a scale from 0 to 1: versions of matplotlib differ by much less, a changed schedule by more.
 TOLERANCE = 0.08
 
-# What a source mentions → where that is.
+# Pattern in a source paragraph → link.
 LINKS = {
     r"arXiv:([\d.]+\d)": r'<a href="https://arxiv.org/abs/\1">\g<0></a>',
     r"(?<=PyTorch's )\w+": r'<a href="https://docs.pytorch.org/docs/stable/generated/'
@@ -57,19 +60,19 @@ INTRODUCTION = """\
 
 <!-- Written by docs/schedulers.py: change the code, its docstrings or conf/, and run it again. -->
 
-Choose one with `scheduler=NAME`, change a setting with `scheduler.SETTING=VALUE`. The pictures
-show the rate over the {steps:,} steps of the default run, with the default settings unless another
-is written below, and on the same axes: the thin lines are at 0, {half:g} and {top:g}. Grey is the
-momentum, where it cycles by default, from its lowest value to its highest.
+Choose a scheduler with `scheduler=NAME` and change a setting with `scheduler.SETTING=VALUE`. The
+pictures show the learning rate (blue) over the {steps:,} steps of the default run, with default
+settings unless the caption says otherwise. All have the same axes, with thin lines at 0, {half:g} and
+{top:g}. Where momentum cycles by default, it is drawn in grey between its bounds.
 
-In the formulas `step` counts the updates from 0, lengths are in steps, and all other names are
-settings. This page is written by `python docs/schedulers.py`, and tested to be current.
+In the formulas, `step` is the number of completed updates, lengths are in steps, and all other names
+are settings. `python docs/schedulers.py` writes this page, and a test checks that it is current.
 """
 
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """What an option does over the steps of the default run.
+    """The values of a schedule over the steps of the default run.
 
     Attributes:
       name: the registered schedule that the option configures.
@@ -84,7 +87,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Setting:
-    """A key of an option's YAML and its default, both as written there, with the comment above."""
+    """A key of an option's YAML with its default, both as written, and the comment above them."""
 
     key: str
     default: str
@@ -92,7 +95,7 @@ class Setting:
 
 
 def main() -> None:
-    """Writes the page and the pictures; a picture that shows its schedule already is left alone."""
+    """Writes the page, and each picture that differs visibly from the one on disk."""
     all_curves = curves()
     PAGE.write_text(page(all_curves), encoding="utf-8")
     PICTURES.mkdir(exist_ok=True)
@@ -105,7 +108,7 @@ def main() -> None:
 
 
 def curves() -> dict[str, Curve]:
-    """Option → its curve, in the order in which the README lists them."""
+    """Option → its curve, in the order of the README's table."""
     lengths = build(configure(), jax.devices()[0]).lengths
     steps = np.arange(lengths.steps)
 
@@ -118,7 +121,7 @@ def curves() -> dict[str, Curve]:
         momentum = np.asarray(schedule.momentum(steps)) if schedule.cycles_momentum else None
         return Curve(choice.name, np.asarray(schedule(steps)), momentum)
 
-    return {option: curve(option) for option in _options()}
+    return {option: curve(option) for option in options("scheduler")}
 
 
 def page(all_curves: Mapping[str, Curve]) -> str:
@@ -131,16 +134,16 @@ def page(all_curves: Mapping[str, Curve]) -> str:
 
 
 def pictures(all_curves: Mapping[str, Curve]) -> dict[str, bytes]:
-    """Option → its picture, a PNG; all have the same axes."""
+    """Option → PNG of its picture; all pictures have the same axes."""
     top = _top(all_curves)
     return {option: _picture(curve, top) for option, curve in all_curves.items()}
 
 
 def difference(png: bytes, other: bytes) -> float:
-    """How far two pictures are apart where they differ most, from 0 to 1; 1 if in size.
+    """The largest difference between two pictures, from 0 to 1; 1 if their sizes differ.
 
-    Means over squares of 4 by 4 pixels are compared: a curve that moves changes them, the way in
-    which its edges are smoothed hardly does.
+    Compares means over squares of 4 by 4 pixels, which depend on the curve but hardly on how its
+    edges are smoothed.
     """
     one, two = (imread(io.BytesIO(data)) for data in (png, other))
     if one.shape != two.shape:
@@ -155,27 +158,27 @@ def formula(name: str) -> str:
     """The formula of a registered schedule: the first literal block of its docstring.
 
     Raises:
-      ValueError: there is none.
+      ValueError: the docstring has no literal block.
     """
     return textwrap.dedent(_found(name, r"::\n\n((?: +.+\n)+)", "formula in a block after '::'"))
 
 
 def source(name: str) -> str:
-    """Where a registered schedule is from: the paragraph of its docstring that says so.
+    """The source of a registered schedule: the paragraph of its docstring after ``Source:``.
 
     Raises:
-      ValueError: there is none.
+      ValueError: the docstring has no such paragraph.
     """
     return _joined(_found(name, r"^Source: ((?:.+\n)+)", "paragraph that begins with 'Source: '"))
 
 
 def about(option: str) -> str:
-    """What the YAML of an option says at its top."""
+    """The comment at the top of an option's YAML."""
     return _comment(takewhile(lambda line: line.startswith("#"), _yaml(option)))
 
 
 def settings(option: str) -> list[Setting]:
-    """The settings that the YAML of an option makes itself, inherits none."""
+    """The settings in an option's own YAML, without inherited ones."""
     found, above, path = [], [], []
     for line in _yaml(option):
         entry = re.fullmatch(r"( *)(?:- /scheduler@)?([\w.]+): ?(.*)", line)
@@ -184,17 +187,9 @@ def settings(option: str) -> list[Setting]:
             path = [*path[: len(indent) // 2], key]
             found.append(Setting(".".join(path), default, _comment(above)))
         above = [*above, line] if line.lstrip().startswith("#") else []
-    # Parts are chosen in the defaults list, but are settings like others; the name is the option's.
+    # The parts in the defaults list are settings too; the name belongs to the option itself.
     found = [replace(setting, key=setting.key.removeprefix("defaults.")) for setting in found]
     return [setting for setting in found if setting.key not in ("defaults", "name")]
-
-
-def _options() -> list[str]:
-    """The options of the group, in the order of the README's list."""
-    (row,) = re.findall(r"^\| `scheduler` \|.*$", README.read_text(encoding="utf-8"), re.MULTILINE)
-    options = {path.stem for path in CONF.iterdir()}
-    listed = [word for word in re.findall(r"`(\w+)`", row) if word in options]
-    return listed + sorted(options - set(listed))
 
 
 def _found(name: str, pattern: str, what: str) -> str:
@@ -224,7 +219,7 @@ def _joined(text: str) -> str:
 
 
 def _table(all_curves: Mapping[str, Curve]) -> str:
-    """HTML, for formulas of several lines; a blank line would end it, so there is none."""
+    """The table in HTML, as formulas have several lines; a blank line would end it in Markdown."""
     rows = ["<table>", "<tr><th>scheduler</th><th>formula and source</th></tr>"]
     for name, group in groupby(all_curves, lambda option: all_curves[option].name):
         first, *others = map(_name_and_picture, group)
@@ -234,7 +229,7 @@ def _table(all_curves: Mapping[str, Curve]) -> str:
 
 
 def _name_and_picture(option: str) -> str:
-    width = PICTURE_WIDTH // 2  # of the cell as well, or it would be squeezed by a wide formula
+    width = PICTURE_WIDTH // 2  # set on the cell as well, as a wide formula would squeeze it
     shown_with = f"<br><code>{SHOWN_WITH[option]}</code>" if option in SHOWN_WITH else ""
     return (
         f'<td width="{width}"><a href="#{option}"><code>{option}</code></a><br>'
@@ -264,12 +259,12 @@ def _settings_section(option: str) -> str:
 
 
 def _with_code(text: str) -> str:
-    """``text`` with what looks like a name or an override set as code."""
+    """``text`` with code formatting for what looks like a name or an override."""
     return re.sub(r"[\w.]*[_@=][\w.@=]*\w", r"`\g<0>`", text)
 
 
 def _top(all_curves: Mapping[str, Curve]) -> float:
-    """The highest rate of all, in few digits."""
+    """The highest rate of all curves, to three digits."""
     return float(f"{max(curve.rates.max() for curve in all_curves.values()):.3g}")
 
 
@@ -289,7 +284,7 @@ def _picture(curve: Curve, top: float) -> bytes:
     line = {"linewidth": 3, "solid_joinstyle": "round", "solid_capstyle": "round"}
     axes.plot(steps, curve.rates, color=RATE_COLOUR, clip_on=False, **line)
     png = io.BytesIO()
-    # No version of the library in the file, so that the same picture is the same file.
+    # Without matplotlib's version in the file, equal pictures are equal files.
     FigureCanvasAgg(figure).print_png(png, metadata={"Software": None})
     return png.getvalue()
 

@@ -1,8 +1,8 @@
-"""Writes ``schema/``: the JSON Schema of the configuration, which editors check YAML by.
+"""Writes ``schema/``: a JSON Schema of the configuration, with which editors check YAML files.
 
-What a setting allows comes from the signature of its factory, its description from the comment
-above it in ``conf/``. ``config.json`` describes a whole configuration (``conf/config.yaml`` and
-recipes), ``<group>.json`` an option of that group.
+The allowed values of a setting come from the signature of its factory, the description from the
+comment above it in ``conf/``. ``config.json`` describes a whole configuration such as
+``conf/config.yaml``, and ``<group>.json`` an option of that group.
 """
 
 import json
@@ -22,9 +22,9 @@ DOCS = Path(__file__).resolve().parent
 CONF = DOCS.parent / "conf"
 FOLDER = DOCS / "schema"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-# Any value may be an interpolation, which is resolved before it is checked.
+# Any value may be an interpolation, which is resolved before the value is validated.
 INTERPOLATION = {"type": "string", "pattern": r"\$\{"}
-DEFAULTS = {"description": "What this file builds on, in Hydra's notation.", "type": "array"}
+DEFAULTS = {"description": "Hydra's defaults list: the options that this file builds on.", "type": "array"}
 
 
 def main() -> None:
@@ -37,7 +37,7 @@ def main() -> None:
 
 
 def schemas() -> dict[str, str]:
-    """File name → its text."""
+    """File name → JSON text."""
     found = {f"{group}.json": _group(group) for group in GROUPS}
     found["config.json"] = _config()
     return {name: json.dumps(schema, indent=1) + "\n" for name, schema in found.items()}
@@ -49,7 +49,7 @@ def _config() -> dict[str, Any]:
     sections = {group: {"$ref": f"{group}.json"} for group in GROUPS}
     training = _properties(Training, comments, "training.")
     general = _properties(General, comments)
-    described = {"description": "Lengths, batches, evaluation.", "type": "object"}
+    described = {"description": "Length of the run, batches, logging and evaluation.", "type": "object"}
     return {
         "$schema": DIALECT,
         "title": "Configuration of the runner",
@@ -65,7 +65,7 @@ def _config() -> dict[str, Any]:
 
 
 def _group(group: str) -> dict[str, Any]:
-    """An option of a group: with ``name``, that part's settings; without, those of any part."""
+    """An option of a group: the settings of the part ``name``, or of any part without a name."""
     registry = GROUPS[group]
     names = sorted(set(registry.names()) - set(registry.plugins()))
     around = _wrappers() if group == "optimizer" else {}
@@ -97,7 +97,7 @@ def _group(group: str) -> dict[str, Any]:
 
 
 def _part(group: str, name: str) -> dict[str, Any]:
-    """Setting → schema of the factory ``name``, described by the options that configure it."""
+    """Setting → schema, for the factory ``name``; descriptions come from options that use it."""
     comments: dict[str, str] = {}
     for path in sorted((CONF / group).glob("*.yaml")):
         option = yaml.safe_load(path.read_text(encoding="utf-8"))

@@ -1,6 +1,6 @@
-"""Writes ``runner/schedules/__init__.pyi``, from which editors and type checkers know its names.
+"""Writes ``runner/schedules/__init__.pyi``, which tells editors and type checkers its names.
 
-The package finds its schedules at run time; the stub lists what it has found.
+The package discovers its schedules when it is imported, so they are not visible in its source.
 """
 
 from pathlib import Path
