@@ -35,8 +35,8 @@ def prodigy(
     the distance between the initial parameters and a solution, which grows from ``estim_lr0``.
     Each group of parameters has an estimate of its own. ``beta3`` of None is the root of ``b2``.
 
-    Until there is a gradient at a rate above 0 the parameters stay as they are, as in the
-    authors' code; optax's estimate is then 0 / 0.
+    As in the authors' code, an update at a rate of 0, or before there is any gradient, has no
+    effect at all, where optax's counts, and estimates 0 / 0 if it comes first.
     """
     tx = contrib.prodigy(
         learning_rate,
@@ -48,16 +48,12 @@ def prodigy(
         weight_decay=weight_decay,
         safeguard_warmup=safeguard_warmup,
     )
-    return optax.GradientTransformation(tx.init, _waiting(tx.update))
 
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        after: Any = tx.update(updates, state, params)
+        before = jax.tree.map(jnp.zeros_like, updates), state
+        sums = optax.tree.sum(jax.tree.map(jnp.abs, after[1].grad_sum))
+        idle = jnp.logical_or(jnp.equal(learning_rate, 0), sums == 0)
+        return jax.tree.map(lambda old, new: jnp.where(idle, old, new), before, after)
 
-def _waiting(update: Any) -> Any:
-    """``update``, but without effect while the sum of gradients, a denominator, is zero."""
-
-    def wait(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
-        updates, new = update(updates, state, params)
-        waits = optax.tree.sum(jax.tree.map(jnp.abs, new.grad_sum)) == 0
-        updates = jax.tree.map(lambda u: jnp.where(waits, jnp.zeros_like(u), u), updates)
-        return updates, new._replace(estim_lr=jnp.where(waits, state.estim_lr, new.estim_lr))
-
-    return wait
+    return optax.GradientTransformation(tx.init, update)

@@ -83,7 +83,7 @@ def scaled(value: Any, factor: float) -> Any:
 
 
 def test_every_optimizer_is_compared() -> None:
-    assert {case.name for case in CASES} == set(optimizers.names())
+    assert {case.name for case in CASES} == {*optimizers.names()} - {*optimizers.plugins()}
 
 
 SPARING = [case for case in CASES if "decay_all" in case.arguments]

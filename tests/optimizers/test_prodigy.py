@@ -86,12 +86,15 @@ def test_the_estimate_grows_to_the_distance_and_not_beyond(distance, safeguard_w
     assert abs(params[0] - distance) < distance
 
 
-@pytest.mark.parametrize("rates", [(0.0, 0.0, 1.0), (1.0, 1.0, 1.0)])
+@pytest.mark.parametrize("idle", ["rate", "gradient"])
 @pytest.mark.parametrize("safeguard_warmup", [False, True])
-def test_it_waits_for_a_gradient_at_a_rate_above_zero(rates, safeguard_warmup):
+def test_it_waits_for_a_gradient_at_a_rate_above_zero(idle, safeguard_warmup):
     arguments = {"safeguard_warmup": safeguard_warmup, "estim_lr0": 0.01, "weight_decay": 0.1}
-    grads = [[1.0], [1.0], [1.0]] if 0.0 in rates else [[0.0], [0.0], [1.0]]
+    rates = [0.0, 0.0, 1.0, 1.0] if idle == "rate" else [1.0] * 4
+    grads = [[1.0], [1.0], [1.0], [0.5]] if idle == "rate" else [[0.0], [0.0], [1.0], [0.5]]
     passed = trajectory("prodigy", arguments, rates, grads, [2.0])
     np.testing.assert_array_equal(passed[:2], [[2.0], [2.0]])
-    assert np.isfinite(passed[2]).all()
-    assert passed[2] < 2
+    begun = trajectory("prodigy", arguments, rates[2:], grads[2:], [2.0])
+    np.testing.assert_array_equal(passed[2:], begun)
+    assert np.isfinite(passed).all()
+    assert passed[3] < passed[2] < 2
