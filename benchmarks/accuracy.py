@@ -1,7 +1,7 @@
-"""The error of CyclicLR in float32 over random configurations.
+"""Measures the relative error of CyclicLR in float32 over random settings.
 
-Against exact arithmetic at positions up to 2³¹ - 1, and against PyTorch's CyclicLR in float64
-where PyTorch is installed.
+The reference is exact arithmetic at positions up to 2³¹ - 1 and, if PyTorch is installed, PyTorch's
+CyclicLR in float64.
 
     python benchmarks/accuracy.py [--configurations 500]
 """
@@ -17,24 +17,24 @@ import numpy as np
 from runner.schedules import CyclicLR
 
 LAST = 2**31 - 1
-# Below it float32 has no full precision, and rates mean nothing.
+# Smaller rates are not counted: float32 has less precision there.
 TINY = Fraction(float(np.finfo(np.float32).tiny))
 values_at = jax.jit(lambda schedule, steps: schedule(steps))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Measures the error of CyclicLR.")
+    parser = argparse.ArgumentParser(description="Measures the relative error of CyclicLR.")
     parser.add_argument("--configurations", type=int, default=500)
     count = parser.parse_args().configurations
     random = np.random.default_rng(0)
     configurations = [configuration(random) for _ in range(count)]
     worst = max(against_exact(arguments, random) for arguments in configurations)
-    print(f"against exact arithmetic, {count} configurations, positions to 2^31 - 1: {worst:.2e}")
+    print(f"relative to exact arithmetic, {count} settings, positions to 2^31 - 1: {worst:.2e}")
     if find_spec("torch") is None:
-        print("against PyTorch: not installed")
+        print("PyTorch is not installed: pip install '.[oracle]' to compare with it")
         return
     worst = max(against_torch(arguments, random) for arguments in configurations)
-    print(f"against PyTorch in float64, {count} configurations, first 1,000 cycles: {worst:.2e}")
+    print(f"relative to PyTorch in float64, {count} settings, first 1,000 cycles: {worst:.2e}")
 
 
 def configuration(random: np.random.Generator) -> dict:
@@ -51,7 +51,7 @@ def configuration(random: np.random.Generator) -> dict:
 
 
 def against_exact(arguments: dict, random: np.random.Generator) -> float:
-    """The largest relative error at 40 positions, half of them below a thousand cycles."""
+    """The largest relative error at 40 positions, half of them in the first thousand cycles."""
     total = arguments["step_size_up"] + (arguments["step_size_down"] or arguments["step_size_up"])
     near = random.integers(0, min(1000 * total, LAST), 20)
     steps = np.concatenate([near, random.integers(0, LAST, 19), [LAST]]).astype(np.int32)
@@ -75,7 +75,7 @@ def exact(arguments: dict, position: int) -> Fraction:
         "triangular2": lambda: context.power(Decimal("0.5"), cycle),
         "exp_range": lambda: context.power(Decimal(arguments["gamma"]), position),
     }[arguments["mode"]]()
-    # Deep below TINY a number of thousands of digits would only cost time.
+    # Far below TINY, an exact number of thousands of digits would only cost time.
     share = Fraction(scale) if scale > Decimal("1e-200") else Fraction(0)
     base, top = Fraction(arguments["base_lr"]), Fraction(arguments["max_lr"])
     return base + (top - base) * triangle * share
@@ -86,7 +86,7 @@ def against_torch(arguments: dict, random: np.random.Generator) -> float:
     import torch
 
     total = arguments["step_size_up"] + (arguments["step_size_down"] or arguments["step_size_up"])
-    # PyTorch's triangular2 overflows in cycle 1025.
+    # In cycle 1025, PyTorch's triangular2 overflows.
     steps = random.integers(0, min(1000 * total, LAST), 200).astype(np.int32)
     optimizer = torch.optim.SGD([torch.zeros(1, dtype=torch.float64)], lr=0.1)
     theirs = torch.optim.lr_scheduler.CyclicLR(optimizer, cycle_momentum=False, **arguments)

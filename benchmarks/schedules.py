@@ -1,11 +1,11 @@
-"""The largest relative error of each schedule over random settings.
+"""Measures the largest relative error of each schedule over random settings.
 
-Compared with exact arithmetic at steps up to 2³¹ - 1, or with PyTorch's schedulers, run live in
-float64 for whole runs of two groups of parameters; momentum where both cycle it. Not counted are
-rates below float32's smallest normal number, and for linear and sequence those within a billionth
-of the highest, where PyTorch's own differences and recursions have lost their digits. What is
-compared stands in the test file of each schedule. Needs a checkout with the tests' requirements
-(``pip install '.[test]'``), and PyTorch (``'.[oracle]'``) for the comparisons with it.
+The reference is exact arithmetic at steps up to 2³¹ - 1, or PyTorch's scheduler in float64 over
+whole runs with two parameter groups, with momentum where both cycle it. Rates below float32's
+smallest normal number are not counted. For linear and sequence, neither are rates below a
+billionth of the highest rate, where PyTorch's recursion loses precision. The test file of each
+schedule defines its cases. Needs a checkout and the test dependencies (``pip install '.[test]'``);
+comparisons with PyTorch need ``pip install '.[oracle]'``.
 
     python benchmarks/schedules.py [--configurations 200] [NAME ...]
 """
@@ -26,18 +26,22 @@ Draw = Callable[[np.random.Generator], Drawn]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", metavar="NAME", help="schedules; all by default")
-    parser.add_argument("--configurations", type=int, default=200, help="of each schedule")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="schedules to measure (default: all)"
+    )
+    parser.add_argument(
+        "--configurations", type=int, default=200, help="random settings for each schedule"
+    )
     arguments = parser.parse_args()
     count = arguments.configurations
     cases = discovered()
     names = arguments.names or list(cases)
     exact = {name: cases[name].exact for name in names if cases[name].exact}
     pytorch = {label: draw for name in names for label, draw in cases[name].pytorch.items()}
-    print(f"{count} configurations each; largest relative error of the rate (and the momentum)")
+    print(f"largest relative error of the rate (and the momentum) over {count} random settings")
     _report("exact arithmetic", exact, count)
     if pytorch and find_spec("torch") is None:
-        print("PyTorch is not installed (pip install '.[oracle]'): not compared with")
+        print("PyTorch is not installed: pip install '.[oracle]' to compare with it")
     elif pytorch:
         _report("PyTorch", pytorch, count)
 

@@ -1,5 +1,5 @@
-"""Whole processes, as a person starts them: the default run with an empty and a filled compilation
-cache, its test accuracy, and how soon help and a configuration error answer, without jax.
+"""Times whole processes: the default run with an empty and with a filled compilation cache, the
+help, and a configuration error; the last two must not import jax. Also prints test accuracies.
 
     python benchmarks/startup.py [--runs 5]
 """
@@ -16,8 +16,8 @@ from time import perf_counter
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Times whole runs of the runner.")
-    parser.add_argument("--runs", type=int, default=5, help="runs of each kind")
+    parser = argparse.ArgumentParser(description="Times whole processes of the runner.")
+    parser.add_argument("--runs", type=int, default=5, help="processes of each kind")
     runs = parser.parse_args().runs
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
@@ -40,7 +40,7 @@ def main() -> None:
 
 
 def timed(cwd: Path, cache: str, *arguments: str) -> float:
-    """Seconds of ``python -m runner ARGUMENTS``."""
+    """The seconds that ``python -m runner ARGUMENTS`` takes."""
     started = perf_counter()
     done = subprocess.run(
         [sys.executable, "-m", "runner", *arguments],
@@ -61,7 +61,7 @@ def accuracy(folder: Path) -> float:
 
 
 def imports_jax(argument: str) -> bool:
-    """Whether answering to ``argument`` imports jax."""
+    """Whether the command line ``argument`` imports jax."""
     code = "import sys; from runner.cli import main; main(sys.argv[1:]);print('jax' in sys.modules)"
     command = [sys.executable, "-c", code, argument]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

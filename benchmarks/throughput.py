@@ -1,16 +1,18 @@
-"""The runner's loop, every step's loss, rate and cycle written to TensorBoard, against bare JAX.
+"""Compares the runner's loop with hand-written JAX that logs nothing.
 
-Three rows: the digits mlp against one hand-written ``jax.jit(lax.scan)`` that logs nothing; the
-same with three groups of parameters, clipped gradients and an average of the parameters, against a
-scan that does all that by optax; and the cnn on 28×28 images against a hand-written jitted step
-dispatched once per update, values left on the device. Both sides run in turns in this process;
-printed are the median of the pairwise ratios and their spread.
+The runner writes the loss, rate and cycle of every step to TensorBoard. There are three rows: the
+mlp on digits against one ``jax.jit(lax.scan)``; the same with three parameter groups, clipped
+gradients and an average of the parameters, against a scan that does all this with optax; and the
+cnn on 28×28 images against a jitted step that is dispatched once per update and leaves its values
+on the device. The two sides run alternately in this process. Prints the median and the range of
+the ratios of their speeds.
 
     python benchmarks/throughput.py [--pairs 7] [--only mlp]
 """
 
 import argparse
 import statistics
+import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -35,11 +37,9 @@ from runner.records.recorder import Recorder
 from runner.training.loop import train
 
 BATCH = 64
-# What the bare loops below are written for.
+# Settings that the hand-written loops below implement.
 PLAIN = ("training.eval_every=null", "optimizer.weight_decay=null", "scheduler.step_size_up=88")
-
-
-# The second row: a group for each layer, of other bounds and decay, clipping, an average.
+# The second row: each layer in a group with its own bounds and weight decay, clipping, an average.
 SURROUNDED = (
     "optimizer.groups={first: Dense_0/*, second: Dense_1/*}",
     "scheduler.base_lr={first: 0.01, second: 0.005, default: 0.001}",
@@ -61,7 +61,7 @@ class Silent:
 
 
 def the_runner(experiment: Experiment) -> Callable[[], float]:
-    """Seconds for the experiment's updates through the loop, recorder and event writer included."""
+    """Measures the seconds of the runner's loop, with recorder and event writer."""
     feed = experiment.feed()
 
     def measure() -> float:
@@ -92,7 +92,7 @@ def the_runner(experiment: Experiment) -> Callable[[], float]:
 
 
 def bare_mlp(dataset: Dataset, steps: int) -> Callable[[], float]:
-    """One scan over all updates, as one would write it by hand."""
+    """A hand-written scan over all updates."""
     tx = partial(optax.sgd, momentum=0.9)
 
     def update(carry, grads):
@@ -106,7 +106,7 @@ def bare_mlp(dataset: Dataset, steps: int) -> Callable[[], float]:
 def scanned(
     dataset: Dataset, steps: int, start: Callable[..., tuple], update: Callable[..., tuple]
 ) -> Callable[[], float]:
-    """Seconds of a scan of ``update(carry, grads)``; a carry begins with the parameters."""
+    """Measures a scan of ``update(carry, grads)``; the first item of a carry is the parameters."""
 
     def loss_fn(params, x, y):
         for w, b in params[:-1]:
@@ -138,7 +138,7 @@ def scanned(
 
 
 def bare_mlp_surrounded(dataset: Dataset, steps: int) -> Callable[[], float]:
-    """The same scan with optax's partition, clipping and average."""
+    """The same scan with partition, clipping and average from optax."""
     labels = [(group, group) for group in BOUNDS]
 
     def tx(step):
@@ -175,7 +175,7 @@ def mlp_params(key: jax.Array) -> list[tuple[jax.Array, jax.Array]]:
 
 
 def bare_cnn(experiment: Experiment, steps: int) -> Callable[[], float]:
-    """One jitted update per dispatch, state donated, nothing fetched."""
+    """One jitted update per dispatch; the state is donated and nothing is fetched."""
     model, dataset = experiment.static.model, experiment.dataset
     tx = partial(optax.sgd, momentum=0.9)
 
@@ -220,7 +220,7 @@ def rows(n: int, steps: int) -> np.ndarray:
 
 
 def with_images_28(experiment: Experiment, n: int = 6400) -> Experiment:
-    """The experiment on random images of Fashion-MNIST's size, which do not affect speed."""
+    """The experiment on random images of Fashion-MNIST's size; speed does not depend on pixels."""
     random = np.random.default_rng(0)
     split = Split(
         random.integers(0, 256, (n, 28, 28, 1)).astype(np.uint8),
@@ -237,11 +237,13 @@ def with_images_28(experiment: Experiment, n: int = 6400) -> Experiment:
 def compare(
     name: str, ours: Callable[[], float], bare: Callable[[], float], *, steps: int, pairs: int
 ) -> None:
-    """Prints how fast the one is beside the other, each measured ``pairs`` times."""
-    ours(), bare()  # compile
+    """Measures both sides ``pairs`` times and prints the ratio of their speeds."""
+    print(f"{name}: compiling", file=sys.stderr, flush=True)
+    ours(), bare()
     ratios, speeds = [], {ours: [], bare: []}
     for pair in range(pairs):
-        # The order alternates, so that a drift of the machine's speed favours neither.
+        print(f"{name}: pair {pair + 1} of {pairs}", file=sys.stderr, flush=True)
+        # The order alternates, so that a drift of the machine's speed favours neither side.
         order = (ours, bare) if pair % 2 == 0 else (bare, ours)
         seconds = {side: side() for side in order}
         ratios.append(seconds[bare] / seconds[ours])
@@ -279,7 +281,7 @@ def compare_cnn(pairs: int) -> None:
 
 
 def an_experiment(model: str, steps: int, *more: str) -> Experiment:
-    """The default run at that length; one evaluation, at the end, as the bare loop has none."""
+    """The default run with ``steps`` steps, evaluated only at the end: the bare loop never is."""
     config = configure(f"model={model}", f"training.steps={steps}", *PLAIN, *more)
     return build(config, jax.devices()[0])
 
@@ -289,8 +291,8 @@ ROWS = {"mlp": compare_mlp, "surrounded": compare_surrounded, "cnn": compare_cnn
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pairs", type=int, default=7, help="runs of each side")
-    parser.add_argument("--only", choices=ROWS, help="one row instead of all")
+    parser.add_argument("--pairs", type=int, default=7, help="number of runs of each side")
+    parser.add_argument("--only", choices=ROWS, help="measure one row only")
     args = parser.parse_args()
     print(describe_device(jax.devices()[0]))
     for name, compare_row in ROWS.items():
