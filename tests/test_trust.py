@@ -275,7 +275,7 @@ def test_a_number_from_the_environment_is_told_how_to_be_one(
     assert "0.25" not in said
     remedy = re.search(r"write (\S+)", said)
     assert remedy
-    assert configure(f"scheduler.max_lr='{remedy[1]}'").scheduler.arguments["max_lr"] == 0.25
+    assert configure(f"scheduler.max_lr='{remedy[1]}'").scheduler.settings.max_lr == 0.25
 
 
 def test_plugins_of_hydras_in_the_current_folder_are_not_imported(

@@ -1,19 +1,18 @@
 """From the command line to the composed configuration."""
 
+import errno
 import warnings
 from argparse import Namespace
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Any, TypeVar
 
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_store import ConfigStore
-from hydra.core.hydra_config import HydraConfig
-from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import MissingConfigException
 from hydra.types import RunMode
-from omegaconf import DictConfig, open_dict, read_write
+from omegaconf import DictConfig
 
 from runner import registry
 from runner.cli.faults import find, of_grammar, short
@@ -27,6 +26,7 @@ from runner.registry import GROUPS
 Result = TypeVar("Result")
 
 MAX_OVERRIDE = 8_000
+SEARCH_PATH = "hydra.searchpath="
 
 
 class Composer:
@@ -35,7 +35,6 @@ class Composer:
     Attributes:
       hydra: Hydra's object, with the search path of this command line.
       loader: its loader.
-      config_name: of the primary configuration.
       parsed: the overrides as they were typed, parsed; without ``hydra.searchpath``.
       plugins: the packages that the command line names; already imported.
     """
@@ -46,26 +45,23 @@ class Composer:
         Raises:
           ConfigError: an override or a folder is refused, or a plugin cannot be imported.
         """
-        self.config_name: str = flags.config_name
-        self.plugins: tuple[str, ...] = ()
         self._complete = False  # whether installed plugins have been loaded as well
-        parsed = parse(flags.overrides)
-        paths = [o.value() for o in parsed if o.key_or_group == "hydra.searchpath"]
-        self.parsed = [o for o in parsed if o.key_or_group != "hydra.searchpath"]
+        searches = [line for line in flags.overrides if line.lstrip("+").startswith(SEARCH_PATH)]
         folders = [named_folder("--config-dir", flags.config_dir)] if flags.config_dir else []
-        for path in paths[-1] if paths and isinstance(paths[-1], list) else paths:
-            folders.append(named_folder("hydra.searchpath", str(path)))
+        for override in parse(searches):
+            paths: Any = override.value()
+            for path in paths if isinstance(paths, list) else [paths]:
+                folders.append(named_folder(SEARCH_PATH[:-1], str(path)))
         main = named_folder("--config-path", flags.config_path) if flags.config_path else CONF
         self.hydra = start_hydra(main, folders)
-        self.loader = SettingsLoader(self.hydra.config_loader.get_search_path())
+        self.loader = SettingsLoader(self.hydra.config_loader.get_search_path(), flags.config_name)
         self.hydra.config_loader = self.loader
+        self.parsed = parse([o for o in flags.overrides if o not in searches], self.loader)
         for override in self.parsed:
-            override.config_loader = self.loader  # for glob(...)
             self._check_option(override)
         self.plugins = _named_plugins(self.parsed)
-        plugins.import_named(list(self.plugins))
-        if self.plugins:
-            self.attempt(self._offer_registered)
+        plugins.import_named(self.plugins)
+        self._offer_registered()
 
     @property
     def lines(self) -> list[str]:
@@ -80,10 +76,15 @@ class Composer:
           ConfigError: whatever Hydra objects to.
         """
         chosen = self.lines if lines is None else list(lines)
-        load = self.loader.load_configuration
-        return self.attempt(
-            lambda: load(self.config_name, chosen, mode, validate_sweep_overrides=False), chosen
-        )
+        load, name = self.loader.load_configuration, self.loader.config_name
+        return self.attempt(lambda: load(name, chosen, mode, True, False), chosen)
+
+    def refuse_sweeps(self, remedy: str, *, of_hydra: bool = False) -> None:
+        """Refuses overrides that sweep values, all of them or those of Hydra's own settings."""
+        for override in self.parsed:
+            if override.is_sweep_override() and (override.is_hydra_override() or not of_hydra):
+                problem = f"{override.get_value_string()!r} is several values"
+                raise ConfigError(override.key_or_group or "command line", problem, remedy)
 
     def attempt(self, action: Callable[[], Result], lines: Sequence[str] | None = None) -> Result:
         """Does ``action``; where an option is missing, once more with all installed plugins.
@@ -96,60 +97,44 @@ class Composer:
                 warnings.simplefilter("error", UserWarning)  # a missing _self_, for one
                 return action()
         except MissingConfigException as error:
-            if not self._may_load_more():
+            if not self._load_installed():
                 raise self.answer(error, lines) from error
-        except (RunnerError, OSError):
-            raise
         except Exception as error:
+            is_name = isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG
+            if isinstance(error, (RunnerError, OSError)) and not is_name:
+                raise
             raise self.answer(error, lines) from error
-        self._load_installed()
         return self.attempt(action, lines)
 
     def answer(self, error: Exception, lines: Sequence[str] | None = None) -> ConfigError:
         """What Hydra raised, as an error that names the key, what is wrong and what to do."""
         parsed = self.parsed if lines is None else parse(lines)
-        return find(error, parsed, self)
-
-    def is_group(self, name: str) -> bool:
-        return self.loader.is_group(name)
-
-    def choices(self) -> dict[str, str | None]:
-        """The options that the files choose, by group (and package)."""
-        return self.loader.choices(self.config_name)
-
-    def settings(self, parsed: Sequence[Override]) -> dict[str, Any]:
-        """Every setting by dotted key, of the chosen options if they exist; else the defaults'."""
-        for overrides in (parsed, []):
-            with suppress(Exception):  # an option that is wrong is not asked about here
-                return self.loader.settings(self.config_name, overrides)
-        return {}
+        return find(error, parsed, self.loader)
 
     def options(self, group: str, *, wanted: str = "") -> list[str]:
         """The options of ``group``, with installed plugins' if ``wanted`` is not among them."""
-
-        def listed() -> list[str]:
-            return self.loader.get_group_options(group, ObjectType.CONFIG)
-
-        if wanted and wanted not in self.attempt(listed) and self._may_load_more():
-            self._load_installed()
-        return self.attempt(listed)
+        options = self.loader.get_group_options(group)
+        if wanted and wanted not in options and self._load_installed():
+            return self.loader.get_group_options(group)
+        return options
 
     def _check_option(self, override: Override) -> None:
         group = override.key_or_group
-        if group not in (*GROUPS, "task") or override.is_delete() or override.is_sweep_override():
+        if group not in GROUPS or override.is_delete() or override.is_sweep_override():
             return
         value = override.value()
         if not isinstance(value, str):
             problem = f"{shown(value)} is not the name of an option"
             raise ConfigError(group, problem, nearest("", self.options(group)))
 
-    def _may_load_more(self) -> bool:
-        return not self._complete and bool(plugins.entry_point_names())
-
-    def _load_installed(self) -> None:
+    def _load_installed(self) -> bool:
+        """Offers the options of installed plugins; False if there are none, or they are there."""
+        if self._complete or not plugins.entry_point_names():
+            return False
         registry.load_entry_points()
         self._complete = True
-        self.attempt(self._offer_registered)
+        self._offer_registered()
+        return True
 
     def _offer_registered(self) -> None:
         """Makes an option of each registered factory that no YAML file configures."""
@@ -158,13 +143,13 @@ class Composer:
                 ConfigStore.instance().store(group=group, name=name, node=settings)
 
 
-def parse(lines: Sequence[str]) -> list[Override]:
-    """Override ``lines`` by Hydra's grammar.
+def parse(lines: Sequence[str], loader: ConfigLoader | None = None) -> list[Override]:
+    """Override ``lines`` by Hydra's grammar, whose ``glob`` asks ``loader``.
 
     Raises:
       ConfigError: one does not follow the grammar, is too long, or names code.
     """
-    parser = OverridesParser.create()
+    parser = OverridesParser.create(loader)
     parsed = []
     for line in lines:
         key = short(line.partition("=")[0])
@@ -180,25 +165,13 @@ def parse(lines: Sequence[str]) -> list[Override]:
     return parsed
 
 
-def activate(cfg: DictConfig, output_dir: str | None = None) -> None:
-    """Lets ``${hydra:...}`` refer to ``cfg``, and its run folder be ``output_dir``."""
-    if output_dir is not None:
-        with read_write(cfg.hydra), open_dict(cfg.hydra):
-            cfg.hydra.runtime.output_dir = output_dir
-    HydraConfig.instance().set_config(cfg)
-
-
 def _named_plugins(overrides: list[Override]) -> tuple[str, ...]:
     """The packages that the command line names; as with any key, the last one counts."""
-    names: tuple[str, ...] = ()
-    for override in overrides:
-        if override.key_or_group == "plugins" and not override.is_delete():
-            value: Any = override.value()
-            if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
-                raise ConfigError(
-                    "plugins",
-                    f"{override.get_value_string()!r} is not a list of packages",
-                    "write one such as plugins=[my_models]",
-                )
-            names = tuple(value)
-    return names
+    named = [o for o in overrides if o.key_or_group == "plugins" and not o.is_delete()]
+    if not named:
+        return ()
+    names: Any = named[-1].value()
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        problem = f"{named[-1].get_value_string()!r} is not a list of packages"
+        raise ConfigError("plugins", problem, "write one such as plugins=[my_models]")
+    return tuple(names)

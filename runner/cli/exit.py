@@ -25,8 +25,8 @@ _LONGEST_WORD, _LONGEST_LINE = 200, 800  # characters that are shown of each
 _LEAST_ADDRESS_SPACE = 2**31  # bytes; jax 0.10 needs about as much for its first computation
 
 
-def report(error: BaseException) -> int:
-    """Prints ``error: <key>: <what is wrong>; <what to do>`` and returns the exit code.
+def report(error: BaseException, *, about: str = "") -> int:
+    """Prints ``error: <about><key>: <what is wrong>; <what to do>`` and returns the exit code.
 
     The traceback comes first if the user asks for it (``HYDRA_FULL_ERROR=1``). A failure of an
     unknown kind is a bug in the runner: its traceback is printed alone, and the exit code is 1.
@@ -36,17 +36,13 @@ def report(error: BaseException) -> int:
         traceback.print_exception(error)
     if known is not None:
         is_after_echo = isinstance(known, InterruptedRunError) and sys.stderr.isatty()  # of ^C
-        complain(str(known), start="\n" if is_after_echo else "")
+        line = conceal(f"{about}{' '.join(str(known).split())}")
+        line = re.sub(r"\S+", lambda word: _shortened(word[0], _LONGEST_WORD), line)
+        start = "\n" if is_after_echo else ""
+        with suppress(OSError):  # the exit code says it as well
+            print(f"{start}error: {_shortened(line, _LONGEST_LINE)}", file=sys.stderr)
     settle_output()
     return BUG if known is None else known.exit_code
-
-
-def complain(line: str, *, about: str = "", start: str = "") -> None:
-    """Prints a failure as one line that a person can read, without values of the environment."""
-    text = conceal(f"{about}{' '.join(line.split())}")
-    text = re.sub(r"\S+", lambda word: _shortened(word[0], _LONGEST_WORD), text)
-    with suppress(OSError):  # the exit code says it as well
-        print(f"{start}error: {_shortened(text, _LONGEST_LINE)}", file=sys.stderr)
 
 
 def check_memory_limit() -> None:
