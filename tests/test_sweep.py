@@ -103,7 +103,9 @@ def test_an_option_that_builds_upon_itself_is_an_error(
 ) -> None:
     Path("conf/scheduler").mkdir(parents=True)
     Path("conf/scheduler/triangular.yaml").write_text("defaults: [triangular, _self_]\n")
-    assert "refers to itself" in refuse(capsys, "-cd", "conf")
+    said = refuse(capsys, "-cd", "conf")
+    assert said.partition(": ")[0].endswith("/conf/scheduler/triangular.yaml")
+    assert "refers to itself" in said
 
 
 def test_a_run_is_repeated_from_its_record(calls: Any, tmp_path: Path) -> None:

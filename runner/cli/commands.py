@@ -3,15 +3,16 @@
 import os
 from pathlib import Path
 
+from hydra._internal.callbacks import Callbacks  # run_job wants them, though there are none
 from hydra.core.utils import JobStatus, run_job
-from hydra.types import RunMode
+from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, read_write
 
 from runner.cli.composition import Composer
 from runner.cli.display import show
 from runner.cli.flags import read_flags
 from runner.cli.folders import new_folder
-from runner.cli.job import Job, answered, context_of
+from runner.cli.job import HYDRAS, Job
 from runner.cli.reading import activate, read_in
 from runner.cli.sweep import run_many
 from runner.config import Config
@@ -42,7 +43,7 @@ def execute(argv: list[str]) -> int:
     if flags.shows:
         show(flags, composer)
         return 0
-    cfg = composer.compose(RunMode.MULTIRUN if flags.multirun else RunMode.RUN, lines)
+    cfg = composer.compose(lines, RunMode.MULTIRUN if flags.multirun else RunMode.RUN)
     if cfg.hydra.mode is RunMode.MULTIRUN:
         return run_many(composer, cfg, where_it_applies=flags.where_it_applies)
     if flags.where_it_applies:
@@ -60,7 +61,7 @@ def configure(*overrides: str) -> Config:
     """
     composer = Composer(read_flags(list(overrides)))
     composer.refuse_sweeps(NO_SWEEP)
-    return read_in(composer, composer.compose(RunMode.RUN), Path.cwd())
+    return read_in(composer, composer.compose(composer.lines), Path.cwd())
 
 
 def _run_once(composer: Composer, cfg: DictConfig) -> None:
@@ -75,17 +76,13 @@ def _run_once(composer: Composer, cfg: DictConfig) -> None:
         composer, cfg, FOLDER, marks=(RECORD, SUMMARY), empty=not is_typed
     )
     config = read_in(composer, cfg, folder)
-    context = context_of(composer, cfg)
     claimed = claim(folder, explicit=explicit)
     with read_write(cfg.hydra):
         cfg.hydra.run.dir = str(claimed.folder)
     job = Job(composer, config if claimed.folder == folder else None)
-    names = {"config": cfg, "config_name": composer.loader.config_name}
     try:
-        context.callbacks.on_run_start(**names)
-        with answered(composer, claimed.folder):
-            done = run_job(job, cfg, FOLDER, None, context)
-        context.callbacks.on_run_end(**names, job_return=done)
+        with composer.answered(kinds=HYDRAS, folder=claimed.folder):
+            done = run_job(job, cfg, FOLDER, None, HydraContext(composer, Callbacks()))
         if done.status is JobStatus.FAILED:
             raise done._return_value  # not return_value, which prints as well
     except ConfigError:

@@ -8,7 +8,7 @@ from io import StringIO
 from string import Template
 from textwrap import fill
 
-from hydra.types import RunMode
+from hydra.core.global_hydra import GlobalHydra
 
 from runner.cli.composition import Composer
 from runner.cli.exit import settle_output
@@ -24,7 +24,8 @@ def show(flags: Namespace, composer: Composer) -> None:
     Raises:
       ConfigError: the overrides or the configuration are wrong.
     """
-    text = _help(composer) if flags.help else composer.attempt(lambda: _hydras(flags, composer))
+    with composer.answered():
+        text = _help(composer) if flags.help else _hydras(flags, composer)
     with suppress(BrokenPipeError):
         print(text, end="")
         sys.stdout.flush()
@@ -33,9 +34,9 @@ def show(flags: Namespace, composer: Composer) -> None:
 
 def _help(composer: Composer) -> str:
     """The template of ``hydra.help`` with the groups and their options filled in."""
-    cfg = composer.compose(RunMode.RUN)
+    cfg = composer.compose(composer.lines)
     groups = []
-    for group in composer.loader.list_groups(""):
+    for group in composer.list_groups(""):
         listed = f"{group}: {', '.join(composer.options(group))}"
         groups += [fill(listed, WIDTH, subsequent_indent="  ")] if group != "hydra" else []
     template = Template(f"{cfg.hydra.help.template}\n")
@@ -44,7 +45,9 @@ def _help(composer: Composer) -> str:
 
 def _hydras(flags: Namespace, composer: Composer) -> str:
     """What Hydra prints, or logs to the standard output of the moment."""
-    hydra, name, lines = composer.hydra, composer.loader.config_name, composer.lines
+    name, lines, hydra = composer.config_name, composer.lines, GlobalHydra.instance().hydra
+    assert hydra is not None
+    hydra.config_loader = composer
     printed, root = StringIO(), logging.getLogger()
     handlers, level = list(root.handlers), root.level
     try:

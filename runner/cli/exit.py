@@ -77,8 +77,8 @@ def explain(error: BaseException) -> RunnerError | None:
     """The failure as one of the documented kinds; None for a bug in the runner."""
     if isinstance(error, RunnerError):
         return error
-    if exhausted := _exhausted(error):
-        return _out_of_memory(exhausted, str(error))
+    if exhausted := _out_of_memory(error):
+        return exhausted
     if isinstance(error, FloatingPointError):
         return _not_finite(error)
     if isinstance(error, OSError):
@@ -90,19 +90,16 @@ def explain(error: BaseException) -> RunnerError | None:
     return None
 
 
-def _exhausted(error: BaseException) -> str | None:
-    """Which memory ``error`` says is exhausted, if it does."""
+def _out_of_memory(error: BaseException) -> OutOfMemoryError | None:
     # By name, since jax need not have been imported.
-    is_from_xla = type(error).__name__ in ("JaxRuntimeError", "XlaRuntimeError")
-    if is_from_xla and "RESOURCE_EXHAUSTED" in str(error):
-        return "the device"
-    is_from_loader = isinstance(error, ImportError) and "failed to map segment" in str(error)
-    return "this machine" if is_from_loader or isinstance(error, MemoryError) else None
-
-
-def _out_of_memory(owner: str, detail: str) -> OutOfMemoryError:
-    size = re.search(r"allocat\w*\D{0,40}?(\d[\d.,]*\s?(?:[KMGT]i?B|bytes))", detail)
-    problem = f"the memory of {owner} is exhausted{f' (asked for {size[1]})' if size else ''}"
+    is_xlas = type(error).__name__ in ("JaxRuntimeError", "XlaRuntimeError")
+    is_device = is_xlas and "RESOURCE_EXHAUSTED" in str(error)
+    is_loader = isinstance(error, ImportError) and "failed to map segment" in str(error)
+    if not (is_device or is_loader or isinstance(error, MemoryError)):
+        return None
+    size = re.search(r"allocat\w*\D{0,40}?(\d[\d.,]*\s?(?:[KMGT]i?B|bytes))", str(error))
+    asked = f" (asked for {size[1]})" if size else ""
+    problem = f"the memory of {'the device' if is_device else 'this machine'} is exhausted{asked}"
     remedy = "lower training.batch_size, or choose a smaller model"
     return OutOfMemoryError("memory", problem, remedy)
 

@@ -44,7 +44,8 @@ def read_folder(composer: Composer, cfg: DictConfig, key: str) -> Path:
     Raises:
       ConfigError: it names none.
     """
-    folder = composer.attempt(lambda: OmegaConf.select(cfg, key))
+    with composer.answered():
+        folder = OmegaConf.select(cfg, key)
     if not isinstance(folder, str) or not folder.strip() or "\0" in folder:
         raise ConfigError(key, f"{folder!r} is not a folder", "name one")
     return Path(folder)

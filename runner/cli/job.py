@@ -1,15 +1,11 @@
-"""Hydra's task function, and what Hydra needs and raises around it."""
+"""Hydra's task function."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-# run_job tells callbacks of each job, and Hydra has no public way to make them.
-from hydra._internal.callbacks import Callbacks
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
-from hydra.types import HydraContext, RunMode
+from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
@@ -18,6 +14,9 @@ from runner.cli.reading import read_settings
 from runner.config import Config, plugins
 from runner.records.ending import Ending
 from runner.registry import tasks
+
+# What Hydra raises around a job: the configuration of logging (ValueError), a launcher, ...
+HYDRAS = (HydraException, OmegaConfBaseException, ValueError)
 
 # The tasks that leave a summary.
 _SUMMARISED = ("train",)
@@ -46,24 +45,3 @@ class Job:
             came = f"came as job {hydra.job.num} ended"
             if late := ending.stop_error(came, "the jobs after it were not run"):
                 raise late
-
-
-def context_of(composer: Composer, cfg: DictConfig) -> HydraContext:
-    return composer.attempt(lambda: HydraContext(composer.loader, Callbacks(cfg)))
-
-
-@contextmanager
-def answered(composer: Composer, folder: Path) -> Iterator[None]:
-    """Answers what Hydra raises around jobs whose records go to ``folder``.
-
-    Raises:
-      RunnerError: Hydra's own settings are wrong.
-      OSError: a record cannot be written.
-    """
-    try:
-        yield
-    except (HydraException, OmegaConfBaseException, ValueError) as error:  # ValueError: of logging
-        raise composer.answer(error) from error
-    except OSError as error:  # a full disk names no file
-        error.filename = error.filename or str(folder)
-        raise

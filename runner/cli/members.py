@@ -8,7 +8,7 @@ from omegaconf import DictConfig, open_dict
 
 from runner.cli.allow_list import plain
 from runner.cli.composition import Composer, parse
-from runner.cli.faults import NO_SETTING, one_line, unknown_key
+from runner.cli.faults import NO_SETTING, unknown_key
 from runner.cli.folders import SUBFOLDER, member_folder
 from runner.cli.reading import activate, applying, read_in
 from runner.config import Config
@@ -34,10 +34,11 @@ def list_members(composer: Composer, cfg: DictConfig, *, where_it_applies: bool)
     # As written: what a value takes from the environment must not stand in the record.
     params = plain(cfg.hydra.sweeper).get("params") or {}
     lines = [f"{key}={value}" for key, value in params.items() if key not in typed]
-    overrides = [*parse(lines, composer.loader), *told]
+    overrides = [*parse(lines), *told]
     keys = [override.get_key_element() for override in overrides]
     choices, count = [], 1
     for number, override in enumerate(overrides):
+        override.config_loader = composer  # for glob(...)
         if override.is_sweep_override() and keys[number] in keys[number + 1 :]:
             raise ConfigError(override.key_or_group, "is given twice", "keep one of the sweeps")
         choices.append(_values(override))
@@ -83,9 +84,8 @@ def compose_member(
     Raises:
       ConfigError: it cannot be composed, or its folder is not within the sweep's.
     """
-    load = composer.loader.load_sweep_config
     try:
-        member = composer.attempt(lambda: load(cfg, lines), lines)
+        member = composer.load_sweep_config(cfg, lines)
     except ConfigError as error:
         raise _of_member(error, composer, lines) from error
     with open_dict(member):
@@ -106,7 +106,7 @@ def _values(override: Override) -> list[str]:
         values = itertools.islice(override.sweep_string_iterator(), MAX_JOBS + 1)
         lines = [f"{override.get_key_element()}={value}" for value in values]
     except Exception as error:
-        raise ConfigError(name, one_line(error), remedy) from error
+        raise ConfigError(name, str(error), remedy) from error
     if not lines:
         problem = f"{override.input_line!r} gives no value"
         raise ConfigError(name, problem, "give at least one")
@@ -123,7 +123,7 @@ def _applying(composer: Composer, members: list[list[str]]) -> list[list[str]]:
     held = {line for lines in found for line in lines}
     for line in dict.fromkeys(line for lines in members for line in lines):
         if line not in held:
-            raise unknown_key(line.partition("=")[0], composer.loader.settings(members[0]))
+            raise unknown_key(line.partition("=")[0], composer.settings(members[0]))
     return [list(lines) for lines in found]
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Quote, QuotedString
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from runner.cli.allow_list import dotted, plain
@@ -74,7 +73,7 @@ def applying(composer: Composer, lines: list[str]) -> list[str]:
     changed = {line: _changed(composer, line) for line in lines}
     kept = [line for line in lines if not changed[line]]
     for is_part in (True, False):  # a part has settings of its own
-        known = composer.loader.settings(kept)
+        known = composer.settings(kept)
         of_kind = (line for line in lines if changed[line] and ("@" in line) == is_part)
         kept += [line for line in of_kind if _has(known, changed[line])]
     return [line for line in lines if line in kept]
@@ -85,7 +84,7 @@ def _changed(composer: Composer, line: str) -> str:
     key, _, package = line.partition("=")[0].partition("@")
     if line.startswith(("+", "~")):
         return ""
-    if composer.loader.chooses(line):
+    if composer.chooses(line):
         return package if "." in package else ""
     return key
 
@@ -112,7 +111,8 @@ def _check_compared(composer: Composer, task: Any) -> None:
 
 def _read(composer: Composer, settings: DictConfig, options: Mapping[str, Any]) -> Config:
     as_written = plain(settings)
-    values: Any = composer.attempt(lambda: OmegaConf.to_container(settings, resolve=True))
+    with composer.answered():
+        values: Any = OmegaConf.to_container(settings, resolve=True)
     try:
         return read_config(values, as_written=as_written, options=options, plugins=composer.plugins)
     except ConfigError as error:
@@ -141,5 +141,5 @@ def _compared(composer: Composer, option: str) -> Choice:
     choice = f"{chosen}={QuotedString(option, Quote.single).with_quotes()}"
     lines = [*told["hydra"], *others, *applying(composer, [choice, *within])]
     with comparing(option):
-        cfg = composer.compose(RunMode.RUN, lines)
+        cfg = composer.compose(lines)
         return _read(composer, without_hydra(cfg), cfg.hydra.runtime.choices).scheduler

@@ -2,14 +2,14 @@
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import yaml
 from hydra import initialize_config_dir
+from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
 from hydra.core.plugins import Plugins
@@ -75,24 +75,28 @@ class SettingsFolder(ConfigSource):
         return place
 
 
-def start_hydra(main: Path, folders: list[Path]) -> Any:
-    """Hydra's object for one command line; from here on it is the only one of the process.
+def search_path(main: Path, folders: list[Path]) -> ConfigSearchPath:
+    """Where Hydra searches: ``folders``, ``main``, then its own; the first file found counts.
 
-    Its search path is ``folders``, then ``main``, then Hydra's own: a user's file is found first.
+    It is that of ``GlobalHydra``, which is new for each command line.
     """
     register_resolvers()
-    with _without_current_folder():
+    paths, here = list(sys.path), Path.cwd().resolve()
+    if here != PACKAGE.parent:  # or Hydra imports hydra_plugins/ of whatever folder the user is in
+        sys.path[:] = [path for path in paths if Path(path or ".").resolve() != here]
+    try:
         Plugins.instance().register(SettingsFolder)
+    finally:
+        sys.path[:] = paths
     GlobalHydra.instance().clear()
     initialize_config_dir(str(CONF), job_name="runner", version_base="1.3")
-    hydra: Any = GlobalHydra.instance().hydra
-    search_path = hydra.config_loader.get_search_path()
-    elements = search_path.get_path()
+    path = GlobalHydra.instance().config_loader().get_search_path()
+    elements = path.get_path()
     elements[:] = [element for element in elements if element.provider != "main"]
     for folder in [main, *reversed(folders)]:
         provider = "main" if folder is main else "command-line"
-        search_path.prepend(provider, f"{SettingsFolder.scheme()}://{folder}")
-    return hydra
+        path.prepend(provider, f"{SettingsFolder.scheme()}://{folder}")
+    return path
 
 
 def named_folder(flag: str, name: str) -> Path:
@@ -124,15 +128,3 @@ def _complete(config: Any, record: Path) -> None:
         told = yaml.safe_load(record.read_text(encoding="utf-8"))["hydra"]["runtime"]["choices"]
         names = {key: name for key, name in told.items() if isinstance(name, str) and key in config}
         config.hydra.runtime = {"choices": names}
-
-
-@contextmanager
-def _without_current_folder() -> Iterator[None]:
-    """Keeps Hydra from importing ``hydra_plugins/`` of whatever folder the user is in."""
-    here, paths = Path.cwd().resolve(), list(sys.path)
-    if here != PACKAGE.parent:
-        sys.path[:] = [path for path in paths if Path(path or ".").resolve() != here]
-    try:
-        yield
-    finally:
-        sys.path[:] = paths

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from hydra._internal.callbacks import Callbacks  # run_job wants them, though there are none
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobStatus, configure_log, run_job
@@ -15,7 +16,7 @@ from runner.cli.allow_list import plain
 from runner.cli.composition import Composer
 from runner.cli.exit import report
 from runner.cli.folders import SUBFOLDER, check_unseen, new_folder
-from runner.cli.job import Job, answered, context_of
+from runner.cli.job import HYDRAS, Job
 from runner.cli.members import compose_member, list_members, try_members
 from runner.cli.reading import activate
 from runner.config import Config
@@ -45,14 +46,16 @@ def run_many(composer: Composer, cfg: DictConfig, *, where_it_applies: bool) -> 
     activate(cfg)
     folder, explicit = new_folder(composer, cfg, FOLDER, marks=(RECORD,))
     composer.refuse_sweeps("write one for all jobs", of_hydra=True)
-    context, is_basic = context_of(composer, cfg), cfg.hydra.runtime.choices[SWEEPER] == BASIC
+    is_basic = cfg.hydra.runtime.choices[SWEEPER] == BASIC
     members, tried = [], []
     if is_basic:
         members = list_members(composer, cfg, where_it_applies=where_it_applies)
         tried = try_members(composer, cfg, folder, members)
     else:
         check_unseen(cfg)
-    plugin = composer.attempt(lambda: _plugin(composer, cfg, context))
+    context = HydraContext(composer, Callbacks())
+    with composer.answered():
+        plugin = _plugin(composer, cfg, context)
     claimed = claim_sweep(folder, explicit=explicit)
     _move(cfg, claimed)
     if not is_basic:
@@ -61,12 +64,9 @@ def run_many(composer: Composer, cfg: DictConfig, *, where_it_applies: bool) -> 
         failures = _launched(plugin, cfg, members)
     else:
         failures = _run_here(composer, cfg, context, members, tried if claimed == folder else [])
-    names = {"config": cfg, "config_name": composer.loader.config_name}
-    with answered(composer, claimed):
+    with composer.answered(kinds=HYDRAS, folder=claimed):
         OmegaConf.save(cfg, claimed / RECORD)
-        context.callbacks.on_multirun_start(**names)
         codes = [_code(number, members[number], error) for number, error in failures]
-        context.callbacks.on_multirun_end(**names)
     return codes[0] if codes else 0
 
 
@@ -122,7 +122,8 @@ def _run_here(
                 member, config = compose_member(composer, cfg, folder, number, lines)[0], None
             with read_write(member.hydra):
                 member.hydra.sweep.dir = str(folder)
-            done = run_job(Job(composer, config), member, FOLDER, SUBFOLDER, context)
+            with composer.answered(kinds=HYDRAS, folder=folder):
+                done = run_job(Job(composer, config), member, FOLDER, SUBFOLDER, context)
         except Exception as error:
             yield number, error
         else:
