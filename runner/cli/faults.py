@@ -28,6 +28,7 @@ _REMEDIES = {
     InterpolationToMissingValueError: "give that setting a value",
     UnsupportedInterpolationType: "resolvers are oc.env, oc.decode, hydra, now",
     GrammarParseError: "write ${key}",
+    RecursionError: "nest settings and defaults lists less deeply",
 }
 
 
