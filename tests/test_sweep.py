@@ -4,7 +4,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ import yaml
 from runner.cli import main
 from runner.cli.commands import configure
 from runner.config import Config
+from runner.registry import tasks
 
 CommandLine = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -22,13 +22,14 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Config,
     """What the task ``train`` is called with; it does nothing else here."""
     monkeypatch.chdir(tmp_path)
     found: list[tuple[Config, Path]] = []
-    task = SimpleNamespace(run=lambda config, folder: found.append((config, folder)))
-    monkeypatch.setitem(sys.modules, "runner.tasks.train", task)
+    assert "train" in tasks.names()
+    task = lambda config, folder, ending: found.append((config, folder))  # noqa: E731
+    monkeypatch.setitem(tasks._factories, "train", task)
     return found
 
 
 def settings(calls: list[tuple[Config, Path]], name: str) -> list[Any]:
-    return [config.scheduler.arguments.get(name) for config, _ in calls]
+    return [getattr(config.scheduler.settings, name, None) for config, _ in calls]
 
 
 def refuse(capsys: pytest.CaptureFixture[str], *args: str) -> str:
@@ -93,7 +94,7 @@ def test_a_users_option_wins_over_a_packaged_one_of_its_name(calls: Any) -> None
         "defaults: [exponential, _self_]\nbase_lr: 0.7\n"
     )
     for flag in ("--config-dir=conf", "hydra.searchpath=[conf]", "hydra.searchpath=[file://conf]"):
-        assert configure(flag).scheduler.arguments["base_lr"] == 0.7
+        assert configure(flag).scheduler.settings.base_lr == 0.7
         assert configure(flag, "scheduler=cosine").scheduler.option == "cosine"
 
 
@@ -102,7 +103,9 @@ def test_an_option_that_builds_upon_itself_is_an_error(
 ) -> None:
     Path("conf/scheduler").mkdir(parents=True)
     Path("conf/scheduler/triangular.yaml").write_text("defaults: [triangular, _self_]\n")
-    assert "refers to itself" in refuse(capsys, "-cd", "conf")
+    said = refuse(capsys, "-cd", "conf")
+    assert said.partition(": ")[0].endswith("/conf/scheduler/triangular.yaml")
+    assert "refers to itself" in said
 
 
 def test_a_run_is_repeated_from_its_record(calls: Any, tmp_path: Path) -> None:
@@ -120,7 +123,9 @@ def test_a_run_is_repeated_from_its_record(calls: Any, tmp_path: Path) -> None:
 def test_a_setting_that_one_option_lacks_says_which(capsys: pytest.CaptureFixture[str]) -> None:
     args = ["-m", "scheduler=constant,triangular2,one_cycle", "scheduler.step_size_up=25%"]
     said = refuse(capsys, *args)
-    assert said.startswith("scheduler.step_size_up: scheduler=constant has no such setting;")
+    assert said.startswith(
+        "scheduler.step_size_up: scheduler=constant has no setting step_size_up;"
+    )
     assert "--where-it-applies" in said
 
 
@@ -145,9 +150,9 @@ def test_of_two_multiruns_one_gets_the_folder(
             Path("s/multirun.yaml").write_text("hydra: {}")
         return read_in(*args)
 
-    from runner.cli.job import read_in
+    from runner.cli.reading import read_in
 
-    monkeypatch.setattr("runner.cli.sweep.read_in", meanwhile)
+    monkeypatch.setattr("runner.cli.members.read_in", meanwhile)
     said = refuse(capsys, "-m", "seed=0,1", "hydra.sweep.dir=s")
     assert said.startswith("hydra.sweep.dir: s already holds a multirun")
     assert calls == []

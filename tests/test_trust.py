@@ -96,6 +96,26 @@ def test_a_file_names_no_place_to_search(
     assert "mine" in refuse(capsys, "-cd", "conf", "-cn", "mine", *flags)
 
 
+@pytest.mark.parametrize("again", ["f{}@again", "f{}"])
+def test_files_that_include_each_other_twice_a_level_are_refused_at_once(
+    again: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for level in range(40):
+        defaults = f"[f{level + 1}, {again.format(level + 1)}]"
+        (folder / f"conf/scheduler/f{level}.yaml").write_text(f"defaults: {defaults}\n")
+    (folder / "conf/scheduler/f40.yaml").write_text("name: constant\n")
+
+    for flags in ([], ["--cfg", "job"], ["-m", "seed=0,1"]):
+        said = refuse(capsys, "-cd", "conf", "scheduler=f0", *flags)
+        assert re.search(r"/conf/scheduler/f\d+\.yaml: .* included more than 100 times", said)
+
+
+def test_one_file_may_configure_many_parts(folder: Path) -> None:
+    parts = "".join(f"  - scheduler@parts.p{n}: constant\n" for n in range(90))
+    (folder / "conf/many.yaml").write_text(f"defaults:\n  - config\n{parts}  - _self_\n")
+    assert main(["-cd", "conf", "-cn", "many", "--cfg", "job"]) == 0
+
+
 def test_the_command_line_names_folders_and_no_packages(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -275,7 +295,7 @@ def test_a_number_from_the_environment_is_told_how_to_be_one(
     assert "0.25" not in said
     remedy = re.search(r"write (\S+)", said)
     assert remedy
-    assert configure(f"scheduler.max_lr='{remedy[1]}'").scheduler.arguments["max_lr"] == 0.25
+    assert configure(f"scheduler.max_lr='{remedy[1]}'").scheduler.settings.max_lr == 0.25
 
 
 def test_plugins_of_hydras_in_the_current_folder_are_not_imported(

@@ -1,22 +1,27 @@
-"""What a command line asks for: help, a look at the configuration, a run, a multirun."""
+"""What a command line asks for: something to print, a run or a multirun."""
 
 import os
+from pathlib import Path
 
-from hydra.types import RunMode
+from hydra._internal.callbacks import Callbacks  # run_job wants them, though there are none
+from hydra.core.utils import JobStatus, run_job
+from hydra.types import HydraContext, RunMode
+from omegaconf import DictConfig, read_write
 
-from runner.cli.composition import Composer, activate
-from runner.cli.display import is_asked, show
-from runner.cli.exit import complain, settle_output
-from runner.cli.faults import short
+from runner.cli.composition import Composer
+from runner.cli.display import show
 from runner.cli.flags import read_flags
-from runner.cli.job import run_once
-from runner.cli.reading import read_settings
+from runner.cli.folders import new_folder
+from runner.cli.job import HYDRAS, Job
+from runner.cli.reading import activate, read_in
 from runner.cli.sweep import run_many
 from runner.config import Config
 from runner.errors import ConfigError, StorageError
+from runner.records.run_folder import RECORD, claim
+from runner.records.summary import SUMMARY
 
-# Of what a user typed, an error shows no more.
-MAX_SHOWN = 400
+FOLDER = "hydra.run.dir"
+NO_SWEEP = "add -m to run each of them, or write a list: [...]"
 
 
 def execute(argv: list[str]) -> int:
@@ -25,11 +30,27 @@ def execute(argv: list[str]) -> int:
     Raises:
       RunnerError: the command line or the configuration is wrong, or the run fails.
     """
+    flags = read_flags(argv)
     try:
-        return _execute(argv)
-    except ConfigError as error:
-        key, problem = short(error.key, MAX_SHOWN), short(error.problem, MAX_SHOWN)
-        raise ConfigError(key, problem, short(error.remedy, MAX_SHOWN)) from error
+        os.getcwd()
+    except OSError as error:
+        problem = f"cannot be used ({error.strerror})"
+        raise StorageError("current folder", problem, "go to one that exists") from error
+    composer = Composer(flags)
+    lines = composer.lines
+    if flags.run or flags.multirun:
+        lines.append(f"hydra.mode={'MULTIRUN' if flags.multirun else 'RUN'}")
+    if flags.shows:
+        show(flags, composer)
+        return 0
+    cfg = composer.compose(lines, RunMode.MULTIRUN if flags.multirun else RunMode.RUN)
+    if cfg.hydra.mode is RunMode.MULTIRUN:
+        return run_many(composer, cfg, where_it_applies=flags.where_it_applies)
+    if flags.where_it_applies:
+        raise ConfigError("--where-it-applies", "goes with -m only", "add -m, or leave it out")
+    composer.refuse_sweeps(NO_SWEEP)
+    _run_once(composer, cfg)
+    return 0
 
 
 def configure(*overrides: str) -> Config:
@@ -39,51 +60,31 @@ def configure(*overrides: str) -> Config:
       ConfigError: the overrides or the configuration they make are wrong.
     """
     composer = Composer(read_flags(list(overrides)))
-    cfg = composer.compose(RunMode.RUN)
-    _refuse_sweeps(composer)
-    activate(cfg, output_dir=os.getcwd())
-    return read_settings(composer, cfg)
+    composer.refuse_sweeps(NO_SWEEP)
+    return read_in(composer, composer.compose(composer.lines), Path.cwd())
 
 
-def _execute(argv: list[str]) -> int:
-    flags = read_flags(argv)
-    _check_current_folder()
-    composer = Composer(flags)
-    if is_asked(flags):
-        show(flags, composer)
-        settle_output()
-        return 0
-    lines = composer.lines
-    if flags.run or flags.multirun:
-        lines.append(f"hydra.mode={'MULTIRUN' if flags.multirun else 'RUN'}")
-    sweeps = any(override.is_sweep_override() for override in composer.parsed)
-    cfg = composer.compose(RunMode.MULTIRUN if flags.multirun or sweeps else RunMode.RUN, lines)
-    if cfg.hydra.mode is RunMode.MULTIRUN:
-        failures = run_many(composer, cfg, where_it_applies=flags.where_it_applies)
-        for failure in failures:
-            about = f"job {failure.number} ({' '.join(failure.overrides)}): "
-            complain(failure.line, about=about)
-        return failures[0].exit_code if failures else 0
-    _refuse_sweeps(composer)
-    if flags.where_it_applies:
-        raise ConfigError("--where-it-applies", "goes with -m only", "add -m, or leave it out")
+def _run_once(composer: Composer, cfg: DictConfig) -> None:
+    """Runs the configured task in a folder of its own.
+
+    Nothing is created before the whole configuration is known to be good.
+    """
     cfg.hydra.mode = RunMode.RUN
-    run_once(composer, cfg)
-    return 0
-
-
-def _refuse_sweeps(composer: Composer) -> None:
-    for override in composer.parsed:
-        if override.is_sweep_override():
-            key = override.key_or_group or "command line"
-            problem = f"{short(override.get_value_string())!r} is several values"
-            remedy = "add -m to run each of them, or write a list: [...]"
-            raise ConfigError(key, problem, remedy)
-
-
-def _check_current_folder() -> None:
+    activate(cfg)
+    is_typed = any(override.key_or_group == FOLDER for override in composer.parsed)
+    folder, explicit = new_folder(
+        composer, cfg, FOLDER, marks=(RECORD, SUMMARY), empty=not is_typed
+    )
+    config = read_in(composer, cfg, folder)
+    claimed = claim(folder, explicit=explicit)
+    with read_write(cfg.hydra):
+        cfg.hydra.run.dir = str(claimed.folder)
+    job = Job(composer, config if claimed.folder == folder else None)
     try:
-        os.getcwd()
-    except OSError as error:
-        problem = f"cannot be used ({error.strerror})"
-        raise StorageError("current folder", problem, "go to one that exists") from error
+        with composer.answered(kinds=HYDRAS, folder=claimed.folder):
+            done = run_job(job, cfg, FOLDER, None, HydraContext(composer, Callbacks()))
+        if done.status is JobStatus.FAILED:
+            raise done._return_value  # not return_value, which prints as well
+    except ConfigError:
+        claimed.give_back()
+        raise

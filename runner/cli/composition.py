@@ -1,40 +1,49 @@
-"""From the command line to the composed configuration."""
+"""From the command line to the composed configuration: Hydra's loader, which trusts no file."""
 
+import errno
 import warnings
 from argparse import Namespace
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from typing import Any, TypeVar
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
 
+# Hydra's public loader is an interface only. Every composition goes through load_configuration,
+# those of launchers and sweepers included.
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import CachingConfigRepository, IConfigRepository
 from hydra.core.config_store import ConfigStore
-from hydra.core.hydra_config import HydraConfig
-from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import MissingConfigException
+from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSource
 from hydra.types import RunMode
-from omegaconf import DictConfig, open_dict, read_write
+from omegaconf import DictConfig
 
 from runner import registry
-from runner.cli.faults import find, of_grammar, short
-from runner.cli.loader import SettingsLoader
+from runner.cli.allow_list import check_allowed, dotted, plain
+from runner.cli.faults import find, of_grammar
+from runner.cli.interpolation import check_expansion
 from runner.cli.settings_file import NO_TARGET, TARGET
-from runner.cli.sources import CONF, named_folder, start_hydra
+from runner.cli.sources import CONF, USERS, named_folder, search_path
 from runner.config import plugins
 from runner.errors import ConfigError, RunnerError, nearest, shown
 from runner.registry import GROUPS
 
-Result = TypeVar("Result")
-
 MAX_OVERRIDE = 8_000
+# How often one file may stand in defaults lists.
+MAX_INCLUDED = 100
+_LOADS_PER_INCLUSION = 3  # twice for Hydra's tree of defaults, then to be merged
+# Groups with settings that may be mappings, whose names are the user's to choose.
+OPEN_GROUPS = ("scheduler", "optimizer")
+SEARCH_PATH = "hydra.searchpath"
 
 
-class Composer:
+class Composer(ConfigLoaderImpl):
     """Composes configurations for one command line.
 
     Attributes:
-      hydra: Hydra's object, with the search path of this command line.
-      loader: its loader.
       config_name: of the primary configuration.
       parsed: the overrides as they were typed, parsed; without ``hydra.searchpath``.
       plugins: the packages that the command line names; already imported.
@@ -47,115 +56,177 @@ class Composer:
           ConfigError: an override or a folder is refused, or a plugin cannot be imported.
         """
         self.config_name: str = flags.config_name
-        self.plugins: tuple[str, ...] = ()
         self._complete = False  # whether installed plugins have been loaded as well
-        parsed = parse(flags.overrides)
-        paths = [o.value() for o in parsed if o.key_or_group == "hydra.searchpath"]
-        self.parsed = [o for o in parsed if o.key_or_group != "hydra.searchpath"]
+        self._known: dict[tuple[str, ...], dict[str, Any]] = {}
+        searches = [o for o in flags.overrides if o.lstrip("+").startswith(f"{SEARCH_PATH}=")]
         folders = [named_folder("--config-dir", flags.config_dir)] if flags.config_dir else []
-        for path in paths[-1] if paths and isinstance(paths[-1], list) else paths:
-            folders.append(named_folder("hydra.searchpath", str(path)))
+        for override in parse(searches):
+            paths: Any = override.value()
+            for path in paths if isinstance(paths, list) else [paths]:
+                folders.append(named_folder(SEARCH_PATH, str(path)))
         main = named_folder("--config-path", flags.config_path) if flags.config_path else CONF
-        self.hydra = start_hydra(main, folders)
-        self.loader = SettingsLoader(self.hydra.config_loader.get_search_path())
-        self.hydra.config_loader = self.loader
+        ConfigLoaderImpl.__init__(self, search_path(main, folders))
+        self.parsed = parse([line for line in flags.overrides if line not in searches])
         for override in self.parsed:
-            override.config_loader = self.loader  # for glob(...)
+            override.config_loader = self  # for glob(...)
             self._check_option(override)
         self.plugins = _named_plugins(self.parsed)
-        plugins.import_named(list(self.plugins))
-        if self.plugins:
-            self.attempt(self._offer_registered)
+        plugins.import_named(self.plugins)
+        self._offer_registered()
 
     @property
     def lines(self) -> list[str]:
         return [str(override.input_line) for override in self.parsed]
 
-    def compose(self, mode: RunMode, lines: Sequence[str] | None = None) -> DictConfig:
+    def compose(self, lines: Sequence[str], mode: RunMode = RunMode.RUN) -> DictConfig:
         """The configuration of a run, or the one that a multirun starts from.
-
-        It is that of the command line, or of other override ``lines``.
 
         Raises:
           ConfigError: whatever Hydra objects to.
         """
-        chosen = self.lines if lines is None else list(lines)
-        load = self.loader.load_configuration
-        return self.attempt(
-            lambda: load(self.config_name, chosen, mode, validate_sweep_overrides=False), chosen
-        )
+        return self.load_configuration(self.config_name, [*lines], mode, True, False)
 
-    def attempt(self, action: Callable[[], Result], lines: Sequence[str] | None = None) -> Result:
-        """Does ``action``; where an option is missing, once more with all installed plugins.
+    def load_configuration(
+        self,
+        config_name: str | None,
+        overrides: list[str],
+        run_mode: RunMode,
+        from_shell: bool = True,
+        validate_sweep_overrides: bool = True,
+    ) -> DictConfig:
+        parsed = parse(overrides)
+        lines = [f"{'++' if _may_add(o) else ''}{o.input_line}" for o in parsed]
+        arguments = (lines, run_mode, from_shell, validate_sweep_overrides)
+        with self.answered(overrides), warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)  # a missing _self_, for one
+            try:
+                cfg = ConfigLoaderImpl.load_configuration(self, config_name, *arguments)
+            except MissingConfigException:
+                if not self._load_installed():
+                    raise
+                cfg = ConfigLoaderImpl.load_configuration(self, config_name, *arguments)
+        typed = [override.input_line for override in parsed if not override.is_hydra_override()]
+        cfg.hydra.overrides.task = typed
+        check_expansion(plain(cfg))
+        return cfg
+
+    @contextmanager
+    def answered(
+        self,
+        lines: Sequence[str] | None = None,
+        *,
+        kinds: type[Exception] | tuple[type[Exception], ...] = Exception,
+        folder: Path | None = None,
+    ) -> Iterator[None]:
+        """Raises ``kinds`` of exceptions as an error that names the key and what is wrong with it.
 
         Raises:
-          ConfigError: ``action`` failed; what is wrong is looked for in ``lines``.
+          ConfigError: what is wrong with the override ``lines``, if not with a file.
+          OSError: names ``folder`` if it names no file, as on a full disk.
         """
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error", UserWarning)  # a missing _self_, for one
-                return action()
-        except MissingConfigException as error:
-            if not self._may_load_more():
-                raise self.answer(error, lines) from error
-        except (RunnerError, OSError):
+            yield
+        except RunnerError:
             raise
         except Exception as error:
-            raise self.answer(error, lines) from error
-        self._load_installed()
-        return self.attempt(action, lines)
+            if isinstance(error, OSError) and not isinstance(error, MissingConfigException):
+                error.filename = error.filename or folder
+                if error.errno != errno.ENAMETOOLONG:
+                    raise
+            elif not isinstance(error, kinds):
+                raise
+            raise find(error, self.parsed if lines is None else parse(lines), self) from error
 
-    def answer(self, error: Exception, lines: Sequence[str] | None = None) -> ConfigError:
-        """What Hydra raised, as an error that names the key, what is wrong and what to do."""
-        parsed = self.parsed if lines is None else parse(lines)
-        return find(error, parsed, self)
+    def refuse_sweeps(self, remedy: str, *, of_hydra: bool = False) -> None:
+        """Refuses overrides that sweep values, all of them or those of Hydra's own settings."""
+        for override in self.parsed:
+            if override.is_sweep_override() and (override.is_hydra_override() or not of_hydra):
+                problem = f"{override.get_value_string()!r} is several values"
+                raise ConfigError(override.key_or_group or "command line", problem, remedy)
 
-    def is_group(self, name: str) -> bool:
-        return self.loader.is_group(name)
+    def chooses(self, line: str) -> bool:
+        """Whether the override ``line`` chooses an option of a group."""
+        group = line.lstrip("+~").partition("=")[0].partition("@")[0]
+        return bool(group) and any(source.is_group(group) for source in self.get_sources())
+
+    def settings(self, lines: Sequence[str]) -> dict[str, Any]:
+        """Every setting by dotted key, of the chosen options if they exist; else the defaults'."""
+        for chosen in (tuple(filter(self.chooses, lines)), ()):
+            with suppress(Exception):  # an option that is wrong is not asked about here
+                if chosen not in self._known:
+                    load = ConfigLoaderImpl.load_configuration
+                    cfg = load(self, self.config_name, [*chosen], RunMode.MULTIRUN, True, False)
+                    self._known[chosen] = dict(dotted(plain(cfg)))
+                return self._known[chosen]
+        return {}
 
     def choices(self) -> dict[str, str | None]:
         """The options that the files choose, by group (and package)."""
-        return self.loader.choices(self.config_name)
-
-    def settings(self, parsed: Sequence[Override]) -> dict[str, Any]:
-        """Every setting by dotted key, of the chosen options if they exist; else the defaults'."""
-        for overrides in (parsed, []):
-            with suppress(Exception):  # an option that is wrong is not asked about here
-                return self.loader.settings(self.config_name, overrides)
-        return {}
+        found = self.compute_defaults_list(self.config_name, [], RunMode.MULTIRUN)
+        return found.overrides.known_choices
 
     def options(self, group: str, *, wanted: str = "") -> list[str]:
         """The options of ``group``, with installed plugins' if ``wanted`` is not among them."""
-
-        def listed() -> list[str]:
-            return self.loader.get_group_options(group, ObjectType.CONFIG)
-
-        if wanted and wanted not in self.attempt(listed) and self._may_load_more():
+        if wanted and wanted not in self.get_group_options(group):
             self._load_installed()
-        return self.attempt(listed)
+        return self.get_group_options(group)
 
     def _check_option(self, override: Override) -> None:
         group = override.key_or_group
-        if group not in (*GROUPS, "task") or override.is_delete() or override.is_sweep_override():
+        if group not in GROUPS or override.is_delete() or override.is_sweep_override():
             return
         value = override.value()
         if not isinstance(value, str):
             problem = f"{shown(value)} is not the name of an option"
             raise ConfigError(group, problem, nearest("", self.options(group)))
 
-    def _may_load_more(self) -> bool:
-        return not self._complete and bool(plugins.entry_point_names())
-
-    def _load_installed(self) -> None:
+    def _load_installed(self) -> bool:
+        """Offers the options of installed plugins; False if there are none, or they are there."""
+        if self._complete or not plugins.entry_point_names():
+            return False
         registry.load_entry_points()
         self._complete = True
-        self.attempt(self._offer_registered)
+        self._offer_registered()
+        return True
 
     def _offer_registered(self) -> None:
         """Makes an option of each registered factory that no YAML file configures."""
         for (group, name), settings in plugins.registered_options().items():
             if name not in self.options(group):
                 ConfigStore.instance().store(group=group, name=name, node=settings)
+
+    def _parse_overrides_and_create_caching_repo(
+        self, config_name: str | None, overrides: list[str]
+    ) -> Any:
+        # Unlike Hydra's, it does not search the places that a file names (hydra.searchpath).
+        return OverridesParser.create().parse_overrides(overrides), _Files(self.repository)
+
+    @staticmethod
+    def _embed_result_config(ret: ConfigResult, package_override: str | None) -> ConfigResult:
+        """Places a file's settings in their package, before anything of them is merged."""
+        placed = ConfigLoaderImpl._embed_result_config(ret, package_override)
+        if placed.provider == USERS:
+            check_allowed(plain(placed.config), placed.path)
+        return placed
+
+
+class _Files(CachingConfigRepository):
+    """Loads each file once, and ends defaults lists that include each other without end."""
+
+    def __init__(self, delegate: IConfigRepository) -> None:
+        CachingConfigRepository.__init__(self, delegate)
+        self.loads: Counter[str] = Counter()
+
+    def get_schema_source(self) -> ConfigSource:
+        raise ConfigLoadError("an option is never merged into a schema of the same name")
+
+    def load_config(self, config_path: str) -> ConfigResult | None:
+        found = CachingConfigRepository.load_config(self, config_path)
+        self.loads[config_path] += 1
+        if found and self.loads[config_path] > MAX_INCLUDED * _LOADS_PER_INCLUSION:
+            problem = f"refers to itself, or is included more than {MAX_INCLUDED} times"
+            raise ConfigError(found.path, problem, "shorten the defaults lists that name it")
+        return found
 
 
 def parse(lines: Sequence[str]) -> list[Override]:
@@ -167,7 +238,7 @@ def parse(lines: Sequence[str]) -> list[Override]:
     parser = OverridesParser.create()
     parsed = []
     for line in lines:
-        key = short(line.partition("=")[0])
+        key = line.partition("=")[0]
         if len(line) > MAX_OVERRIDE:
             problem = f"the value has {len(line):,} characters"
             raise ConfigError(key, problem, f"write at most {MAX_OVERRIDE:,}")
@@ -180,25 +251,21 @@ def parse(lines: Sequence[str]) -> list[Override]:
     return parsed
 
 
-def activate(cfg: DictConfig, output_dir: str | None = None) -> None:
-    """Lets ``${hydra:...}`` refer to ``cfg``, and its run folder be ``output_dir``."""
-    if output_dir is not None:
-        with read_write(cfg.hydra), open_dict(cfg.hydra):
-            cfg.hydra.runtime.output_dir = output_dir
-    HydraConfig.instance().set_config(cfg)
-
-
 def _named_plugins(overrides: list[Override]) -> tuple[str, ...]:
     """The packages that the command line names; as with any key, the last one counts."""
-    names: tuple[str, ...] = ()
-    for override in overrides:
-        if override.key_or_group == "plugins" and not override.is_delete():
-            value: Any = override.value()
-            if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
-                raise ConfigError(
-                    "plugins",
-                    f"{override.get_value_string()!r} is not a list of packages",
-                    "write one such as plugins=[my_models]",
-                )
-            names = tuple(value)
-    return names
+    named = [o for o in overrides if o.key_or_group == "plugins" and not o.is_delete()]
+    if not named:
+        return ()
+    names: Any = named[-1].value()
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        problem = f"{named[-1].get_value_string()!r} is not a list of packages"
+        raise ConfigError("plugins", problem, "write one such as plugins=[my_models]")
+    return tuple(names)
+
+
+def _may_add(override: Override) -> bool:
+    """Whether the override may add names below a setting that can be a mapping."""
+    section, *names = override.key_or_group.split(".")
+    is_mapping = isinstance(override.value(), dict)
+    is_change = override.type is OverrideType.CHANGE and section in OPEN_GROUPS
+    return is_change and len(names) + is_mapping > 1

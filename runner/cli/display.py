@@ -3,27 +3,19 @@
 import logging
 import sys
 from argparse import Namespace
-from contextlib import redirect_stdout, suppress
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from io import StringIO
 from string import Template
 from textwrap import fill
-from typing import Any
 
-from hydra.types import RunMode
-from omegaconf import Container, OmegaConf, open_dict, read_write
+from hydra.core.global_hydra import GlobalHydra
 
-from runner.cli.composition import Composer, activate
+from runner.cli.composition import Composer
+from runner.cli.exit import settle_output
 from runner.cli.flags import flag_parser
-from runner.cli.reading import without_hydra
 from runner.errors import ConfigError
 
 WIDTH = 100
-
-
-def is_asked(flags: Namespace) -> bool:
-    """Whether something is to be printed and nothing to be run."""
-    asked = (flags.help, flags.hydra_help, flags.shell_completion, flags.cfg, flags.info)
-    return any(asked)
 
 
 def show(flags: Namespace, composer: Composer) -> None:
@@ -32,66 +24,47 @@ def show(flags: Namespace, composer: Composer) -> None:
     Raises:
       ConfigError: the overrides or the configuration are wrong.
     """
-    hydra, name, lines = composer.hydra, composer.config_name, composer.lines
+    with composer.answered():
+        text = _help(composer) if flags.help else _hydras(flags, composer)
     with suppress(BrokenPipeError):
-        if flags.shell_completion:
-            sys.argv[0] = "runner"  # completion works for the console script, whatever called it
-            composer.attempt(lambda: hydra.shell_completion(name, lines))
-        elif flags.hydra_help:
-            composer.attempt(lambda: hydra.hydra_help(name, flag_parser(), flags))
-        elif flags.help:
-            print(_help(composer))
-        elif flags.cfg:
-            print(_config(flags, composer), end="")
-        else:
-            print(_info(flags, composer), end="")
+        print(text, end="")
         sys.stdout.flush()
+    settle_output()
 
 
 def _help(composer: Composer) -> str:
     """The template of ``hydra.help`` with the groups and their options filled in."""
-    cfg = composer.compose(RunMode.RUN)
+    cfg = composer.compose(composer.lines)
     groups = []
-    for group in composer.loader.list_groups(""):
+    for group in composer.list_groups(""):
         listed = f"{group}: {', '.join(composer.options(group))}"
         groups += [fill(listed, WIDTH, subsequent_indent="  ")] if group != "hydra" else []
-    return Template(cfg.hydra.help.template).safe_substitute(
-        APP_CONFIG_GROUPS="".join(f"{group}\n" for group in groups)
-    )
+    template = Template(f"{cfg.hydra.help.template}\n")
+    return template.safe_substitute(APP_CONFIG_GROUPS="".join(f"{group}\n" for group in groups))
 
 
-def _config(flags: Namespace, composer: Composer) -> str:
-    cfg = composer.compose(RunMode.RUN)
-    activate(cfg)
-    shown: Any = cfg
-    if flags.cfg == "job":
-        shown = without_hydra(cfg)
-    elif flags.cfg == "hydra":
-        shown = OmegaConf.masked_copy(cfg, "hydra")
-        with read_write(shown.hydra), open_dict(shown.hydra):
-            del shown.hydra["help"], shown.hydra["hydra_help"]
-    package = None if flags.package == "_global_" else flags.package
-    if package:
-        shown = composer.attempt(lambda: OmegaConf.select(shown, package))
-        if shown is None:
-            raise ConfigError("--package", f"there is no {package!r}", "name a section")
-    if not isinstance(shown, Container):
-        return f"{shown}\n"
-    text = composer.attempt(lambda: OmegaConf.to_yaml(shown, resolve=flags.resolve))
-    return f"# @package {package}\n{text}" if package else text
-
-
-def _info(flags: Namespace, composer: Composer) -> str:
-    """What Hydra says of itself; it logs to the standard output of that moment."""
-    composer.compose(RunMode.RUN)
+def _hydras(flags: Namespace, composer: Composer) -> str:
+    """What Hydra prints, or logs to the standard output of the moment."""
+    name, lines, hydra = composer.config_name, composer.lines, GlobalHydra.instance().hydra
+    assert hydra is not None
+    hydra.config_loader = composer
     printed, root = StringIO(), logging.getLogger()
-    before, level = list(root.handlers), root.level
+    handlers, level = list(root.handlers), root.level
     try:
-        with redirect_stdout(printed):
-            composer.attempt(
-                lambda: composer.hydra.show_info(flags.info, composer.config_name, composer.lines)
-            )
+        with redirect_stdout(printed), redirect_stderr(StringIO()):
+            if flags.shell_completion:
+                sys.argv[0] = "runner"  # it works for the console script, whatever called it
+                hydra.shell_completion(name, lines)
+            elif flags.hydra_help:
+                hydra.hydra_help(name, flag_parser(), flags)
+            elif flags.cfg:
+                hydra.show_cfg(name, lines, flags.cfg, flags.package, flags.resolve)
+            else:
+                hydra.show_info(flags.info, name, lines)
+    except SystemExit as error:  # of show_cfg, which has said so on standard error
+        problem = f"there is no {flags.package!r}"
+        raise ConfigError("--package", problem, "name a section") from error
     finally:
-        root.handlers[:] = before
+        root.handlers[:] = handlers
         root.setLevel(level)
     return printed.getvalue()

@@ -25,8 +25,8 @@ _LONGEST_WORD, _LONGEST_LINE = 200, 800  # characters that are shown of each
 _LEAST_ADDRESS_SPACE = 2**31  # bytes; jax 0.10 needs about as much for its first computation
 
 
-def report(error: BaseException) -> int:
-    """Prints ``error: <key>: <what is wrong>; <what to do>`` and returns the exit code.
+def report(error: BaseException, *, about: str = "") -> int:
+    """Prints ``error: <about><key>: <what is wrong>; <what to do>`` and returns the exit code.
 
     The traceback comes first if the user asks for it (``HYDRA_FULL_ERROR=1``). A failure of an
     unknown kind is a bug in the runner: its traceback is printed alone, and the exit code is 1.
@@ -36,17 +36,13 @@ def report(error: BaseException) -> int:
         traceback.print_exception(error)
     if known is not None:
         is_after_echo = isinstance(known, InterruptedRunError) and sys.stderr.isatty()  # of ^C
-        complain(str(known), start="\n" if is_after_echo else "")
+        line = conceal(f"{about}{' '.join(str(known).split())}")
+        line = re.sub(r"\S+", lambda word: _shortened(word[0], _LONGEST_WORD), line)
+        start = "\n" if is_after_echo else ""
+        with suppress(OSError):  # the exit code says it as well
+            print(f"{start}error: {_shortened(line, _LONGEST_LINE)}", file=sys.stderr)
     settle_output()
     return BUG if known is None else known.exit_code
-
-
-def complain(line: str, *, about: str = "", start: str = "") -> None:
-    """Prints a failure as one line that a person can read, without values of the environment."""
-    text = conceal(f"{about}{' '.join(line.split())}")
-    text = re.sub(r"\S+", lambda word: _shortened(word[0], _LONGEST_WORD), text)
-    with suppress(OSError):  # the exit code says it as well
-        print(f"{start}error: {_shortened(text, _LONGEST_LINE)}", file=sys.stderr)
 
 
 def check_memory_limit() -> None:
@@ -81,8 +77,8 @@ def explain(error: BaseException) -> RunnerError | None:
     """The failure as one of the documented kinds; None for a bug in the runner."""
     if isinstance(error, RunnerError):
         return error
-    if exhausted := _exhausted(error):
-        return _out_of_memory(exhausted, str(error))
+    if exhausted := _out_of_memory(error):
+        return exhausted
     if isinstance(error, FloatingPointError):
         return _not_finite(error)
     if isinstance(error, OSError):
@@ -94,19 +90,16 @@ def explain(error: BaseException) -> RunnerError | None:
     return None
 
 
-def _exhausted(error: BaseException) -> str | None:
-    """Which memory ``error`` says is exhausted, if it does."""
+def _out_of_memory(error: BaseException) -> OutOfMemoryError | None:
     # By name, since jax need not have been imported.
-    is_from_xla = type(error).__name__ in ("JaxRuntimeError", "XlaRuntimeError")
-    if is_from_xla and "RESOURCE_EXHAUSTED" in str(error):
-        return "the device"
-    is_from_loader = isinstance(error, ImportError) and "failed to map segment" in str(error)
-    return "this machine" if is_from_loader or isinstance(error, MemoryError) else None
-
-
-def _out_of_memory(owner: str, detail: str) -> OutOfMemoryError:
-    size = re.search(r"allocat\w*\D{0,40}?(\d[\d.,]*\s?(?:[KMGT]i?B|bytes))", detail)
-    problem = f"the memory of {owner} is exhausted{f' (asked for {size[1]})' if size else ''}"
+    is_xlas = type(error).__name__ in ("JaxRuntimeError", "XlaRuntimeError")
+    is_device = is_xlas and "RESOURCE_EXHAUSTED" in str(error)
+    is_loader = isinstance(error, ImportError) and "failed to map segment" in str(error)
+    if not (is_device or is_loader or isinstance(error, MemoryError)):
+        return None
+    size = re.search(r"allocat\w*\D{0,40}?(\d[\d.,]*\s?(?:[KMGT]i?B|bytes))", str(error))
+    asked = f" (asked for {size[1]})" if size else ""
+    problem = f"the memory of {'the device' if is_device else 'this machine'} is exhausted{asked}"
     remedy = "lower training.batch_size, or choose a smaller model"
     return OutOfMemoryError("memory", problem, remedy)
 

@@ -45,7 +45,7 @@ def flag_parser() -> FlagParser:
 
 
 def read_flags(argv: list[str]) -> Namespace:
-    """The flags and overrides in ``argv``.
+    """The flags and overrides in ``argv``; ``shows`` is whether they ask for something printed.
 
     Raises:
       ConfigError: a flag is unknown, or two do not go together.
@@ -59,4 +59,6 @@ def read_flags(argv: list[str]) -> Namespace:
         raise ConfigError("command line", problem, SEE_HELP)
     if flags.resolve and not (flags.cfg or flags.help):
         raise ConfigError("--resolve", "goes with --cfg or --help only", SEE_HELP)
+    asked = (flags.help, flags.hydra_help, flags.shell_completion, flags.cfg, flags.info)
+    flags.shows = any(asked)
     return flags

@@ -14,16 +14,14 @@ from runner.errors import ConfigError
 MAX_EXPANSION = 1_000_000
 NODE = 100
 
-# They build containers or names out of texts, which nobody could look at beforehand.
+# They build containers or names out of texts, which nobody could check beforehand.
 _REMOVED = ("oc.create", "oc.deprecated", "oc.dict.keys", "oc.dict.values", "oc.select")
 _INNERMOST = re.compile(r"\$\{([^${}]*)\}")
-_NESTED = "\0"  # stands for an inner interpolation, once that has been seen
+_NESTED = "\0"  # stands for an inner interpolation that has been counted
+
+Path = tuple[Any, ...]
 
 _read_from_environment: dict[str, str] = {}  # value → name of the variable
-
-
-class UnsetVariableError(KeyError):
-    """The environment has no variable of that name."""
 
 
 def register_resolvers() -> None:
@@ -50,7 +48,7 @@ def conceal(line: str) -> str:
 
 
 def check_expansion(settings: Mapping[str, Any]) -> None:
-    """Refuses what would grow out of proportion, before anything of it is resolved.
+    """Refuses what would grow out of proportion, before any of it is resolved.
 
     Args:
       settings: plain containers, interpolations as written.
@@ -58,72 +56,61 @@ def check_expansion(settings: Mapping[str, Any]) -> None:
     Raises:
       ConfigError: names the text that expands too far, or refers to a setting indirectly.
     """
-    _Expansion(settings).cost((), settings)
+    costs: dict[Path, int] = {}
 
-
-class _Expansion:
-    def __init__(self, root: Mapping[str, Any]) -> None:
-        self.root = root
-        self.known: dict[tuple[Any, ...], int] = {}
-
-    def cost(self, path: tuple[Any, ...], value: Any) -> int:
-        if path in self.known:
-            return self.known[path]
-        self.known[path] = 0  # OmegaConf refuses what refers to itself
-        if isinstance(value, Mapping):
-            cost = NODE + sum(self.cost((*path, key), item) for key, item in value.items())
-        elif isinstance(value, list):
-            cost = NODE + sum(self.cost((*path, key), item) for key, item in enumerate(value))
+    def cost(path: Path, value: Any) -> int:
+        if path in costs:
+            return costs[path]
+        costs[path] = 0  # OmegaConf refuses what refers to itself
+        if isinstance(value, str):
+            parts = [_target(settings, path, body) for body in _bodies(value)]
         else:
-            text = value if isinstance(value, str) else ""
-            targets = (self.target(path, body) for body in _bodies(text))
-            cost = NODE + len(text) + sum(self.cost(*target) for target in targets)
-        self.known[path] = cost
-        if cost > MAX_EXPANSION:
+            parts = [((*path, key), item) for key, item in _items(value)]
+        length = len(value) if isinstance(value, str) else 0
+        costs[path] = NODE + length + sum(cost(*part) for part in parts)
+        if costs[path] > MAX_EXPANSION:
             key = ".".join(map(str, path)) or "configuration"
             problem = f"expands to more than {MAX_EXPANSION:,} characters"
             raise ConfigError(key, problem, "refer to fewer settings (${...})")
-        return cost
+        return costs[path]
 
-    def target(self, path: tuple[Any, ...], body: str) -> tuple[tuple[Any, ...], Any]:
-        """The node that an interpolation at ``path`` refers to: its path and its value."""
-        resolver, colon, argument = body.partition(":")
-        if colon and resolver.strip() != "hydra":
-            return path, ""
-        name = argument if colon else body
-        if _NESTED in name:
-            key = ".".join(map(str, path))
-            raise ConfigError(key, "refers to a setting by way of another", "name it directly")
-        dots = len(name.strip()) - len(name.strip().lstrip("."))
-        steps = [step for step in re.split(r"[.\[\]\s]+", name) if step]
-        found = path[: len(path) - dots] if dots else ("hydra",) if colon else ()
-        value = _at(self.root, found)
-        for step in steps:
-            if isinstance(value, str):  # an interpolation itself, whose whole target counts
-                break
-            keys = value if isinstance(value, Mapping) else range(len(value or ()))
-            key = next((key for key in keys if str(key) == step), None)
-            if key is None:
-                return path, ""  # OmegaConf says that there is no such setting
-            found, value = (*found, key), value[key]
-            if not isinstance(value, (Mapping, list, str)):
-                break
-        return found, value
+    cost((), settings)
 
 
 def _bodies(text: str) -> Iterator[str]:
     """What is between ``${`` and ``}``, from the innermost outwards."""
-    found = ["start"]
-    while found and "${" in text:
-        found = _INNERMOST.findall(text)
+    while found := _INNERMOST.findall(text):
         yield from found
         text = _INNERMOST.sub(_NESTED, text)
 
 
-def _at(value: Any, path: tuple[Any, ...]) -> Any:
-    for key in path:
-        value = value[key]
-    return value
+def _target(settings: Mapping[str, Any], path: Path, body: str) -> tuple[Path, Any]:
+    """The node that an interpolation at ``path`` refers to: its path and its value."""
+    resolver, colon, argument = body.partition(":")
+    if colon and resolver.strip() != "hydra":
+        return path, None
+    name = f"hydra.{argument}" if colon else body.strip()
+    if _NESTED in name:
+        key = ".".join(map(str, path))
+        raise ConfigError(key, "refers to a setting by way of another", "name it directly")
+    dots = len(name) - len(name.lstrip("."))
+    start = path[: len(path) - dots] if dots else ()
+    found, value = (), settings
+    for step in [*map(str, start), *filter(None, re.split(r"[.\[\]\s]+", name))]:
+        if isinstance(value, str):  # an interpolation itself, whose whole target counts
+            break
+        item = next((item for item in _items(value) if str(item[0]) == step), None)
+        if item is None:
+            return path, None  # OmegaConf says that there is no such setting
+        found, value = (*found, item[0]), item[1]
+    return found, value
+
+
+def _items(value: Any) -> Any:
+    """The (key, item) pairs of a container; nothing of anything else."""
+    if isinstance(value, Mapping):
+        return value.items()
+    return enumerate(value) if isinstance(value, list) else ()
 
 
 def _env(name: str, *default: Any) -> str | None:
@@ -132,16 +119,16 @@ def _env(name: str, *default: Any) -> str | None:
         _read_from_environment[value] = name
         return value
     if not default:
-        raise UnsetVariableError(name)
+        raise ConfigError("", f"the environment variable {name} is not set", f"set {name}")
     return None if default[0] is None else str(default[0])
 
 
 def _decode(text: str | None, _parent_: Container, _node_: Node) -> Any:
     # A text must not become a mapping or another interpolation, which would not have been checked.
-    if "${" in (text or ""):
-        raise ValueError("oc.decode reads no interpolation")
-    value = oc.decode(text, _parent_, _node_)
-    items = value if isinstance(value, list) else [value]
-    if any(isinstance(item, (dict, list, Container)) for item in items):
-        raise ValueError("oc.decode gives a number, a text or a list of them, nothing else")
-    return value
+    if "${" not in (text or ""):
+        value = oc.decode(text, _parent_, _node_)
+        items = value if isinstance(value, list) else [value]
+        if not any(isinstance(item, (dict, list, Container)) for item in items):
+            return value
+    problem = "oc.decode gives a number, a text or a list of them, nothing else"
+    raise ConfigError("", problem, "write such a value")

@@ -1,16 +1,22 @@
-"""The overrides of each member of a multirun: every combination of the values that are swept."""
+"""The members of a multirun: every combination of the values that are swept."""
 
 import itertools
+from pathlib import Path
 
 from hydra.core.override_parser.types import Override
-from omegaconf import DictConfig
+from omegaconf import DictConfig, open_dict
 
+from runner.cli.allow_list import plain
 from runner.cli.composition import Composer, parse
-from runner.cli.faults import one_line, unknown_key
-from runner.cli.loader import plain
+from runner.cli.faults import NO_SETTING, unknown_key
+from runner.cli.folders import SUBFOLDER, member_folder
+from runner.cli.reading import activate, applying, read_in
+from runner.config import Config
 from runner.errors import ConfigError
 
 MAX_JOBS = 10_000
+# So many members are tried before the first one starts.
+MAX_TRIED = 200
 
 
 def list_members(composer: Composer, cfg: DictConfig, *, where_it_applies: bool) -> list[list[str]]:
@@ -28,15 +34,12 @@ def list_members(composer: Composer, cfg: DictConfig, *, where_it_applies: bool)
     # As written: what a value takes from the environment must not stand in the record.
     params = plain(cfg.hydra.sweeper).get("params") or {}
     lines = [f"{key}={value}" for key, value in params.items() if key not in typed]
-    overrides = parse(lines) + told
-    choices: list[list[str]] = []
-    count = 1
+    overrides = [*parse(lines), *told]
+    keys = [override.get_key_element() for override in overrides]
+    choices, count = [], 1
     for number, override in enumerate(overrides):
-        override.config_loader = composer.loader
-        key = override.get_key_element()
-        if override.is_sweep_override() and key in {
-            later.get_key_element() for later in overrides[number + 1 :]
-        }:
+        override.config_loader = composer  # for glob(...)
+        if override.is_sweep_override() and keys[number] in keys[number + 1 :]:
             raise ConfigError(override.key_or_group, "is given twice", "keep one of the sweeps")
         choices.append(_values(override))
         count *= len(choices[-1])
@@ -47,72 +50,89 @@ def list_members(composer: Composer, cfg: DictConfig, *, where_it_applies: bool)
     return _applying(composer, members) if where_it_applies else members
 
 
+def try_members(
+    composer: Composer, cfg: DictConfig, folder: Path, members: list[list[str]]
+) -> list[tuple[DictConfig, Config | None]]:
+    """Composes and reads the first members before any of them starts; None if one is wrong.
+
+    Raises:
+      ConfigError: one cannot be composed, two would share a folder, or every one is wrong.
+    """
+    tried: list[tuple[DictConfig, Config | None]] = []
+    errors, folders = [], set()
+    for number, lines in enumerate(members[:MAX_TRIED]):
+        member, own = compose_member(composer, cfg, folder, number, lines)
+        if own in folders:
+            problem = f"two jobs would write to {str(own.relative_to(folder))!r}"
+            raise ConfigError(SUBFOLDER, problem, "use ${hydra.job.num} in it")
+        folders.add(own)
+        try:
+            tried.append((member, read_in(composer, member, own)))
+        except ConfigError as error:
+            tried.append((member, None))
+            errors.append(error)
+    if len(errors) == len(tried):
+        raise errors[0]
+    return tried
+
+
+def compose_member(
+    composer: Composer, cfg: DictConfig, folder: Path, number: int, lines: list[str]
+) -> tuple[DictConfig, Path]:
+    """The configuration and the folder of a member of the sweep ``cfg`` in ``folder``.
+
+    Raises:
+      ConfigError: it cannot be composed, or its folder is not within the sweep's.
+    """
+    try:
+        member = composer.load_sweep_config(cfg, lines)
+    except ConfigError as error:
+        raise _of_member(error, composer, lines) from error
+    with open_dict(member):
+        member.hydra.job.num, member.hydra.job.id = number, str(number)
+    activate(member)
+    return member, member_folder(composer, member, folder)
+
+
 def _values(override: Override) -> list[str]:
     """The overrides that a sweep stands for, counted no further than is needed to refuse it."""
     if not override.is_sweep_override():
         return [str(override.input_line)]
     name = override.key_or_group or "command line"
+    remedy = "write key=1,2 or key=range(1,3)"
     if override.is_interval_sweep():
-        problem = f"{override.input_line!r} is not a list of values"
-        raise ConfigError(name, problem, "write key=1,2 or key=range(1,3)")
+        raise ConfigError(name, f"{override.input_line!r} is not a list of values", remedy)
     try:
         values = itertools.islice(override.sweep_string_iterator(), MAX_JOBS + 1)
         lines = [f"{override.get_key_element()}={value}" for value in values]
     except Exception as error:
-        raise ConfigError(name, one_line(error), "write key=1,2 or key=range(1,3)") from error
+        raise ConfigError(name, str(error), remedy) from error
     if not lines:
         problem = f"{override.input_line!r} gives no value"
         raise ConfigError(name, problem, "give at least one")
     return lines
 
 
-def _applying(composer: Composer, batch: list[list[str]]) -> list[list[str]]:
+def _applying(composer: Composer, members: list[list[str]]) -> list[list[str]]:
     """The members without the settings that their options do not have, each member once.
 
     Raises:
       ConfigError: no member has a setting.
     """
-    known: dict[tuple[str, ...], set[str]] = {}
-    members: dict[tuple[str, ...], None] = {}
-    held: set[str] = set()
-    for lines in batch:
-        chosen = tuple(line for line in lines if _key(line) in ("", *_groups(composer, line)))
-        if chosen not in known:
-            known[chosen] = set(composer.settings(parse(chosen)))
-        kept = tuple(line for line in lines if line in chosen or _has(known[chosen], _key(line)))
-        members[kept] = None
-        held.update(kept)
-    for line in dict.fromkeys(line for lines in batch for line in lines):
+    found = list(dict.fromkeys(tuple(applying(composer, lines)) for lines in members))
+    held = {line for lines in found for line in lines}
+    for line in dict.fromkeys(line for lines in members for line in lines):
         if line not in held:
-            raise unknown_key(_key(line), sorted(set().union(*known.values())))
-    return [list(member) for member in members]
+            raise unknown_key(line.partition("=")[0], composer.settings(members[0]))
+    return [list(lines) for lines in found]
 
 
-def of_member(error: ConfigError, composer: Composer, lines: list[str]) -> ConfigError:
-    """The error of a member whose option lacks a setting that another member's has."""
-    group = error.key.partition(".")[0]
-    swept = [o for o in composer.parsed if o.is_sweep_override() and o.key_or_group == group]
-    chosen = next((line for line in lines if _key(line) == group), None)
-    if not swept or chosen is None:
+def _of_member(error: ConfigError, composer: Composer, lines: list[str]) -> ConfigError:
+    """The error of a member whose option lacks a setting that another member's may have."""
+    group, _, name = error.key.partition(".")
+    is_swept = any(o.is_sweep_override() and o.key_or_group == group for o in composer.parsed)
+    chosen = next((line for line in lines if line.partition("=")[0] == group), None)
+    if error.problem != NO_SETTING or not (name and is_swept and chosen):
         return error
-    others = (composer.settings(parse([line])) for line in _values(swept[0]))
-    if error.key in composer.settings(parse([chosen])) or not any(error.key in k for k in others):
-        return error
-    remedy = "not every option that is asked for has it; --where-it-applies leaves it out there"
-    return ConfigError(error.key, f"{chosen} has no such setting", remedy)
-
-
-def _key(line: str) -> str:
-    """The key of an override that changes a value or chooses an option; else empty."""
-    key = line.partition("=")[0].partition("@")[0]
-    return "" if key.startswith(("+", "~")) else key
-
-
-def _groups(composer: Composer, line: str) -> list[str]:
-    key = _key(line)
-    return [key] if composer.is_group(key) else []
-
-
-def _has(keys: set[str], key: str) -> bool:
-    """Whether ``key`` is a setting, or a name below one that may be a mapping."""
-    return not key or key in keys or ".".join(key.split(".")[:2]) in keys
+    remedy = f"{error.remedy} (--where-it-applies leaves a setting out of jobs that lack it)"
+    return ConfigError(error.key, f"{chosen} has no setting {name}", remedy)

@@ -3,15 +3,16 @@
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from hydra.core.override_parser.types import Quote, QuotedString
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from runner.cli.composition import Composer, parse
+from runner.cli.allow_list import dotted, plain
+from runner.cli.composition import Composer
 from runner.cli.exit import check_memory_limit
-from runner.cli.loader import dotted, plain
 from runner.config import Choice, Config, read_config
 from runner.config.settings import comparing
 from runner.config.signature import markers
@@ -22,8 +23,31 @@ from runner.registry import tasks
 GROUP = "scheduler"
 
 
-def read_settings(composer: Composer, cfg: DictConfig) -> Config:
-    """The typed configuration of the composed ``cfg``.
+def activate(cfg: DictConfig, folder: Path | None = None) -> None:
+    """Lets ``${hydra:...}`` refer to ``cfg``, and its run folder be ``folder``."""
+    if folder is not None:
+        with read_write(cfg.hydra), open_dict(cfg.hydra):
+            cfg.hydra.runtime.output_dir = str(folder.absolute())
+    HydraConfig.instance().set_config(cfg)
+
+
+def read_in(composer: Composer, cfg: DictConfig, folder: Path) -> Config:
+    """Reads ``cfg`` as the job in ``folder`` would, to no other effect.
+
+    Raises:
+      ConfigError: see ``read_settings``.
+    """
+    activate(cfg, folder)
+    return read_settings(composer, without_hydra(cfg))
+
+
+def without_hydra(cfg: DictConfig) -> DictConfig:
+    """The settings alone."""
+    return OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
+
+
+def read_settings(composer: Composer, settings: DictConfig) -> Config:
+    """The typed configuration of composed settings, those of Hydra left out.
 
     The options chosen, and the overrides that hold for what is compared, are those of the current
     ``HydraConfig``.
@@ -32,22 +56,45 @@ def read_settings(composer: Composer, cfg: DictConfig) -> Config:
       ConfigError: see ``read_config``; or an interpolation cannot be resolved, or a scheduler to
         compare is unknown or wrong.
     """
-    options = HydraConfig.get().runtime.choices
     check_memory_limit()
-    _check_compared(composer, plain(cfg)["task"])
-    config = _read(composer, without_hydra(cfg), options)
+    _check_compared(composer, plain(settings).get("task"))
+    config = _read(composer, settings, HydraConfig.get().runtime.choices)
     for setting in markers(tasks.get(config.task.name), OptionsOf):
         named = dict.fromkeys(getattr(config.task.settings, setting))
         others = [option for option in named if option != config.scheduler.option]
         choices = tuple(_compared(composer, option) for option in others)
-        settings = config.task.settings.model_copy(update={setting: choices})
-        config = replace(config, task=replace(config.task, settings=settings))
+        named_settings = config.task.settings.model_copy(update={setting: choices})
+        config = replace(config, task=replace(config.task, settings=named_settings))
     return config
 
 
-def without_hydra(cfg: DictConfig) -> DictConfig:
-    """The settings alone."""
-    return OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
+def applying(composer: Composer, lines: list[str]) -> list[str]:
+    """``lines`` without the changes of settings and parts that the options chosen do not have."""
+    changed = {line: _changed(composer, line) for line in lines}
+    kept = [line for line in lines if not changed[line]]
+    for is_part in (True, False):  # a part has settings of its own
+        known = composer.settings(kept)
+        of_kind = (line for line in lines if changed[line] and ("@" in line) == is_part)
+        kept += [line for line in of_kind if _has(known, changed[line])]
+    return [line for line in lines if line in kept]
+
+
+def _changed(composer: Composer, line: str) -> str:
+    """The key of the setting or part that ``line`` changes; empty if it does another thing."""
+    key, _, package = line.partition("=")[0].partition("@")
+    if line.startswith(("+", "~")):
+        return ""
+    if composer.chooses(line):
+        return package if "." in package else ""
+    return key
+
+
+def _has(known: Mapping[str, Any], key: str) -> bool:
+    """Whether ``key`` is a setting, or a name that may be added below one."""
+    parent = key.rpartition(".")[0]
+    names = known.get(parent)
+    may_add = "." in parent and parent in known and not (isinstance(names, Mapping) and names)
+    return key in known or may_add
 
 
 def _check_compared(composer: Composer, task: Any) -> None:
@@ -64,54 +111,35 @@ def _check_compared(composer: Composer, task: Any) -> None:
 
 def _read(composer: Composer, settings: DictConfig, options: Mapping[str, Any]) -> Config:
     as_written = plain(settings)
-    values: Any = composer.attempt(lambda: OmegaConf.to_container(settings, resolve=True))
+    with composer.answered():
+        values: Any = OmegaConf.to_container(settings, resolve=True)
     try:
         return read_config(values, as_written=as_written, options=options, plugins=composer.plugins)
     except ConfigError as error:
-        raise _of_environment(error, as_written) from error
-
-
-def _of_environment(error: ConfigError, as_written: Mapping[str, Any]) -> ConfigError:
-    """The error, or how to write it where a number is read from the environment as a text."""
-    raw: Any = as_written
-    for name in error.key.split("."):
-        raw = raw.get(name) if isinstance(raw, Mapping) else None
-    if not isinstance(raw, str) or not re.fullmatch(r"\$\{oc\.env:[^{}]*\}", raw):
-        return error
-    problem = f"{raw} gives a text"
-    return ConfigError(error.key, problem, f"if it is a number, write ${{oc.decode:{raw}}}")
+        raw = dict(dotted(as_written)).get(error.key)
+        if not isinstance(raw, str) or not re.fullmatch(r"\$\{oc\.env:[^{}]*\}", raw):
+            raise
+        remedy = f"if it is a number, write ${{oc.decode:{raw}}}"
+        raise ConfigError(error.key, f"{raw} gives a text", remedy) from error
 
 
 def _compared(composer: Composer, option: str) -> Choice:
-    with comparing(option):
-        cfg = _compose(composer, option)
-        return _read(composer, without_hydra(cfg), cfg.hydra.runtime.choices).scheduler
+    """The scheduler of the current job if the command line had chosen ``option``.
 
-
-def _compose(composer: Composer, option: str) -> DictConfig:
-    """The current job's configuration as if the command line had chosen ``option``.
-
-    What the command line sets within the scheduler (a part of a sequence, then a setting) holds
-    where the option has it.
+    What the command line sets within the scheduler holds where the option has it.
     """
     told: Any = plain(HydraConfig.get().overrides)
-    chosen, others, parts, settings = GROUP, [], [], []
-    for override in parse(told["task"]):
-        key, line = override.key_or_group, str(override.input_line)
-        if key == GROUP and override.package in (None, GROUP):
+    chosen, others, within = GROUP, [], []
+    for line in told["task"]:
+        key, _, package = line.partition("=")[0].lstrip("+~").partition("@")
+        if key == GROUP and package in ("", GROUP):
             chosen = line.partition("=")[0]
-        elif key == GROUP and str(override.package).startswith(f"{GROUP}."):
-            parts.append((override.package, line))
-        elif key.startswith(f"{GROUP}."):
-            settings.append((key, line))
+        elif key.partition(".")[0] == GROUP:
+            within.append(line.lstrip("+"))
         else:
             others.append(line)
-    quoted = option.replace("\\", "\\\\").replace("'", "\\'")
-    lines = [*told["hydra"], *others, f"{chosen}='{quoted}'"]
-    cfg = composer.compose(RunMode.RUN, lines)
-    for written in (parts, settings):
-        known = dict(dotted(plain(cfg)))
-        if held := [line.lstrip("+") for key, line in written if key in known]:
-            lines += held
-            cfg = composer.compose(RunMode.RUN, lines)
-    return cfg
+    choice = f"{chosen}={QuotedString(option, Quote.single).with_quotes()}"
+    lines = [*told["hydra"], *others, *applying(composer, [choice, *within])]
+    with comparing(option):
+        cfg = composer.compose(lines)
+        return _read(composer, without_hydra(cfg), cfg.hydra.runtime.choices).scheduler

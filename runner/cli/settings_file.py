@@ -1,6 +1,7 @@
 """Reads a YAML file of settings: plain values only, each key once, and nothing that unfolds."""
 
 import re
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
@@ -11,13 +12,15 @@ from runner.errors import ConfigError
 TARGET = "_target_"
 MAX_BYTES = 32 * 1024
 MAX_NODES = 5_000
-MAX_DEPTH = 100
 
 NO_TARGET = "name a registered option instead (model=mlp); code comes from plugins only"
 # YAML 1.1 reads 010 as eight and 12:30 as 750.
 _SURPRISE = re.compile(r"[-+]?(0[0-9_]+|[0-9_]+(:[0-5]?[0-9])+)")
 _PLAIN_TAG = "tag:yaml.org,2002:"
-_KEYWORDS = ("override", "optional")
+_KEYWORDS = {"override", "optional"}
+
+# The node it is about, if there is one; what is wrong; what to do.
+Fault = tuple[yaml.Node | None, str, str]
 
 
 def read_settings_file(path: Path) -> str:
@@ -43,90 +46,72 @@ def read_settings_file(path: Path) -> str:
 
 @lru_cache(maxsize=256)
 def _check_text(text: str, name: str) -> None:
-    if _depth(text) > MAX_DEPTH:  # PyYAML would take a second to fail
-        raise ConfigError(name, "is nested too deeply", "write it flat")
     try:
         # Not CSafeLoader: deep nesting overflows its stack, which kills the process.
         root = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        place = f"{name}:{mark.line + 1}" if mark else name
-        problem = f"is not valid YAML ({error.problem})"
-        raise ConfigError(place, problem, "correct it there") from error
-    except (yaml.YAMLError, ValueError) as error:
-        problem = f"is not valid YAML ({' '.join(str(error).split())})"
-        raise ConfigError(name, problem, "correct it") from error
     except RecursionError as error:
         raise ConfigError(name, "is nested too deeply", "write it flat") from error
-    if root is None:
-        return
-    if not isinstance(root, yaml.MappingNode):
-        raise ConfigError(_place(name, root), "holds no settings", "write key: value lines")
-    _check_nodes(root, name)
-    _check_defaults(root, name)
+    except (yaml.YAMLError, ValueError) as error:
+        mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+        place = f"{name}:{mark.line + 1}" if mark else name
+        said = getattr(error, "problem", None) or " ".join(str(error).split())
+        raise ConfigError(place, f"is not valid YAML ({said})", "correct it") from error
+    for node, problem, remedy in _faults(root) if root else ():
+        raise ConfigError(f"{name}:{_line(node)}" if node else name, problem, remedy)
 
 
-def _depth(text: str) -> int:
-    """How deep brackets are nested, at most."""
-    depth = deepest = 0
-    for bracket in re.findall(r"[\[{}\]]", text):
-        depth += 1 if bracket in "[{" else -1
-        deepest = max(deepest, depth)
-    return deepest
-
-
-def _check_nodes(root: yaml.Node, name: str) -> None:
+def _faults(root: yaml.Node) -> Iterator[Fault]:
     """Visits every node as often as it is referred to, which is what an alias bomb makes costly."""
+    if not isinstance(root, yaml.MappingNode):
+        yield root, "holds no settings", "write key: value lines"
     waiting, seen = [root], 0
     while waiting:
         node = waiting.pop()
         seen += 1
         if seen > MAX_NODES:
-            problem = f"unfolds to more than {MAX_NODES:,} values"
-            raise ConfigError(name, problem, "write less, and no anchor inside another (&, *)")
-        _check_tag(node, name)
+            remedy = "write less, and no anchor inside another (&, *)"
+            yield None, f"unfolds to more than {MAX_NODES:,} values", remedy
+        yield from _tag_faults(node)
         if isinstance(node, yaml.MappingNode):
-            _check_keys(node, name)
+            yield from _key_faults(node)
             waiting += [child for pair in node.value for child in pair]
         elif isinstance(node, yaml.SequenceNode):
             waiting += node.value
         elif TARGET in node.value:
-            raise ConfigError(_place(name, node), f"{TARGET} is not allowed", NO_TARGET)
+            yield node, f"{TARGET} is not allowed", NO_TARGET
+    yield from _keyword_faults(root)
 
 
-def _check_tag(node: yaml.Node, name: str) -> None:
+def _tag_faults(node: yaml.Node) -> Iterator[Fault]:
     if not node.tag.startswith(_PLAIN_TAG) or node.tag.startswith(f"{_PLAIN_TAG}python"):
         problem = f"the tag {node.tag.replace(_PLAIN_TAG, '!!')} is not allowed"
-        raise ConfigError(_place(name, node), problem, "write a plain value")
+        yield node, problem, "write a plain value"
     # A quoted number has the tag of a text.
     if node.tag == f"{_PLAIN_TAG}int" and _SURPRISE.fullmatch(node.value):
         problem = f"{node.value} would be read as {yaml.safe_load(node.value)}"
-        raise ConfigError(_place(name, node), problem, "write it in quotes, or as a plain number")
+        yield node, problem, "write it in quotes, or as a plain number"
 
 
-def _check_keys(node: yaml.MappingNode, name: str) -> None:
+def _key_faults(node: yaml.MappingNode) -> Iterator[Fault]:
     lines: dict[str, int] = {}
     for key, _ in node.value:
         if not isinstance(key, yaml.ScalarNode):
-            raise ConfigError(_place(name, key), "a key is not a text", "write a plain key")
+            yield key, "a key is not a text", "write a plain key"
         if key.value in lines:
             problem = f"the key {key.value!r} is there twice (first in line {lines[key.value]})"
-            raise ConfigError(_place(name, key), problem, "keep one of them")
-        lines[key.value] = key.start_mark.line + 1
+            yield key, problem, "keep one of them"
+        lines[key.value] = _line(key)
 
 
-def _check_defaults(root: yaml.MappingNode, name: str) -> None:
-    """Refuses a keyword in the defaults list that Hydra would skip (``overide scheduler: ...``)."""
-    lists = [node for key, node in root.value if key.value == "defaults"]
-    entries = [entry for node in lists if isinstance(node.value, list) for entry in node.value]
-    for entry in entries:
-        for key, _ in entry.value if isinstance(entry, yaml.MappingNode) else []:
-            for word in key.value.split(" ")[:-1]:
-                if word not in _KEYWORDS:
-                    problem = f"{word!r} in the defaults list is not a keyword"
-                    remedy = f"write override {key.value.rpartition(' ')[2]}: ..."
-                    raise ConfigError(_place(name, key), problem, remedy)
+def _keyword_faults(root: yaml.Node) -> Iterator[Fault]:
+    """A keyword of the defaults list that Hydra would skip (``overide scheduler: ...``)."""
+    for entry in next((node.value for key, node in root.value if key.value == "defaults"), ()):
+        for key, _ in entry.value if isinstance(entry, yaml.MappingNode) else ():
+            *words, group = key.value.split(" ")
+            for word in set(words) - _KEYWORDS:
+                problem = f"{word!r} in the defaults list is not a keyword"
+                yield key, problem, f"write override {group}: ..."
 
 
-def _place(name: str, node: yaml.Node) -> str:
-    return f"{name}:{node.start_mark.line + 1}"
+def _line(node: yaml.Node) -> int:
+    return node.start_mark.line + 1

@@ -2,8 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -16,16 +15,18 @@ from hydra.core.object_type import ObjectType
 from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigResult, ConfigSource
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 import runner
-from runner.cli.interpolation import check_expansion, register_resolvers
+from runner.cli.allow_list import check_allowed, plain
+from runner.cli.interpolation import register_resolvers
 from runner.cli.settings_file import read_settings_file
 from runner.errors import ConfigError
 
 PACKAGE = Path(runner.__file__).resolve().parent
 # In the wheel, conf/ lies inside the package; in a checkout, beside it.
 CONF = next((c for c in (PACKAGE / "conf", PACKAGE.parent / "conf") if c.is_dir()), PACKAGE)
+# What the provider of a file is called that is not the runner's own.
+USERS = "user"
 _OURS = ("help", "hydra_logging", "job_logging")
 
 
@@ -35,10 +36,6 @@ class SettingsFolder(ConfigSource):
     @staticmethod
     def scheme() -> str:
         return "settings"
-
-    @property
-    def is_users(self) -> bool:
-        return Path(self.path) != CONF
 
     def available(self) -> bool:
         return os.path.isdir(self.path)
@@ -57,14 +54,15 @@ class SettingsFolder(ConfigSource):
 
     def load_config(self, config_path: str) -> ConfigResult:
         path = Path(self._place(self._normalize_file_name(config_path)))
-        text = read_settings_file(path) if self.is_users else path.read_text(encoding="utf-8")
+        is_users = Path(self.path) != CONF
+        text = read_settings_file(path) if is_users else path.read_text(encoding="utf-8")
         config: Any = OmegaConf.load(StringIO(text))
-        if self.is_users:
-            _check_search_path(config, path)
+        if is_users:
+            check_allowed(plain(config), str(path))
             if "/" not in config_path and "defaults" not in config:
                 _complete(config, path.with_name("hydra.yaml"))
         header = self._get_header_dict(text)
-        return ConfigResult(self.provider, f"{self.scheme()}://{self.path}", config, header)
+        return ConfigResult(USERS if is_users else self.provider, str(path), config, header)
 
     def _place(self, name: str) -> str:
         place = os.path.realpath(os.path.join(self.path, name))
@@ -77,25 +75,28 @@ class SettingsFolder(ConfigSource):
         return place
 
 
-def start_hydra(main: Path, folders: list[Path]) -> Any:
-    """Hydra's object for one command line; from here on it is the only one of the process.
+def search_path(main: Path, folders: list[Path]) -> ConfigSearchPath:
+    """Where Hydra searches: ``folders``, ``main``, then its own; the first file found counts.
 
-    Its search path is ``folders``, then ``main``, then Hydra's own: a user's file is found first.
+    It is that of ``GlobalHydra``, which is new for each command line.
     """
     register_resolvers()
-    with _without_current_folder():
+    paths, here = list(sys.path), Path.cwd().resolve()
+    if here != PACKAGE.parent:  # or Hydra imports hydra_plugins/ of whatever folder the user is in
+        sys.path[:] = [path for path in paths if Path(path or ".").resolve() != here]
+    try:
         Plugins.instance().register(SettingsFolder)
+    finally:
+        sys.path[:] = paths
     GlobalHydra.instance().clear()
     initialize_config_dir(str(CONF), job_name="runner", version_base="1.3")
-    hydra = GlobalHydra.instance().hydra
-    assert hydra is not None
-    search_path: ConfigSearchPath = hydra.config_loader.get_search_path()
-    elements = search_path.get_path()
+    path = GlobalHydra.instance().config_loader().get_search_path()
+    elements = path.get_path()
     elements[:] = [element for element in elements if element.provider != "main"]
-    search_path.prepend("main", f"{SettingsFolder.scheme()}://{main}")
-    for folder in reversed(folders):
-        search_path.prepend("command-line", f"{SettingsFolder.scheme()}://{folder}")
-    return hydra
+    for folder in [main, *reversed(folders)]:
+        provider = "main" if folder is main else "command-line"
+        path.prepend(provider, f"{SettingsFolder.scheme()}://{folder}")
+    return path
 
 
 def named_folder(flag: str, name: str) -> Path:
@@ -105,28 +106,11 @@ def named_folder(flag: str, name: str) -> Path:
       ConfigError: there is no such folder.
     """
     scheme, _, path = name.rpartition("://")
-    try:
+    with suppress(OSError, ValueError):  # a name of 300 letters
         folder = Path(path).absolute()
         if scheme in ("", "file") and folder.is_dir():
             return folder
-    except (OSError, ValueError):  # a name of 300 letters
-        pass
     raise ConfigError(flag, f"{path if scheme == 'file' else name!r} is not a folder", "name one")
-
-
-def _check_search_path(config: Any, path: Path) -> None:
-    """Refuses ``hydra.searchpath``, which Hydra acts on as it loads a file."""
-    if not OmegaConf.is_dict(config):
-        return
-    settings: Any = OmegaConf.to_container(config, resolve=False)
-    check_expansion(settings)
-    try:
-        found = OmegaConf.select(config, "hydra.searchpath")
-    except OmegaConfBaseException:
-        found = "what cannot be resolved"
-    if found is not None:
-        problem = "a file may not set hydra.searchpath"
-        raise ConfigError(str(path), problem, "name the folder on the command line: --config-dir")
 
 
 def _complete(config: Any, record: Path) -> None:
@@ -139,24 +123,8 @@ def _complete(config: Any, record: Path) -> None:
     if "hydra" in config:
         return
     ours: Any = OmegaConf.load(CONF / "config.yaml")
-    section = {"run": ours.hydra.run, "sweep": ours.hydra.sweep}
+    config.hydra = OmegaConf.masked_copy(ours.hydra, ["run", "sweep"])
     with suppress(OSError, ValueError, TypeError, AttributeError, LookupError, yaml.YAMLError):
         told = yaml.safe_load(record.read_text(encoding="utf-8"))["hydra"]["runtime"]["choices"]
         names = {key: name for key, name in told.items() if isinstance(name, str) and key in config}
-        section["runtime"] = {"choices": names}
-    config.hydra = section
-
-
-@contextmanager
-def _without_current_folder() -> Iterator[None]:
-    """Keeps Hydra from importing ``hydra_plugins/`` of whatever folder the user is in."""
-    first = sys.path[0] if sys.path else None
-    is_current = first is not None and Path(first or ".").resolve() == Path.cwd().resolve()
-    if not is_current or Path.cwd().resolve() == PACKAGE.parent:
-        yield
-        return
-    del sys.path[0]
-    try:
-        yield
-    finally:
-        sys.path.insert(0, str(first))
+        config.hydra.runtime = {"choices": names}

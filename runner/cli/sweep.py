@@ -1,48 +1,40 @@
 """Runs every member of a multirun, in this process or by an installed launcher or sweeper."""
 
 import logging
-import os
-import re
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.callbacks import Callbacks  # see runner.cli.job
+from hydra._internal.callbacks import Callbacks  # run_job wants them, though there are none
+from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.core.plugins import Plugins
-from hydra.core.utils import JobStatus, configure_log
+from hydra.core.utils import JobStatus, configure_log, run_job
 from hydra.types import HydraContext
-from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf import DictConfig, OmegaConf, read_write
 
-from runner.cli.composition import Composer, activate
-from runner.cli.job import (
-    HYDRAS,
-    Failure,
-    Job,
-    StoppedError,
-    check_new,
-    check_record,
-    is_explicit,
-    read_folder,
-    read_in,
-    run_in,
-)
-from runner.cli.loader import plain
-from runner.cli.members import list_members, of_member
+from runner.cli.allow_list import plain
+from runner.cli.composition import Composer
+from runner.cli.exit import report
+from runner.cli.folders import SUBFOLDER, check_unseen, new_folder
+from runner.cli.job import HYDRAS, Job
+from runner.cli.members import compose_member, list_members, try_members
+from runner.cli.reading import activate
 from runner.config import Config
-from runner.errors import ConfigError
+from runner.errors import InterruptedRunError, TerminatedRunError
 from runner.records.run_folder import claim_sweep
+
+FOLDER, RECORD = "hydra.sweep.dir", "multirun.yaml"
+
+SWEEPER, LAUNCHER, BASIC = "hydra/sweeper", "hydra/launcher", "basic"
+
+Tried = list[tuple[DictConfig, Config | None]]
+Failures = Iterator[tuple[int, BaseException]]
 
 log = logging.getLogger(__name__)
 
-# So many members are tried before the first one starts.
-MAX_TRIED = 200
-# What names a member's folder without a text that a file could choose.
-_NUMBERED = re.compile(r"\$\{hydra[.:]job\.(num|id)\}|[\w=,+-]+|/")
 
-
-def run_many(composer: Composer, cfg: DictConfig, *, where_it_applies: bool) -> list[Failure]:
-    """Runs every member and returns those that failed.
+def run_many(composer: Composer, cfg: DictConfig, *, where_it_applies: bool) -> int:
+    """Runs every member and returns the exit code of the first that failed, or 0.
 
     Args:
       cfg: what the command line makes without the values that are swept.
@@ -52,173 +44,95 @@ def run_many(composer: Composer, cfg: DictConfig, *, where_it_applies: bool) -> 
       RunnerError: no member can be composed, or the multirun was stopped.
     """
     activate(cfg)
-    folder = read_folder(composer, cfg, "hydra.sweep.dir")
-    explicit = is_explicit(cfg, "hydra.sweep.dir")
-    check_new("hydra.sweep.dir", folder, () if explicit else ("multirun.yaml",))
-    check_record(cfg)
-    for override in composer.parsed:
-        if override.is_sweep_override() and override.is_hydra_override():
-            problem = f"{override.get_value_string()!r} is several values"
-            raise ConfigError(override.key_or_group, problem, "write one for all jobs")
-    sweep = Sweep(composer, cfg, folder)
-    basic = cfg.hydra.runtime.choices["hydra/sweeper"] == "basic"
-    batch = list_members(composer, cfg, where_it_applies=where_it_applies) if basic else None
-    if batch is None:
-        _check_numbered(cfg)
+    folder, explicit = new_folder(composer, cfg, FOLDER, marks=(RECORD,))
+    composer.refuse_sweeps("write one for all jobs", of_hydra=True)
+    is_basic = cfg.hydra.runtime.choices[SWEEPER] == BASIC
+    members, tried = [], []
+    if is_basic:
+        members = list_members(composer, cfg, where_it_applies=where_it_applies)
+        tried = try_members(composer, cfg, folder, members)
     else:
-        sweep.try_members(batch)
-    prepared = sweep.prepare()
-    sweep.move_to(claim_sweep(folder, explicit=explicit))
-    return sweep.run(batch, prepared)
+        check_unseen(cfg)
+    context = HydraContext(composer, Callbacks())
+    with composer.answered():
+        plugin = _plugin(composer, cfg, context)
+    claimed = claim_sweep(folder, explicit=explicit)
+    _move(cfg, claimed)
+    if not is_basic:
+        failures = _swept(plugin, cfg)
+    elif plugin:
+        failures = _launched(plugin, cfg, members)
+    else:
+        failures = _run_here(composer, cfg, context, members, tried if claimed == folder else [])
+    with composer.answered(kinds=HYDRAS, folder=claimed):
+        OmegaConf.save(cfg, claimed / RECORD)
+        codes = [_code(number, members[number], error) for number, error in failures]
+    return codes[0] if codes else 0
 
 
-class Sweep:
-    """One multirun.
+def _plugin(composer: Composer, cfg: DictConfig, context: HydraContext) -> Any:
+    """The sweeper or the launcher of another package, if one is chosen."""
+    plugins, choices = Plugins.instance(), cfg.hydra.runtime.choices
+    made = {"config": cfg, "hydra_context": context, "task_function": Job(composer)}
+    if choices[SWEEPER] != BASIC:
+        return plugins.instantiate_sweeper(**made)
+    return plugins.instantiate_launcher(**made) if choices[LAUNCHER] != BASIC else None
 
-    Attributes:
-      cfg: the configuration that its members have in common.
-      folder: of the sweep.
-      tried: the first members by number, and what was read of them: None if it is wrong.
-    """
 
-    def __init__(self, composer: Composer, cfg: DictConfig, folder: Path) -> None:
-        self.composer, self.cfg, self.folder = composer, cfg, folder
-        self.tried: dict[int, tuple[DictConfig, Config | None]] = {}
-        self.job = Job(composer, goes_on=True)
-        callbacks = composer.attempt(lambda: Callbacks(cfg))
-        self.context = HydraContext(composer.loader, callbacks)
+def _move(cfg: DictConfig, folder: Path) -> None:
+    """Makes ``folder`` the sweep's, for members that are composed in other processes, too."""
+    with read_write(cfg.hydra):
+        quoted = QuotedString(str(folder), Quote.single).with_quotes()
+        cfg.hydra.overrides.hydra.append(f"{FOLDER}={quoted}")
+        cfg.hydra.sweep.dir = str(folder)
 
-    def try_members(self, batch: Sequence[list[str]]) -> None:
-        """Composes and reads members before any of them starts.
 
-        Raises:
-          ConfigError: one cannot be composed, two would share a folder, or every one is wrong.
-        """
-        errors: list[ConfigError] = []
-        folders: set[Path] = set()
-        for number, lines in enumerate(batch[:MAX_TRIED]):
-            member = self.compose(lines, number)
-            place = self.place(member)
-            if place in folders:
-                problem = f"two jobs would write to {str(place.relative_to(self.folder))!r}"
-                raise ConfigError("hydra.sweep.subdir", problem, "use ${hydra.job.num} in it")
-            folders.add(place)
-            config = None
-            try:
-                config = read_in(self.composer, member, place)
-            except ConfigError as error:
-                errors.append(error)
-            self.tried[number] = member, config
-        if len(errors) == len(self.tried):
-            raise errors[0]
+def _swept(sweeper: Any, cfg: DictConfig) -> Failures:
+    """Has the sweeper of another package run the members that it thinks of."""
+    sweeper.sweep(list(plain(cfg.hydra.overrides.task)))  # raises what a member raises
+    yield from ()
 
-    def compose(self, lines: list[str], number: int) -> DictConfig:
-        """The configuration of a member, which is the current one from here on."""
-        load = self.composer.loader.load_sweep_config
-        try:
-            member = self.composer.attempt(lambda: load(self.cfg, lines), lines)
-        except ConfigError as error:
-            raise of_member(error, self.composer, lines) from error
-        with open_dict(member):
-            member.hydra.job.num, member.hydra.job.id = number, str(number)
-        activate(member)
-        return member
 
-    def place(self, member: DictConfig) -> Path:
-        """The folder of a member, which must lie within the sweep's."""
-        key = "hydra.sweep.subdir"
-        subfolder = read_folder(self.composer, member, key)
-        place = Path(os.path.normpath(self.folder / subfolder))
-        if not place.is_relative_to(os.path.normpath(self.folder)):
-            raise ConfigError(key, f"{str(subfolder)!r} is not in the sweep's folder", "name one")
-        return self.folder / subfolder
+def _launched(launcher: Any, cfg: DictConfig, members: list[list[str]]) -> Failures:
+    """Has the launcher of another package run the members."""
+    size = cfg.hydra.sweeper.max_batch_size or len(members)
+    for first in range(0, len(members), size):
+        done = launcher.launch(members[first : first + size], initial_job_idx=first)
+        for number, returned in enumerate(done, first):
+            if returned.status is JobStatus.FAILED:
+                yield number, returned._return_value
 
-    def prepare(self) -> Any:
-        """The launcher of a basic sweep, or the whole sweeper; None to run it in this process."""
-        plugins, choices = Plugins.instance(), self.cfg.hydra.runtime.choices
-        made = {"config": self.cfg, "hydra_context": self.context, "task_function": self.job}
-        if choices["hydra/sweeper"] != "basic":
-            return self.composer.attempt(lambda: plugins.instantiate_sweeper(**made))
-        if choices["hydra/launcher"] != "basic":
-            return self.composer.attempt(lambda: plugins.instantiate_launcher(**made))
-        return None
 
-    def move_to(self, folder: Path) -> None:
-        """Makes ``folder`` the sweep's, for jobs that a launcher composes, too."""
-        if folder != self.folder or self.cfg.hydra.sweep.dir != str(folder):
-            quoted = str(folder).replace("\\", "\\\\").replace("'", "\\'")
-            with read_write(self.cfg.hydra):
-                self.cfg.hydra.overrides.hydra.append(f"hydra.sweep.dir='{quoted}'")
-                self.cfg.hydra.sweep.dir = str(folder)
-        if folder != self.folder:
-            self.tried = {number: (cfg, None) for number, (cfg, _) in self.tried.items()}
-        self.folder = folder
-
-    def run(self, batch: Sequence[list[str]] | None, prepared: Any) -> list[Failure]:
-        """Runs the members: ``batch``, or those that the prepared sweeper thinks of."""
-        names = {"config": self.cfg, "config_name": self.composer.config_name}
-        self.context.callbacks.on_multirun_start(**names)
-        try:
-            if batch is None:
-                returned = prepared.sweep(list(plain(self.cfg.hydra.overrides.task)))
-            else:
-                OmegaConf.save(self.cfg, self.folder / "multirun.yaml")
-                returned = self.launch(batch, prepared)
-        except StoppedError as stop:
-            raise stop.error from stop
-        except HYDRAS as error:
-            raise self.composer.answer(error) from error
-        self.context.callbacks.on_multirun_end(**names)
-        failures = {*self.job.failures, *_failures(returned)}
-        return sorted(failures, key=lambda failure: failure.number)
-
-    def launch(self, batch: Sequence[list[str]], launcher: Any) -> list[Any]:
-        size = self.cfg.hydra.sweeper.max_batch_size or len(batch)
-        returned: list[Any] = []
-        for first in range(0, len(batch), max(1, size)):
-            jobs = batch[first : first + max(1, size)]
-            if launcher is None:
-                returned += [self.run_member(first + n, lines) for n, lines in enumerate(jobs)]
-            else:
-                returned += launcher.launch(jobs, initial_job_idx=first)
-        return returned
-
-    def run_member(self, number: int, lines: list[str]) -> Any:
-        """Runs a member in this process."""
-        configure_log(self.cfg.hydra.hydra_logging, self.cfg.hydra.verbose)
+def _run_here(
+    composer: Composer,
+    cfg: DictConfig,
+    context: HydraContext,
+    members: list[list[str]],
+    tried: Tried,
+) -> Failures:
+    """Runs the members one after another in this process."""
+    folder = Path(cfg.hydra.sweep.dir)
+    for number, lines in enumerate(members):
+        configure_log(cfg.hydra.hydra_logging, cfg.hydra.verbose)
         log.info("#%d : %s", number, " ".join(lines))
         try:
-            found = self.tried.pop(number, None)
-            member, config = found or (self.compose(lines, number), None)
-            self.place(member)
-        except ConfigError as error:
-            self.job.failures.append(Failure(number, tuple(lines), str(error), error.exit_code))
-            return None
-        with read_write(member.hydra):
-            member.hydra.sweep.dir = str(self.folder)
-        job = replace(self.job, config=config)
-        keys = ("hydra.sweep.dir", "hydra.sweep.subdir")
-        return run_in(self.composer, member, self.context, job, *keys)
+            if number < len(tried):
+                member, config = tried[number]
+            else:
+                member, config = compose_member(composer, cfg, folder, number, lines)[0], None
+            with read_write(member.hydra):
+                member.hydra.sweep.dir = str(folder)
+            with composer.answered(kinds=HYDRAS, folder=folder):
+                done = run_job(Job(composer, config), member, FOLDER, SUBFOLDER, context)
+        except Exception as error:
+            yield number, error
+        else:
+            if done.status is JobStatus.FAILED:
+                yield number, done._return_value
 
 
-def _check_numbered(cfg: DictConfig) -> None:
-    """What only the sweeper knows must not name folders, nor take values from the environment."""
-    sweep = plain(cfg.hydra.sweep)
-    if "".join(_NUMBERED.split(sweep["subdir"])[::2]):
-        problem = f"{sweep['subdir']!r} is not a name with ${{hydra.job.num}} in it"
-        raise ConfigError("hydra.sweep.subdir", problem, "write ${hydra.job.num}")
-    for key, value in (plain(cfg.hydra.sweeper).get("params") or {}).items():
-        if "${" in str(value):
-            problem = f"{value!r} holds an interpolation"
-            raise ConfigError(f"hydra.sweeper.params.{key}", problem, "write the values themselves")
-
-
-def _failures(returned: Any) -> Iterator[Failure]:
-    """What jobs in other processes returned, where the sweeper passes it on."""
-    if isinstance(returned, Failure):
-        yield returned
-    elif isinstance(returned, (list, tuple)):
-        for item in returned:
-            yield from _failures(item)
-    elif getattr(returned, "status", None) is JobStatus.COMPLETED:
-        yield from _failures(returned.return_value)
+def _code(number: int, lines: list[str], error: BaseException) -> int:
+    """Reports the failure of a member; one that a signal stopped ends the multirun."""
+    if isinstance(error, (InterruptedRunError, TerminatedRunError)):
+        raise error
+    return report(error, about=f"job {number} ({' '.join(lines)}): ")

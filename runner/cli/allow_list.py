@@ -1,0 +1,58 @@
+"""What a configuration file may set of Hydra's own settings."""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from runner.config import Config
+from runner.errors import ConfigError
+
+_FOLDERS = ("run.dir", "sweep.dir", "sweep.subdir")
+_SETTINGS = set(Config.__dataclass_fields__) - {"plugins"}
+
+
+def check_allowed(settings: Mapping[Any, Any], file: str) -> None:
+    """Refuses what ``file`` may not set.
+
+    Args:
+      settings: the file's, where they are merged; interpolations as written.
+
+    Raises:
+      ConfigError: names the file and the key.
+    """
+    for key, value in dotted({"hydra": settings.get("hydra", {})}):
+        if not isinstance(value, Mapping) and not _is_allowed(key.removeprefix("hydra."), value):
+            remedy = f"give it on the command line ({key}=...)"
+            raise ConfigError(file, f"a file may not set {key}", remedy)
+
+
+def plain(cfg: Any) -> Any:
+    """Containers of Python's, interpolations as written."""
+    return OmegaConf.to_container(cfg, resolve=False)
+
+
+def dotted(value: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Everything below a mapping by dotted key, sections included."""
+    for key, item in value.items():
+        yield f"{prefix}{key}", item
+        if isinstance(item, Mapping):
+            yield from dotted(item, f"{prefix}{key}.")
+
+
+def _is_allowed(key: str, value: Any) -> bool:
+    section, _, name = key.partition(".")
+    if key in _FOLDERS:
+        return isinstance(value, str)
+    if key == "mode":
+        return value in ("RUN", "MULTIRUN")
+    if key == "verbose" or key.startswith("runtime.choices."):  # names to show
+        return "${" not in str(value)
+    if name.startswith("params.") and section == "sweeper":
+        # scheduler@scheduler.parts.x, +optimizer.groups.head, ...: settings of the runner's own.
+        places = re.split("[@:]", name.removeprefix("params.").lstrip("+~"))
+        return all(re.split(r"[./\[]", place)[0] in _SETTINGS for place in places)
+    # Numbers only: a text may be a command, a file or an expression to the plugin.
+    is_public = name != "" and not name.startswith("_") and "._" not in name
+    return section in ("launcher", "sweeper") and is_public and not isinstance(value, (str, list))

@@ -1,0 +1,82 @@
+"""The folders that Hydra's settings name for a run, a multirun and its members."""
+
+import os
+import re
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from runner.cli.allow_list import plain
+from runner.cli.composition import Composer
+from runner.errors import ConfigError
+
+SUBFOLDER = "hydra.sweep.subdir"
+
+# What names a member's folder without a text that a file could choose.
+_NUMBERED = re.compile(r"(\$\{hydra[.:]job\.(num|id)\}|[\w=,+-]+|/)*")
+
+
+def new_folder(
+    composer: Composer, cfg: DictConfig, key: str, *, marks: tuple[str, ...], empty: bool = True
+) -> tuple[Path, bool]:
+    """The folder at ``key``, and whether it was asked for by name, not as one of the moment.
+
+    Raises:
+      ConfigError: it names none, or Hydra's record would lie elsewhere; or it must be ``empty`` and
+        holds anything but a run, whose ``marks`` have another name be taken.
+    """
+    folder, record = read_folder(composer, cfg, key), cfg.hydra.output_subdir
+    if record is not None and (Path(record).name != record or record in ("", ".", "..")):
+        raise ConfigError("hydra.output_subdir", f"{record!r} is not a name", "write .hydra")
+    try:
+        names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    except OSError:
+        names = set()  # claiming it says what is wrong
+    if empty and names and not names & {*marks}:
+        raise ConfigError(key, f"{folder} is not empty", "name a new folder")
+    section, _, name = key.rpartition(".")
+    return folder, "${now:" not in plain(OmegaConf.select(cfg, section))[name]
+
+
+def read_folder(composer: Composer, cfg: DictConfig, key: str) -> Path:
+    """The folder at ``key``, with the interpolations in its name resolved.
+
+    Raises:
+      ConfigError: it names none.
+    """
+    with composer.answered():
+        folder = OmegaConf.select(cfg, key)
+    if not isinstance(folder, str) or not folder.strip() or "\0" in folder:
+        raise ConfigError(key, f"{folder!r} is not a folder", "name one")
+    return Path(folder)
+
+
+def member_folder(composer: Composer, member: DictConfig, sweep: Path) -> Path:
+    """The folder of a member, which must lie within the one of its sweep.
+
+    Raises:
+      ConfigError: it does not.
+    """
+    subfolder = read_folder(composer, member, SUBFOLDER)
+    folder = os.path.normpath(sweep / subfolder)
+    if not Path(folder).is_relative_to(os.path.normpath(sweep)):
+        problem = f"{str(subfolder)!r} is not in the sweep's folder"
+        raise ConfigError(SUBFOLDER, problem, "name one")
+    return sweep / subfolder
+
+
+def check_unseen(cfg: DictConfig) -> None:
+    """Checks a sweep whose members only a sweeper of another package will know.
+
+    Raises:
+      ConfigError: something else than their number names their folders, or a value comes from the
+        environment, which would stand in their records.
+    """
+    subfolder = plain(cfg.hydra.sweep)["subdir"]
+    if not _NUMBERED.fullmatch(str(subfolder)):
+        problem = f"{subfolder!r} is not a name with ${{hydra.job.num}} in it"
+        raise ConfigError(SUBFOLDER, problem, "write ${hydra.job.num}")
+    for key, value in (plain(cfg.hydra.sweeper).get("params") or {}).items():
+        if "${" in str(value):
+            problem = f"{value!r} holds an interpolation"
+            raise ConfigError(f"hydra.sweeper.params.{key}", problem, "write the values themselves")
