@@ -40,7 +40,7 @@ def test_every_option_can_be_a_part(option):
 def test_lengths_become_steps_and_those_in_lists_too():
     schedule = built("scheduler=multistep", "scheduler.milestones=[30,2ep,50%]")
     np.testing.assert_array_equal(schedule.milestones, [30, 40, 400])
-    with pytest.raises(ConfigError, match=r"^scheduler\.milestones\[1\]: '0.01%' comes to 0 steps"):
+    with pytest.raises(ConfigError, match=r"^scheduler\.milestones\[1\]: '0.01%' resolves to 0 steps"):
         built("scheduler=multistep", "scheduler.milestones=[30,0.01%]")
 
 
@@ -75,7 +75,7 @@ def test_parts_are_added_on_the_command_line_and_come_last():
         (["scheduler.lengths.warmup=40ep"], r"^scheduler\.lengths: .* come to 800 .* are 800;"),
         (["scheduler.lengths.warmup=50ep"], r"^scheduler\.lengths: .* come to 1000 .* are 800;"),
         (["scheduler.lengths.cycles=601"], r"^scheduler\.lengths: .* come to 801 .* are 800;"),
-        (["scheduler.lengths.warmup=0.01%"], r"^scheduler\.lengths\.warmup: '0.01%' comes to 0"),
+        (["scheduler.lengths.warmup=0.01%"], r"^scheduler\.lengths\.warmup: '0.01%' resolves to 0"),
         (["scheduler.lengths.warmup=null"], r"^scheduler\.lengths\.warmup: .*last part \(cycles\)"),
         (["+scheduler.lengths.end=3"], r"^scheduler\.lengths\.end: there is no such part"),
         (["scheduler.parts.cycles.eta_min=1"], r"^scheduler\.parts\.cycles\.eta_min: 1.0 is"),

@@ -181,8 +181,8 @@ def test_a_run_in_the_middle_of_a_cycle_is_warned_about_and_run(run, capsys):
     ("override", "error"),
     [
         ("training.batch_size=1438", "training.batch_size: 1438 is more than the 1437 training"),
-        ("training.epochs=0.01", "training.epochs: '0.01ep' comes to 0 steps"),
-        ("scheduler.step_size_up=0.1%", "scheduler.step_size_up: '0.1%' comes to 0 steps"),
+        ("training.epochs=0.01", "training.epochs: '0.01ep' resolves to 0 steps"),
+        ("scheduler.step_size_up=0.1%", "scheduler.step_size_up: '0.1%' resolves to 0 steps"),
         ("accelerator=tpu", "accelerator: no tpu is there; JAX found"),
     ],
 )
