@@ -40,7 +40,7 @@ def test_every_option_can_be_a_part(option):
 def test_lengths_become_steps_and_those_in_lists_too():
     schedule = built("scheduler=multistep", "scheduler.milestones=[30,2ep,50%]")
     np.testing.assert_array_equal(schedule.milestones, [30, 40, 400])
-    with pytest.raises(ConfigError, match=r"^scheduler\.milestones\[1\]: '0.01%' resolves to 0 steps"):
+    with pytest.raises(ConfigError, match=r"^scheduler\.milestones\[1\]: '0.01%' resolves to 0"):
         built("scheduler=multistep", "scheduler.milestones=[30,0.01%]")
 
 
@@ -107,8 +107,8 @@ def test_a_sequence_as_long_as_the_run_fits():
         ),
         (
             ["scheduler=one_cycle", "training.steps=3"],
-            "error: scheduler.total_steps: 3 is shorter than the phases: the climb ends at step "
-            "-0.1; write at least 4, or pct_start above 0.333",
+            "error: scheduler.total_steps: 3 is too short: the peak would be at step -0.1; write "
+            "at least 4, or pct_start above 0.333",
         ),
         (
             [

@@ -213,8 +213,8 @@ def test_members_of_a_multirun_compare_by_their_own_settings(run, tmp_path):
     [
         (
             ["training.steps=3", "task.compare=[one_cycle]"],
-            "task.compare one_cycle: scheduler.total_steps: 3 is shorter than the phases: the "
-            "climb ends at step -0.1; write at least 4, or pct_start above 0.333",
+            "task.compare one_cycle: scheduler.total_steps: 3 is too short: the peak would be at "
+            "step -0.1; write at least 4, or pct_start above 0.333",
         ),
         (
             ["task.compare=[bad]"],  # 0.01 - (0.29 - 0.01) / 4 at the first step up
