@@ -29,14 +29,14 @@ def prodigy(
     weight_decay: Decays = 0.0,
     safeguard_warmup: bool = False,
 ) -> optax.GradientTransformation:
-    """AdamW at an estimated rate (Mishchenko and Defazio 2024, algorithm 4).
+    """AdamW with an estimated rate (Mishchenko and Defazio 2024, algorithm 4).
 
-    The rate of an update is ``learning_rate`` (1.0 unless it is to be lower) times an estimate of
-    the distance between the initial parameters and a solution, which grows from ``estim_lr0``.
-    Each group of parameters has an estimate of its own. ``beta3`` of None is the root of ``b2``.
+    The rate of an update is ``learning_rate`` (usually 1.0) times an estimate of the distance
+    between the initial parameters and a solution, which grows from ``estim_lr0``. Each parameter
+    group has its own estimate. If ``beta3`` is None, it is the square root of ``b2``.
 
-    Until there is a gradient at a rate above 0 the parameters stay as they are, as in the
-    authors' code; optax's estimate is then 0 / 0.
+    The parameters do not change until there is a gradient at a rate above 0, as in the authors'
+    code; optax's estimate would be 0 / 0.
     """
     tx = contrib.prodigy(
         learning_rate,
@@ -52,7 +52,7 @@ def prodigy(
 
 
 def _waiting(update: Any) -> Any:
-    """``update``, but without effect while the sum of gradients, a denominator, is zero."""
+    """``update``, without effect while the sum of gradients, a denominator, is zero."""
 
     def wait(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
         updates, new = update(updates, state, params)
