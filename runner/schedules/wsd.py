@@ -159,7 +159,7 @@ class WSD(Schedule):
 
 
 class _Place(NamedTuple):
-    """The position of a step, uint32: its cycle, the updates in it up to this one and from it on."""
+    """The position of a step, uint32: its cycle, and the updates of it up to and from the step."""
 
     cycle: jax.Array
     done: jax.Array
