@@ -218,8 +218,8 @@ def test_members_of_a_multirun_compare_by_their_own_settings(run, tmp_path):
         ),
         (
             ["task.compare=[bad]"],  # 0.01 - (0.29 - 0.01) / 4 at the first step up
-            "task.compare bad: scheduler: gives the rate -0.06 at step 1; change scale_fn, the "
-            "bounds or the multiplier: rates are finite and not negative",
+            "task.compare bad: scheduler: the rate is -0.06 at step 1; change scale_fn, the "
+            "bounds or the multiplier: rates must be finite and at least 0",
         ),
     ],
 )
