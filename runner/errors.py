@@ -12,7 +12,7 @@ FLOAT32_MAX = (2 - 2**-23) * 2.0**127
 
 
 class RunnerError(Exception):
-    """A failure that is an answer: ``key: problem; remedy``."""
+    """An error that a user can act on: ``key: problem; remedy``."""
 
     exit_code: int
 
@@ -35,7 +35,7 @@ class ConfigError(RunnerError, ValueError):
 
 
 class DataError(RunnerError):
-    """A data file is missing, damaged or holds what it must not."""
+    """A data file is missing, damaged or has invalid contents."""
 
     exit_code = 3
 
@@ -59,7 +59,7 @@ class OutOfMemoryError(RunnerError):
 
 
 class FolderInUseError(RunnerError):
-    """Another run holds the folder."""
+    """Another run is using the folder."""
 
     exit_code = 7
 
@@ -77,36 +77,36 @@ class TerminatedRunError(RunnerError):
 
 
 def shown(value: object) -> str:
-    """``value`` as an error shows it: one short line, with YAML's words for null and booleans."""
+    """``value`` formatted for an error: one short line, with null and booleans as in YAML."""
     if value is None or isinstance(value, bool):
         return "null" if value is None else str(value).lower()
     try:
         text = repr(value)
-    except ValueError:  # an int of more digits than Python agrees to print
+    except ValueError:  # an int with more digits than Python converts to text
         return "an integer of thousands of digits"
     text = " ".join(text.split())
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def stop_kind(number: int) -> type[RunnerError]:
-    """The kind of error of a run that was stopped by the signal ``number``."""
+    """The class of the error of a run that the signal ``number`` stopped."""
     return InterruptedRunError if number == signal.SIGINT else TerminatedRunError
 
 
 def reason(error: BaseException) -> str:
-    """What another's code raised, in a few words: ``TypeError: no such layer``."""
+    """A short description of an exception, for an error: ``TypeError: no such layer``."""
     first, *_ = str(error).strip().splitlines() or [""]
     text = first if len(first) <= 160 else f"{first[:157]}..."
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def type_name(value: object) -> str:
-    """What another's code returned, in two words: ``a str``, ``None``."""
+    """A short description of a value's type, for an error: ``a str``, ``None``."""
     return "None" if value is None else f"a {type(value).__name__}"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A remedy for a mistyped name: the near ones if there are any, else all that are known."""
+    """A remedy for a mistyped name: similar names if there are any, else all known names."""
     names = sorted(known)
     close = get_close_matches(name, names, n=3, cutoff=0.6)
     if close:

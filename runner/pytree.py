@@ -1,4 +1,4 @@
-"""The one way to make a pytree: a class whose attributes are its leaves."""
+"""Pytrees as classes: the attributes are the leaves."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from etils import epy
 with epy.lazy_imports():
     import jax
 
-# The type of a pytree's numbers: arrays of numpy where it is made, of jax in compiled functions.
+# Type of a pytree's leaves: NumPy arrays where it is built, JAX arrays in compiled functions.
 Leaf = Any
 
 
 class Pytree:
-    """Base of classes whose attributes are leaves (or pytrees), those named in ``static`` apart.
+    """Base class of pytrees: attributes are leaves or pytrees, except those named in ``static``.
 
     ::
 
@@ -26,10 +26,10 @@ class Pytree:
         class Cyclic(Pytree, static=("scale_fn",)): ...
 
     Static attributes must be hashable; changing one recompiles. Attributes are set once, in the
-    constructor; one whose name begins with ``_`` is lost when jax rebuilds the object. Frozen
-    dataclasses derive from it as well. A class is registered with jax when its first object is
-    made, so that defining one imports nothing. jax rebuilds objects without the constructor, as
-    leaves may then be tracers or placeholders that no check of a user's input would let pass.
+    constructor; an attribute whose name begins with ``_`` is lost when jax rebuilds the object. A
+    subclass may be a frozen dataclass. A class is registered with jax when it is first
+    instantiated, so defining one does not import jax. jax rebuilds objects without calling the
+    constructor: leaves may then be tracers or placeholders, which would fail its checks.
     """
 
     _static: ClassVar[tuple[str, ...]] = ()

@@ -1,6 +1,6 @@
-"""Name → factory: what a ``name`` in YAML picks, and how a user's own package adds to it.
+"""Registries: name → factory, for the ``name`` of each YAML section; plugins add their own.
 
-A factory takes keyword arguments and returns the thing itself; it never sees a config object. Its
+A factory takes keyword arguments, never a config object, and returns the part itself. Its
 signature is the schema of its settings (``runner.config.signature``).
 """
 
@@ -28,7 +28,7 @@ class Registry:
 
     Attributes:
       group: the config group.
-      supplied: arguments that the runner gives to the factories; they are not settings.
+      supplied: arguments that the runner passes to the factories; they are not settings.
     """
 
     def __init__(self, group: str, *, home: str = "", supplied: Iterable[str] = ()) -> None:
@@ -39,7 +39,7 @@ class Registry:
         self._factories: dict[str, Callable[..., Any]] = {}
 
     def register(self, name: str) -> Callable[[Factory], Factory]:
-        """Decorator that makes a factory known as ``name``.
+        """Decorator that registers a factory under ``name``.
 
         Raises:
           ConfigError: another factory already has that name.
@@ -51,32 +51,34 @@ class Registry:
                 raise ConfigError(
                     f"the {self.group} {name!r}",
                     f"is registered twice, as {_place(known)} and as {_place(factory)}",
-                    "choose another name for yours",
+                    "choose another name",
                 )
             return factory
 
         return add
 
     def names(self) -> list[str]:
-        """All names, those of the built-in factories among them."""
+        """All registered names, including those of the built-in factories."""
         if self._home:
             import_module(self._home)
         return sorted(self._factories)
 
     def built_in(self) -> dict[str, Callable[..., Any]]:
-        """The runner's own factories registered so far; imports nothing."""
+        """The built-in factories registered so far; imports nothing."""
         return {name: f for name, f in self._factories.items() if is_built_in(f)}
 
     def plugins(self) -> dict[str, Callable[..., Any]]:
-        """The factories registered so far that are not the runner's own; imports nothing."""
+        """The factories that plugins have registered so far; imports nothing."""
         return {name: f for name, f in self._factories.items() if not is_built_in(f)}
 
     def get(self, name: str, *, key: str = "") -> Callable[..., Any]:
-        """The factory called ``name``; installed plugins are loaded if no other has that name.
+        """The factory registered under ``name``; if there is none, installed plugins are loaded.
+
+        Args:
+          key: config key of the section with that name; the group's own section if empty.
 
         Raises:
-          ConfigError: no factory has that name; similar ones are listed. ``key`` is where it is
-            named, the group's own section if empty.
+          ConfigError: no factory has that name; the message lists similar names.
         """
         if name not in self._factories and name not in self.names():
             load_entry_points()
@@ -89,9 +91,10 @@ class Registry:
         """Calls the factory ``name`` with ``arguments``.
 
         Raises:
-          ConfigError: an argument is unknown, missing or refused; the key is placed below
-            ``key``, the group's name if empty. Also any other exception in a plugin's factory;
-            DataError where it is a data set's.
+          ConfigError: an argument is unknown, missing or invalid, or a plugin's factory raises
+            any other exception. The error's key is prefixed with ``key``, or with the group's
+            name if ``key`` is empty.
+          DataError: a plugin's factory of a data set raises any other exception.
         """
         key = key or self.group
         factory = self.get(name)
@@ -114,7 +117,7 @@ class Registry:
 
 
 def is_built_in(factory: Callable[..., Any]) -> bool:
-    """Whether a factory is the runner's own."""
+    """Whether a factory belongs to the runner, not to a plugin."""
     module = getattr(factory, "__module__", None) or ""
     return module.partition(".")[0] == __name__.partition(".")[0]
 
@@ -146,7 +149,7 @@ _EVAL_PARAMS = "eval_params"
 
 
 def evaluated_by(eval_params: Callable[[Any, Any], Any]) -> Callable[[Factory], Factory]:
-    """Decorator of an optimizer's factory that declares which parameters are evaluated.
+    """Decorator for an optimizer's factory that declares which parameters to evaluate.
 
     ::
 
@@ -154,9 +157,9 @@ def evaluated_by(eval_params: Callable[[Any, Any], Any]) -> Callable[[Factory], 
         @evaluated_by(lambda opt_state, params: schedule_free_eval_params(opt_state, params))
         def schedule_free(learning_rate, *, b1=0.9): ...
 
-    ``eval_params(opt_state, params)`` gets the state of the transformation that the factory
-    returns and the parameters that it trains, those of one parameter group at a time, and returns
-    the parameters to evaluate. Without it they are evaluated as they are trained.
+    ``eval_params(opt_state, params)`` is called once per parameter group, with the state of the
+    factory's transformation and the parameters that it trains, and returns the parameters to
+    evaluate. Without this decorator, the trained parameters are evaluated.
     """
 
     def declare(factory: Factory) -> Factory:
@@ -167,7 +170,7 @@ def evaluated_by(eval_params: Callable[[Any, Any], Any]) -> Callable[[Factory], 
 
 
 def eval_params_of(factory: Callable[..., Any]) -> Callable[[Any, Any], Any] | None:
-    """What ``evaluated_by`` declared of an optimizer's factory, if anything."""
+    """The function that ``evaluated_by`` attached to an optimizer's factory, or None."""
     return getattr(factory, _EVAL_PARAMS, None)
 
 
@@ -181,19 +184,19 @@ def import_plugins(modules: Iterable[str]) -> None:
     """Imports packages by name.
 
     Raises:
-      ConfigError: a module does not exist or fails while it is imported.
+      ConfigError: a module does not exist, or its import fails.
     """
     for module in modules:
         _load("plugins", module, partial(import_module, module))
 
 
 def load_entry_points() -> None:
-    """Imports every installed package that names an entry point of ours.
+    """Imports every installed package with an entry point in the group ``runner.plugins``.
 
     Raises:
-      ConfigError: one fails while it is imported.
+      ConfigError: the import of one fails.
     """
-    from importlib.metadata import entry_points  # slow to import, and hardly ever needed
+    from importlib.metadata import entry_points  # slow to import, and rarely needed
 
     for found in entry_points(group=PLUGIN_ENTRY_POINTS):
         _load(f"entry point {found.name}", found.value, found.load)

@@ -1,4 +1,4 @@
-"""What SIGINT, SIGTERM and SIGHUP do to this process; imported first, so it imports little."""
+"""Handling of SIGINT, SIGTERM and SIGHUP; imported first, so it imports little."""
 
 import os
 import signal
@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-# A closed terminal ends a run as SIGTERM does.
+# SIGHUP, sent when a terminal is closed, ends a run as SIGTERM does.
 EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 143}
 
 _GRACE_SECONDS = 3.0
@@ -18,7 +18,7 @@ Handler = Callable[[int, object], object]
 
 
 class EndAtOnceError(KeyboardInterrupt):
-    """A second signal came: the run unwinds without waiting for anything. Not an ``Exception``."""
+    """Raised on a second signal: the run unwinds without waiting. Not an ``Exception``."""
 
     def __init__(self, number: int) -> None:
         super().__init__(f"a second {signal.Signals(number).name}")
@@ -26,7 +26,7 @@ class EndAtOnceError(KeyboardInterrupt):
 
 
 def handle_with(handler: Handler) -> None:
-    """Has ``handler`` called in the main thread for each signal from here on.
+    """Installs ``handler``, which is called in the main thread on each signal.
 
     A signal that the process was started to ignore (``nohup``, a shell's ``&``) stays ignored.
     """
@@ -39,11 +39,11 @@ def handle_with(handler: Handler) -> None:
 def handled_by(
     handler: Handler, *, last_words: Callable[[], None] = lambda: None
 ) -> Iterator[None]:
-    """Has ``handler`` called in the main thread for each signal while the body runs.
+    """Context manager that installs ``handler`` while its body runs.
 
     After a second signal the process ends within seconds, whatever the main thread is doing; a
-    thread then calls ``last_words``. Outside the main thread, where Python has no signal handlers,
-    nothing changes.
+    thread then calls ``last_words``. Outside the main thread, where Python allows no signal
+    handlers, it does nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -64,55 +64,55 @@ def end_process(
 ) -> None:
     """Calls ``last_words``, prints one line and ends the process with the signal's exit code.
 
-    Nothing is unwound: a KeyboardInterrupt raised while a library is being imported turns into an
-    ImportError or a segmentation fault, and jax's callback at garbage collections swallows it.
+    The stack is not unwound: a KeyboardInterrupt raised while a library is being imported turns
+    into an ImportError or a segmentation fault, and jax's garbage collection callback swallows it.
     ``last_words`` may interrupt an import, so it must import nothing.
     """
-    handle_with(_pass_over)  # a second signal must not cut short what follows
-    with suppress(Exception):  # the exit code is right all the same
+    handle_with(_do_nothing)  # a second signal must not interrupt what follows
+    with suppress(Exception):  # the exit code must be right even if this fails
         last_words()
     _print_error(number, f"ended by {signal.Signals(number).name}")
     os._exit(EXIT_CODES[signal.Signals(number)])
 
 
 def end_with(code: int) -> None:
-    """Has the next signal end the process with ``code``: all is done, and Python shuts down.
+    """Makes the next signal end the process with ``code``; for use while Python shuts down.
 
-    A thread ends it, as the main one may be inside a library that is slow to shut down.
+    A thread does so, as the main thread may be inside a library that is slow to shut down.
     """
     reading = _open_wakeup_pipe()[0]
-    handle_with(_pass_over)
+    handle_with(_do_nothing)
     threading.Thread(target=_exit_on_byte, args=(reading, code), daemon=True).start()
 
 
 def ignore() -> None:
-    """Ignores signals for good; Python removes handlers as it shuts down, but leaves this."""
+    """Ignores signals permanently; unlike a handler, this outlasts Python's shutdown."""
     for number in EXIT_CODES:
         signal.signal(number, signal.SIG_IGN)
 
 
-def _pass_over(_number: int, _frame: object) -> None:
-    """Does nothing; unlike SIG_IGN, it leaves the signal visible to the thread that watches."""
+def _do_nothing(_number: int, _frame: object) -> None:
+    """A handler; unlike with SIG_IGN, the signal is still written to the wakeup descriptor."""
 
 
 @contextmanager
 def _watched(last_words: Callable[[], None]) -> Iterator[None]:
     """Ends the process after a second signal if the body does not end within seconds.
 
-    A Python handler runs only when the main thread is back in Python code, which a long
-    compilation delays; the bytes that signals write to the wakeup descriptor are seen at once.
+    A Python handler runs only when the main thread returns to Python code, which a long
+    compilation delays; bytes written to the wakeup descriptor are seen at once.
     """
     reading, writing, before = _open_wakeup_pipe()
-    over = threading.Event()
+    ended = threading.Event()
     watcher = threading.Thread(
-        target=_watch, args=(reading, over, last_words), name="signals", daemon=True
+        target=_watch, args=(reading, ended, last_words), name="signals", daemon=True
     )
     watcher.start()
     try:
         yield
     finally:
         signal.set_wakeup_fd(before)
-        over.set()
+        ended.set()
         os.write(writing, bytes([_NO_SIGNAL]))
         watcher.join()
         os.close(writing)
@@ -120,22 +120,22 @@ def _watched(last_words: Callable[[], None]) -> Iterator[None]:
 
 
 def _open_wakeup_pipe() -> tuple[int, int, int]:
-    """The two ends of a pipe that each signal writes its number to, and the descriptor before."""
+    """Opens a pipe that signals write their numbers to; its two ends, the previous descriptor."""
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     return reading, writing, signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
 
 
-def _watch(reading: int, over: threading.Event, last_words: Callable[[], None]) -> None:
+def _watch(reading: int, ended: threading.Event, last_words: Callable[[], None]) -> None:
     seen = 0
     while (number := os.read(reading, 1)[0]) != _NO_SIGNAL:
         seen += number in EXIT_CODES
-        if seen == 2 and not over.wait(_GRACE_SECONDS):
+        if seen == 2 and not ended.wait(_GRACE_SECONDS):
             _end_stuck(number, last_words)
 
 
 def _end_stuck(number: int, last_words: Callable[[], None]) -> None:
-    def speak() -> None:
+    def report() -> None:
         with suppress(OSError):
             if os.isatty(2):  # a progress bar may have hidden the cursor
                 os.write(2, _SHOW_CURSOR)
@@ -143,10 +143,10 @@ def _end_stuck(number: int, last_words: Callable[[], None]) -> None:
         with suppress(Exception):
             last_words()
 
-    # In a thread, as the disk or the terminal may be what the main thread is stuck on.
-    speaker = threading.Thread(target=speak, daemon=True)
-    speaker.start()
-    speaker.join(_LAST_WORDS_SECONDS)
+    # In a thread: the main thread may hang on the very disk or terminal that this writes to.
+    reporter = threading.Thread(target=report, daemon=True)
+    reporter.start()
+    reporter.join(_LAST_WORDS_SECONDS)
     os._exit(EXIT_CODES[signal.Signals(number)])
 
 

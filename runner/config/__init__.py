@@ -1,4 +1,4 @@
-"""The typed configuration, and how plain values become it; no jax, no Hydra."""
+"""The typed configuration and the validation of plain values; imports neither jax nor Hydra."""
 
 from runner.config.sections import LookaheadSettings, Training, WrapperSettings
 from runner.config.settings import Choice, Config, read_config

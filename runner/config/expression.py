@@ -1,8 +1,8 @@
-"""The language of a written scale_fn: arithmetic in ``x``, read from a syntax tree, never run.
+"""The expression language of ``scale_fn``: arithmetic in ``x``, compiled without ``eval``.
 
-A text is parsed to a tree, every node is looked up in the tables below and turned into an
-instruction of a little stack program; what is in no table is refused by name. No name is ever
-resolved, no attribute read, nothing evaluated but arithmetic on floats.
+An expression is parsed to a syntax tree. Each node that the tables below allow becomes an
+instruction of a small stack program; any other node is an error that names it. Python names are
+never resolved and attributes never read: only arithmetic on floats is evaluated.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ MAX_EXPONENT = 100.0
 
 VARIABLE = "x"
 CONSTANTS = {"pi": math.pi}
-# name → least and most arguments
+# name → fewest and most arguments
 FUNCTIONS = {
     **dict.fromkeys(("sin", "cos", "tan", "exp", "log", "sqrt", "abs", "floor"), (1, 1)),
     **dict.fromkeys(("min", "max"), (2, 10)),
@@ -64,10 +64,10 @@ Instruction = float | None | tuple[str, int]
 
 
 def scale_function(scale_fn: Any) -> Callable[[Any], Any]:
-    """The function a scale_fn means: itself, an expression, or what its name was registered as.
+    """Resolves a scale_fn: a callable, an expression, or the name of a registered function.
 
     Raises:
-      ConfigError: its key is ``scale_fn``.
+      ConfigError: it is none of these. Its key is ``scale_fn``.
     """
     if callable(scale_fn):
         return scale_fn
@@ -81,17 +81,17 @@ def scale_function(scale_fn: Any) -> Callable[[Any], Any]:
         _refuse(problem, f"write an expression such as 1 / x ({nearest(name, scale_fns.names())})")
 
 
-# An expression in x, or the name of a registered function; in library calls a function as well.
+# An expression in x or the name of a registered function; in library calls also a callable.
 ScaleFn = Annotated[Callable[[Any], Any] | str, Text(read=scale_function)]
 
 
 def parse(text: str) -> Expression:
-    """Reads an arithmetic expression in ``x``, within milliseconds whatever is thrown at it.
+    """Parses an arithmetic expression in ``x``; takes milliseconds for any input.
 
-    The language: numbers, ``x``, ``pi``, ``+ - * / **``, comparisons (1 where they hold, else 0)
-    and the functions sin, cos, tan, exp, log, sqrt, abs, floor, min, max, clip. An exponent
-    without ``x`` in it is at most 100 in size. All numbers are floats before any arithmetic, and
-    parts without ``x`` are computed here, in float64.
+    The language: numbers, ``x``, ``pi``, ``+ - * / **``, comparisons (1 if true, else 0) and the
+    functions sin, cos, tan, exp, log, sqrt, abs, floor, min, max, clip. The absolute value of a
+    constant exponent is at most 100. All numbers are converted to floats first, and constant
+    subexpressions are evaluated here, in float64.
 
     >>> parse("1 / (1 + 0.0005 * x)")
     Expression(text='1 / (1 + 0.0005 * x)')
@@ -100,7 +100,7 @@ def parse(text: str) -> Expression:
       ConfigError: its key is ``scale_fn``; the message names what was refused.
     """
     if not isinstance(text, str):
-        _refuse(f"{shown(text)} is no expression")
+        _refuse(f"{shown(text)} is not an expression")
     if len(text) > MAX_LENGTH:
         _refuse(f"the expression has {len(text)} characters", f"write at most {MAX_LENGTH}")
     tree = _syntax_tree(text.strip())
@@ -109,9 +109,9 @@ def parse(text: str) -> Expression:
 
 
 def parse_name(text: str) -> str | None:
-    """The name that ``text`` is, if it is a bare one other than ``x`` and ``pi``; else None.
+    """``text`` if it is an identifier other than ``x`` and ``pi``, else None.
 
-    Such a text is no expression: it names a registered function.
+    An identifier is not an expression: it names a registered function.
     """
     name = text.strip()
     return name if name.isidentifier() and name != VARIABLE and name not in CONSTANTS else None
@@ -119,13 +119,13 @@ def parse_name(text: str) -> str | None:
 
 @dataclass(frozen=True)
 class Expression:
-    """A function of one number or jax array; equal and hashed by its text."""
+    """A compiled expression, callable with a number or an array; compared by its text."""
 
     text: str
     program: tuple[Instruction, ...] = field(compare=False, repr=False)
 
     def __call__(self, x: Any) -> Any:
-        """The value at ``x``, computed in float32, of ``x``'s shape; inf or NaN if undefined."""
+        """The value at ``x``, in float32 and of ``x``'s shape; inf or NaN where undefined."""
         x = jnp.asarray(x).astype(jnp.float32)
         return jnp.broadcast_to(jnp.asarray(_run(self.program, x, jnp, np.float32)), x.shape)
 
@@ -133,14 +133,14 @@ class Expression:
 def _syntax_tree(text: str) -> ast.expr:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of strings and calls that are refused below anyway
+            warnings.simplefilter("ignore")  # about syntax that is refused below anyway
             return ast.parse(text, mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        _refuse(f"{shown(text)} cannot be read ({getattr(error, 'msg', None) or error})")
+        _refuse(f"{shown(text)} cannot be parsed ({getattr(error, 'msg', None) or error})")
 
 
 def _check_size(tree: ast.expr) -> None:
-    """Bounds nodes and depth without recursion, before anything walks the tree with it."""
+    """Limits the number and depth of nodes, without recursion, before any recursive walk."""
     nodes, level = 0, [tree]
     for _ in range(MAX_DEPTH):
         nodes += len(level)
@@ -154,7 +154,7 @@ def _check_size(tree: ast.expr) -> None:
 
 
 def _compile(node: ast.AST) -> list[Instruction]:
-    """The stack program of a node: its operands' programs, then what combines them."""
+    """The stack program of a node: its operands' programs, then its own instruction."""
     match node:
         case ast.Constant() | ast.Name():
             return [_leaf(node)]
@@ -184,7 +184,7 @@ def _combine(node: ast.AST, function: str, operands: list[ast.expr]) -> list[Ins
         return program
     value = float(_run(tuple(program), None, np, np.float64))
     if not abs(value) <= FLOAT32_MAX:
-        _refuse(f"{shown(ast.unparse(node))} has no value that float32 holds", "mend it")
+        _refuse(f"{shown(ast.unparse(node))} has no finite value in float32", "correct it")
     return [value]
 
 
@@ -197,7 +197,7 @@ def _leaf(node: ast.Constant | ast.Name) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         _refuse(f"the constant {repr(value)[:60]} is not a number")
     if value != value or abs(value) > FLOAT32_MAX:
-        _refuse(f"the number {shown(value)} is beyond what float32 holds")
+        _refuse(f"the number {shown(value)} is outside the range of float32")
     return float(value)
 
 
@@ -210,9 +210,9 @@ def _operator(node: ast.AST, operator: ast.AST) -> str:
 def _function(name: str, count: int) -> str:
     if name not in FUNCTIONS:
         _refuse(f"the function {shown(name)} is unknown")
-    least, most = FUNCTIONS[name]
-    if not least <= count <= most:
-        takes = f"{least}" if least == most else f"{least} to {most}"
+    fewest, most = FUNCTIONS[name]
+    if not fewest <= count <= most:
+        takes = f"{fewest}" if fewest == most else f"{fewest} to {most}"
         _refuse(f"{name} is given {count} arguments", f"{name} takes {takes}")
     return name
 
@@ -223,8 +223,8 @@ def _check_exponent(program: list[Instruction]) -> None:
             _refuse(f"the exponent {value:g} is too large", f"write at most {MAX_EXPONENT:g}")
 
 
-def _run(program: tuple[Instruction, ...], x: Any, xp: ModuleType, number: Any) -> Any:
-    """Runs a program with the functions of ``xp`` (numpy or jax.numpy) on ``number``s."""
+def _run(program: tuple[Instruction, ...], x: Any, xp: ModuleType, dtype: Any) -> Any:
+    """Runs a program with ``xp`` (numpy or jax.numpy), its constants of type ``dtype``."""
     stack: list[Any] = []
     for instruction in program:
         match instruction:
@@ -233,17 +233,17 @@ def _run(program: tuple[Instruction, ...], x: Any, xp: ModuleType, number: Any) 
             case (function, count):
                 operands = stack[-count:]
                 del stack[-count:]
-                stack.append(_apply(function, operands, xp, number))
+                stack.append(_apply(function, operands, xp, dtype))
             case value:
-                stack.append(number(value))
+                stack.append(dtype(value))
     return stack.pop()
 
 
-def _apply(function: str, operands: list[Any], xp: ModuleType, number: Any) -> Any:
+def _apply(function: str, operands: list[Any], xp: ModuleType, dtype: Any) -> Any:
     compute = getattr(xp, PAIRWISE.get(function, function))
     with np.errstate(all="ignore"):
         if function in COMPARISONS:
-            return xp.where(compute(*operands), number(1), number(0))
+            return xp.where(compute(*operands), dtype(1), dtype(0))
         if function in PAIRWISE:
             return reduce(compute, operands)
         return compute(*operands)

@@ -1,4 +1,4 @@
-"""The names of parameter groups, and numbers that each group may have its own of."""
+"""The names of parameter groups, and numbers given per group."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -15,11 +15,11 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
 @dataclass(frozen=True)
 class GroupNames:
-    """What is known of the groups before there is a model.
+    """The parameter groups that a configuration declares, before a model is built.
 
     Attributes:
-      names: as the configuration has them, in order; the default group comes after them.
-      frozen: those that are not trained; the default group may be among them.
+      names: in the order of the configuration, without the default group.
+      frozen: the groups that are not trained; may include the default group.
     """
 
     names: tuple[str, ...] = ()
@@ -27,14 +27,14 @@ class GroupNames:
 
     @property
     def all_names(self) -> tuple[str, ...]:
-        """Those of the configuration, then the default group, which may have no parameters."""
+        """The declared names, then the default group, which may have no parameters."""
         return (*self.names, DEFAULT_GROUP)
 
     def in_order(self, numbers: Mapping[str, float] | tuple[float, ...]) -> tuple[float, ...]:
-        """``numbers``, by name or in order, as one for each group.
+        """Converts ``numbers``, by name or in order, to a tuple with one per group.
 
-        A frozen group needs none: its number is not used and set to another group's. The default
-        group may be left out, as it may have no parameters.
+        A frozen group needs none: its entry is unused and filled with another group's number. The
+        default group may be left out, as it may have no parameters.
 
         Raises:
           RefusedValueError: a group has no number, or there are more or fewer numbers than groups.
@@ -50,15 +50,15 @@ class GroupNames:
             self.check_length(len(numbers))
             by_name = dict(zip(self.all_names, numbers, strict=False))
         needed = [name for name in self.all_names if name not in self.frozen]
-        spare = next((by_name[name] for name in needed if name in by_name), 0.0)
+        filler = next((by_name[name] for name in needed if name in by_name), 0.0)
         return tuple(
-            spare if name in self.frozen else by_name[name]
+            filler if name in self.frozen else by_name[name]
             for name in self.all_names
             if name in self.frozen or name in by_name
         )
 
     def checked_names(self, names: Iterable[Any]) -> list[str]:
-        """``names``; RefusedValueError where there are none, or one is not a group."""
+        """``names`` as a list; RefusedValueError if there are none, or one is not a group."""
         if not names:
             raise RefusedValueError("is empty", "write a number, or one for each group")
         for name in names:
@@ -68,7 +68,7 @@ class GroupNames:
         return list(names)
 
     def check_length(self, length: int) -> None:
-        """Raises RefusedValueError unless there is one number a group, the default optional."""
+        """Raises RefusedValueError unless every group has a number; the default's is optional."""
         if not self.names and length > 1:
             problem = f"{length} numbers, but there is one group of parameters"
             raise RefusedValueError(problem, "write a number, or set optimizer.groups")
@@ -79,10 +79,12 @@ class GroupNames:
 
 
 def group_names(section: Any) -> GroupNames:
-    """The groups of an ``optimizer`` section of plain values, as far as it can be read.
+    """The groups that an ``optimizer`` section of plain values declares.
+
+    Entries of the wrong type are skipped: they are reported when the section is validated.
 
     Raises:
-      ConfigError: a name cannot be one, or a frozen group does not exist.
+      ConfigError: a name is not allowed, a frozen group does not exist, or all groups are frozen.
     """
     section = section if isinstance(section, Mapping) else {}
     groups, listed = section.get("groups"), section.get("frozen")

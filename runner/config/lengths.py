@@ -11,7 +11,7 @@ _REMEDY = "write steps (500), epochs (4ep) or a share of the run (25%)"
 
 
 def check_length(value: object, *, key: str, at_least: int = 1) -> None:
-    """Checks what can be known about a length before the size of an epoch is.
+    """Checks a length as far as possible before the size of an epoch is known.
 
     Raises:
       ConfigError: ``value`` is not a length, is less than ``at_least`` steps, or is more than
@@ -36,9 +36,9 @@ def resolve_length(
     """Turns a length into a number of steps, rounded to the nearest.
 
     Raises:
-      ConfigError: ``value`` is not a length, is a share where the run's own length is being
-        asked for (``total_steps`` is None), or comes to less than ``at_least`` steps or more than
-        2³¹ - 1.
+      ConfigError: ``value`` is not a length, is a share although the run's own length is being
+        resolved (``total_steps`` is None), or resolves to fewer than ``at_least`` steps or more
+        than 2³¹ - 1.
     """
     check_length(value, key=key, at_least=at_least)
     number, unit = _parsed(value, key)
@@ -47,13 +47,13 @@ def resolve_length(
     if unit == "ep":
         steps = round(number * steps_per_epoch)
     elif total_steps is None:
-        problem = f"{value!r} is a share of the run, whose length it would set"
+        problem = f"{value!r} is a share of the run's length, which this setting defines"
         raise ConfigError(key, problem, "write steps (500) or epochs (4ep)")
     else:
         steps = round(number / 100 * total_steps)
     if not (max(at_least, 1) if number else at_least) <= steps <= INT32_MAX:
         remedy = f"write a length of {at_least} to {INT32_MAX} steps"
-        raise ConfigError(key, f"{value!r} comes to {steps} steps", remedy)
+        raise ConfigError(key, f"{value!r} resolves to {steps} steps", remedy)
     return steps
 
 

@@ -1,4 +1,4 @@
-"""What a user's own packages add: loading them, and an option in each group for what they name."""
+"""Plugins: importing them, and a config option for each part that they register."""
 
 import inspect
 import sys
@@ -11,10 +11,10 @@ from runner.registry import GROUPS, PLUGIN_ENTRY_POINTS, import_plugins
 
 
 def import_named(modules: Iterable[str]) -> None:
-    """Imports the packages that the command line names; the current folder is searched as well.
+    """Imports the plugins that the command line names; also searches the current folder.
 
     Raises:
-      ConfigError: one cannot be imported.
+      ConfigError: a plugin cannot be imported.
     """
     if modules and str(Path.cwd()) not in sys.path and "" not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
@@ -22,14 +22,14 @@ def import_named(modules: Iterable[str]) -> None:
 
 
 def entry_point_names() -> list[str]:
-    """Names of the installed entry points; none of them is loaded."""
-    from importlib.metadata import entry_points  # slow to import, and hardly ever needed
+    """Names of the installed entry points, none of which is loaded."""
+    from importlib.metadata import entry_points  # slow to import, and rarely needed
 
     return sorted(entry_point.name for entry_point in entry_points(group=PLUGIN_ENTRY_POINTS))
 
 
 def registered_options() -> dict[tuple[str, str], dict[str, Any]]:
-    """(group, name) → settings with their defaults, for every factory that plugins registered.
+    """(group, name) → settings and defaults, for every factory that a plugin has registered.
 
     A keyword without a default is mandatory: its value is ``???``. A default that YAML cannot
     express is left to the factory.

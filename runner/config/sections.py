@@ -1,4 +1,4 @@
-"""The sections of the configuration that belong to no part: their settings and their types."""
+"""The settings that do not belong to a part, and their types."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ WrittenLength = Annotated[Length, InSteps()]
 
 @dataclass(frozen=True)
 class General:
-    """The settings outside of any section."""
+    """The top-level settings."""
 
     seed: Seed
     accelerator: Accelerator
@@ -43,7 +43,7 @@ class General:
 
 @dataclass(frozen=True)
 class Training:
-    """The section ``training``; ``steps``, where given, counts instead of ``epochs``."""
+    """The section ``training``; ``steps``, if set, takes precedence over ``epochs``."""
 
     epochs: Annotated[float, Number(gt=0, le=INT32_MAX)] | None
     steps: WrittenLength | None
@@ -61,7 +61,7 @@ class Training:
         if self.epochs is None and self.steps is None:
             raise ConfigError("epochs", "is null, and so is training.steps", "set one of them")
         if isinstance(self.steps, str) and "%" in self.steps:
-            problem = f"{self.steps!r} is a share of the run, whose length it would set"
+            problem = f"{self.steps!r} is a share of the run's length, which this setting defines"
             raise ConfigError("steps", problem, "write steps (500) or epochs (4ep)")
 
 
@@ -75,12 +75,12 @@ class LookaheadSettings:
 
 @dataclass(frozen=True)
 class WrapperSettings:
-    """What any ``optimizer`` section holds beside the optimizer's own settings.
+    """The settings that every optimizer has in addition to its own.
 
     Attributes:
       groups: name → patterns of the paths of the parameters in the group.
       frozen: names of the groups that are not trained.
-      layer_decay: factor of the rate from each layer of the model to the one below it.
+      layer_decay: each layer's rate as a fraction of the rate of the layer above it.
     """
 
     clip_value: Positive | None

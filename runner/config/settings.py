@@ -1,4 +1,4 @@
-"""The configuration as the rest of the runner knows it: typed, validated, and free of Hydra."""
+"""The typed and validated configuration that the rest of the runner uses; independent of Hydra."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from runner.registry import GROUPS, eval_params_of
 Section = TypeVar("Section")
 
 ONE_GROUP = GroupNames()
-# What a schedule's momentum replaces: the first of these among an optimizer's settings.
+# A schedule's momentum replaces the first of these settings that an optimizer has.
 _MOMENTUM_NAMES = ("momentum", "b1")
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What was chosen of a group.
+    """The chosen option of a config group.
 
     Attributes:
-      option: the name of the YAML file, as a person chose it (``triangular2``).
+      option: the name of the chosen YAML file (``triangular2``).
       name: the registered factory that the option configures (``cyclic``).
       settings: the factory's arguments as attributes, typed by its signature; iterating over it
-        gives (name, value) pairs. Lengths are as written; parts of a sequence are choices.
+        gives (name, value) pairs. Lengths are unresolved; nested parts are choices themselves.
     """
 
     option: str
@@ -45,13 +45,13 @@ class Choice:
 
 @dataclass(frozen=True)
 class Config:
-    """Everything a task needs to know.
+    """The whole configuration.
 
     Attributes:
       optimizer, wrappers: the section ``optimizer``: the optimizer's own settings, and those that
-        any optimizer has.
-      hparams: the options by group and the settings by dotted key, as they were written: nothing
-        from the environment.
+        every optimizer has.
+      hparams: options by group and settings by dotted key, before interpolation, so that no value
+        of an environment variable is recorded.
     """
 
     seed: int
@@ -79,13 +79,13 @@ def read_config(
 
     Args:
       values: plain containers, interpolations resolved.
-      as_written: the same with interpolations as they were written.
-      options: group → the option chosen; one that is missing goes by its registered name.
-      plugins: the packages that the command line names; no other place may name one.
+      as_written: the same before interpolations are resolved.
+      options: group → the chosen option; the registered name is used for a missing one.
+      plugins: the plugins named on the command line, the only place where they may be named.
 
     Raises:
-      ConfigError: a key is unknown, missing, of another type, out of range, or contradicts
-        another one.
+      ConfigError: a key is unknown or missing, or a value has the wrong type, is out of range, or
+        contradicts another one.
     """
     general_keys = [field.name for field in fields(General)]
     _check_keys(values, [*general_keys, "training", *GROUPS])
@@ -96,9 +96,9 @@ def read_config(
         raise ConfigError("plugins", problem, remedy)
     training = _section(Training, values["training"], key="training")
     groups = group_names(values["optimizer"])
-    wrappers, optimizer = _parted(values["optimizer"], groups)
+    wrappers, optimizer = _split_optimizer(values["optimizer"], groups)
     sections = {group: values[group] for group in GROUPS} | {"optimizer": optimizer}
-    # The model comes last: its values are answered only after its library is imported.
+    # The model comes last: validating its settings imports flax.
     order = sorted(GROUPS, key=lambda group: group == "model")
     choices = {g: choice(g, sections[g], options.get(g), key=g, groups=groups) for g in order}
     _check_momentum(choices["scheduler"], choices["optimizer"])
@@ -120,7 +120,7 @@ def read_config(
 
 
 def choice(group: str, section: Any, option: Any, *, key: str, groups: GroupNames) -> Choice:
-    """The choice that ``section`` at ``key`` makes of ``group``.
+    """Validates ``section``, found at ``key``, as an option of ``group``.
 
     Raises:
       ConfigError: see ``read_config``.
@@ -132,7 +132,9 @@ def choice(group: str, section: Any, option: Any, *, key: str, groups: GroupName
         raise _nameless(group, option, f"{key}.name")
     name = section["name"]
     if not isinstance(name, str):
-        raise ConfigError(f"{key}.name", f"{shown(name)} is not a text", "write a registered name")
+        raise ConfigError(
+            f"{key}.name", f"{shown(name)} is not a string", "write a registered name"
+        )
     factory = GROUPS[group].get(name, key=key)
     if group == "optimizer":
         _check_reserved(name, factory)
@@ -147,18 +149,18 @@ def choice(group: str, section: Any, option: Any, *, key: str, groups: GroupName
 
 
 def per_group_names(factory: Any) -> set[str]:
-    """The settings of an optimizer that may have a value per group of parameters."""
+    """The settings of an optimizer that may have one value per parameter group."""
     return {*markers(factory, PerGroup), *COMMON_TYPES["optimizer"]}
 
 
 def momentum_names(factory: Any) -> list[str]:
-    """The settings that a schedule's momentum may replace, if an optimizer has any of them."""
+    """The settings that a schedule's momentum may replace, in order of preference."""
     unscheduled = markers(factory, Unscheduled)
     return [name for name in _MOMENTUM_NAMES if name not in unscheduled]
 
 
 def momentum_switch(scheduler: Choice, key: str = "scheduler") -> str | None:
-    """The key of the setting by which a scheduler, or a part of it, cycles the momentum."""
+    """The key of the setting that makes a scheduler, or a part of it, cycle the momentum."""
     factory = GROUPS["scheduler"].get(scheduler.name)
     for name in markers(factory, Switch):
         if getattr(scheduler.settings, name):
@@ -172,7 +174,7 @@ def momentum_switch(scheduler: Choice, key: str = "scheduler") -> str | None:
 
 @contextmanager
 def comparing(option: str) -> Iterator[None]:
-    """Has an error about a scheduler say that it is the ``option`` that ``task.compare`` names."""
+    """Context manager that adds the ``option`` of ``task.compare`` to the key of an error."""
     try:
         yield
     except ConfigError as error:
@@ -204,17 +206,17 @@ def _section(
         raise (error.under(key) if key else error) from error
 
 
-def _parted(section: Any, groups: GroupNames) -> tuple[WrapperSettings, Any]:
-    """What any optimizer has, and the rest of the section, which is the optimizer's own."""
+def _split_optimizer(section: Any, groups: GroupNames) -> tuple[WrapperSettings, Any]:
+    """Splits the section into the settings of every optimizer and the optimizer's own."""
     if not isinstance(section, Mapping):
         problem = f"{shown(section)} is not an option"
         raise ConfigError("optimizer", problem, "choose one: optimizer=...")
     known = {field.name for field in fields(WrapperSettings)}
-    around = {name: value for name, value in section.items() if name in known}
-    if "lookahead" in around:
-        lookahead = _section(LookaheadSettings, around["lookahead"], key="optimizer.lookahead")
-        around["lookahead"] = lookahead
-    wrappers = _section(WrapperSettings, around, key="optimizer", groups=groups)
+    common = {name: value for name, value in section.items() if name in known}
+    if "lookahead" in common:
+        lookahead = _section(LookaheadSettings, common["lookahead"], key="optimizer.lookahead")
+        common["lookahead"] = lookahead
+    wrappers = _section(WrapperSettings, common, key="optimizer", groups=groups)
     return wrappers, {name: value for name, value in section.items() if name not in known}
 
 
@@ -231,7 +233,7 @@ def _nameless(group: str, option: Any, key: str) -> ConfigError:
     return ConfigError(
         key,
         f"has no value with the option {option!r}",
-        f"begin {group}/{option}.yaml with defaults: [{_EXAMPLES[group]}, _self_] to build upon an "
+        f"begin {group}/{option}.yaml with defaults: [{_EXAMPLES[group]}, _self_] to build on an "
         "option, or with name: ...",
     )
 
@@ -246,7 +248,7 @@ _EXAMPLES = {
 
 
 def _check_momentum(scheduler: Choice, optimizer: Choice) -> None:
-    """A momentum that cycles needs one to replace."""
+    """A schedule may cycle the momentum only if the optimizer has one."""
     key = momentum_switch(scheduler)
     if key is None:
         return
@@ -257,7 +259,7 @@ def _check_momentum(scheduler: Choice, optimizer: Choice) -> None:
         raise ConfigError(
             key,
             f"true, but the optimizer {optimizer.name} has no momentum to cycle",
-            f"choose one that has, such as sgd or adam, or set {key}=false",
+            f"choose one with a momentum, such as sgd or adam, or set {key}=false",
         )
     if not any(settings[name] for name in found):
         raise ConfigError(
@@ -268,7 +270,7 @@ def _check_momentum(scheduler: Choice, optimizer: Choice) -> None:
 
 
 def _check_evaluated(training: Training, wrappers: WrapperSettings, optimizer: Choice) -> None:
-    """There is one thing to evaluate: the optimizer's own parameters, or an average of others."""
+    """An optimizer that averages its parameters takes no other average to evaluate."""
     if eval_params_of(GROUPS["optimizer"].get(optimizer.name)) is None:
         return
     averages = {
@@ -287,7 +289,7 @@ def _hparams(
     written = {key: value for key, value in as_written.items() if key not in ("plugins", "task")}
     flat = _flat(written)
     for group in choices.keys() & written.keys():
-        # The option says more than the factory it configures.
+        # The option is more specific than the factory it configures.
         del flat[f"{group}.name"]
         flat[group] = choices[group].option
     return flat

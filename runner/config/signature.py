@@ -21,17 +21,17 @@ from runner.registry import GROUPS
 
 Factory = TypeVar("Factory", bound=Callable[..., Any])
 
-# What OmegaConf leaves in place of a mandatory value that nobody gave.
+# OmegaConf's placeholder for a mandatory value that is not set.
 MISSING = "???"
 
 _PLAIN = (int, float, bool, str, types.NoneType, list, tuple, dict)
 
-# What pydantic calls a value of another type → what the setting is, and an example of it.
+# pydantic's type of error → the expected kind of value, and what to write.
 _NOUNS = {
     "int_type": ("a whole number", "one such as 64"),
     "float_type": ("a number", "one such as 0.1"),
     "bool_type": ("true or false", "true or false"),
-    "string_type": ("a text", "a text"),
+    "string_type": ("a string", "a string"),
     "list_type": ("a list", "one such as [1,2]"),
     "tuple_type": ("a list", "one such as [1,2]"),
     "dict_type": ("a mapping", "one such as {name: value}"),
@@ -42,10 +42,10 @@ _NOUNS = {
 
 @dataclass(frozen=True)
 class Context:
-    """What a YAML section is validated with.
+    """What validating a YAML section depends on.
 
     groups: the names of the parameter groups.
-    choose: reads a section nested in another as a choice: (group, section, key) → Choice.
+    choose: validates a nested section: (group, section, key) → Choice.
     """
 
     groups: GroupNames
@@ -54,11 +54,11 @@ class Context:
 
 @lru_cache(maxsize=512)
 def parameters(factory: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
-    """The keywords of ``factory``, annotations evaluated; one that cannot be is ``Any``."""
+    """The keyword parameters of ``factory``, with annotations that pydantic can validate."""
     target = inspect.unwrap(factory.__init__ if inspect.isclass(factory) else factory)
     found = list(inspect.signature(target).parameters.values())
     return {
-        p.name: p.replace(annotation=_understood(p, getattr(target, "__globals__", {})))
+        p.name: p.replace(annotation=_annotation(p, getattr(target, "__globals__", {})))
         for p in (found[1:] if inspect.isclass(factory) else found)
         if p.kind not in (p.VAR_POSITIONAL, p.POSITIONAL_ONLY)
     }
@@ -85,12 +85,12 @@ def settings_of(
     """The typed settings in ``section``: an object with one attribute per argument of ``factory``.
 
     Args:
-      group: the config group of the factory: what the runner itself supplies is not a setting,
-        and some settings mean the same in all of a group (``COMMON_TYPES``).
-      context: of a YAML section; None validates the arguments of a library call.
+      group: the config group of the factory: excludes the arguments that the runner supplies, and
+        gives types to settings that mean the same throughout the group (``COMMON_TYPES``).
+      context: for a YAML section; None for the arguments of a library call.
 
     Raises:
-      ConfigError: a key is unknown or missing, or a value is not what its annotation allows; the
+      ConfigError: a key is unknown or missing, or a value does not match its annotation; the
         error's key starts with ``key``.
     """
     model = _model(factory, group)
@@ -105,18 +105,18 @@ def checked(factory: Factory) -> Factory:
       TypeError: an argument is unknown or missing, as from any call.
     """
     signature = inspect.signature(factory)
-    receiver = next(iter(signature.parameters), None) == "self"
+    is_method = next(iter(signature.parameters), None) == "self"
 
     @wraps(factory)
     def call(*args: Any, **kwargs: Any) -> Any:
         bound = signature.bind(*args, **kwargs)
         arguments = dict(bound.arguments)
-        first = [arguments.pop("self")] if receiver else []
-        if receiver:
-            settings = _validated(type(first[0]), _model(type(first[0])), arguments, key="")
+        receiver = [arguments.pop("self")] if is_method else []
+        if is_method:
+            settings = _validated(type(receiver[0]), _model(type(receiver[0])), arguments, key="")
         else:
             settings = _validated(call, _model(call), arguments, key="")
-        return factory(*first, **dict(settings))
+        return factory(*receiver, **dict(settings))
 
     return call  # type: ignore[return-value]
 
@@ -145,10 +145,10 @@ def _validated(
     try:
         settings = model.model_validate(given, context=context)
     except ValidationError as error:
-        raise _answer(error, model, key) from error
+        raise _first_error(error, model, key) from error
     if missing:
         raise _missing(f"{key}.{missing[0]}" if key else missing[0])
-    _check_together(factory, settings, section, key=key)
+    _check_combinations(factory, settings, key=key)
     return settings
 
 
@@ -157,7 +157,7 @@ def _model(
     factory: Callable[..., Any],
     group: str = "",
 ) -> type[Any]:
-    """The pydantic model of a signature: strict, frozen, closed unless it takes ``**kwargs``."""
+    """The pydantic model of a signature: strict, frozen, without extra keys unless ``**kwargs``."""
     from pydantic import ConfigDict, create_model
 
     supplied = GROUPS[group].supplied if group else frozenset()
@@ -181,11 +181,11 @@ def _model(
         return create_model(getattr(factory, "__name__", "settings"), __config__=config, **fields)
 
 
-def _understood(parameter: inspect.Parameter, names: dict[str, Any]) -> Any:
-    """The annotation that values are held against: its own if pydantic can, else ``Any``.
+def _annotation(parameter: inspect.Parameter, names: dict[str, Any]) -> Any:
+    """The annotation to validate with: the parameter's own if pydantic can use it, else ``Any``.
 
-    Where there is none, a float as a default asks for a float: the type of a number decides
-    whether it is an argument of the compiled program.
+    If there is none and the default is a float, an int is converted to a float: the type of a
+    number decides whether it is an argument of the compiled program.
     """
     annotation = parameter.annotation
     if isinstance(annotation, str):
@@ -200,7 +200,7 @@ def _understood(parameter: inspect.Parameter, names: dict[str, Any]) -> Any:
 
 
 def _is_plain(annotation: Any) -> bool:
-    """Whether an annotation consists of the types of YAML, literals and markers."""
+    """Whether an annotation consists of YAML's types, literals and markers."""
     if any(isinstance(m, Marker) for m in _markers(annotation)) or annotation in (Any, *_PLAIN):
         return True
     origin, arguments = get_origin(annotation), get_args(annotation)
@@ -218,7 +218,7 @@ def _is_container(origin: Any) -> bool:
 
 
 def _with_lists_for_tuples(annotation: Any) -> Any:
-    """The same, but a list passes for a tuple, which strict validation would refuse."""
+    """The annotation, but accepting a list for a tuple, which strict validation would refuse."""
     from pydantic import Strict
 
     origin, arguments = get_origin(annotation), get_args(annotation)
@@ -228,7 +228,7 @@ def _with_lists_for_tuples(annotation: Any) -> Any:
 
 
 def _markers(annotation: Any) -> tuple[Any, ...]:
-    """The markers of an annotation, those of a union's members among them."""
+    """The markers of an annotation, including those of the members of a union."""
     if get_origin(annotation) is Annotated:
         return (*_markers(get_args(annotation)[0]), *annotation.__metadata__)
     if get_origin(annotation) in (Union, types.UnionType):
@@ -236,8 +236,8 @@ def _markers(annotation: Any) -> tuple[Any, ...]:
     return ()
 
 
-def _check_together(factory: Any, settings: Any, section: Mapping[str, Any], *, key: str) -> None:
-    """The rules between arguments that annotations state."""
+def _check_combinations(factory: Any, settings: Any, *, key: str) -> None:
+    """Checks the rules between arguments that their markers declare."""
     prefix = f"{key}." if key else ""
     by_group = markers(factory, PerGroup)
     lists = {
@@ -273,11 +273,11 @@ def _check_order(name: str, low: Any, other: str, high: Any, prefix: str) -> Non
             raise ConfigError(f"{prefix}{name}", problem, f"write {name} at most {other}")
 
 
-def _answer(error: Any, model: Any, key: str) -> ConfigError:
-    """The first of pydantic's errors in one line: unknown keys, then missing ones, then values."""
+def _first_error(error: Any, model: Any, key: str) -> ConfigError:
+    """The most important of pydantic's errors: unknown keys, then missing ones, then values."""
     errors = error.errors(include_url=False)
     order = {"extra_forbidden": 0, "missing": 1}
-    errors.sort(key=lambda each: order.get(each["type"], 2))  # stable: else in the order of fields
+    errors.sort(key=lambda each: order.get(each["type"], 2))  # stable: then in the order of fields
     first = errors[0]
     name = str(first["loc"][0])
     full = f"{key}.{name}" if key else name
@@ -292,9 +292,9 @@ def _answer(error: Any, model: Any, key: str) -> ConfigError:
 
 
 def _refused(key: str, errors: list[Any], annotation: Any) -> ConfigError:
-    """A value that no member of its type takes: what ours say of it, else what it should be."""
-    ours = [each["ctx"]["error"] for each in errors if each["type"] == "value_error"]
-    for problem in ours:
+    """The error for an invalid value: from a marker if possible, else the expected types."""
+    raised = [each["ctx"]["error"] for each in errors if each["type"] == "value_error"]
+    for problem in raised:
         if isinstance(problem, ConfigError):
             return ConfigError(f"{key}.{problem.key}", problem.problem, problem.remedy)
         if len(errors) == 1 or not problem.noun:

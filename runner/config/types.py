@@ -1,8 +1,8 @@
-"""Types of settings: what an annotation in a factory's signature allows, and what errors say.
+"""Types of settings: which values an annotation allows, and the errors for other values.
 
-A factory of a part annotates its keyword arguments with these aliases. ``runner.config.signature``
-validates a YAML section, and the arguments of a library constructor, against them. An alias has
-one marker, an instance of a class below, by which it is recognised.
+Factories annotate their keyword arguments with the aliases at the end of this module, and
+``runner.config.signature`` validates YAML sections and the arguments of library constructors
+against them. Each alias has one marker, an instance of a class below, which identifies it.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ ROUNDS_TO_ONE = 1 - 2.0**-25
 
 
 class RefusedValueError(ValueError):
-    """A refused value.
+    """A marker does not accept a value.
 
-    below: the place below the setting's own key: ``[1]``, ``.head``.
-    noun: what the setting is, where the value is of another type altogether.
+    below: where in the value the error is, appended to the setting's key: ``[1]``, ``.head``.
+    noun: the expected kind of value; given only if the value has the wrong type.
     """
 
     def __init__(self, problem: str, remedy: str, *, below: str = "", noun: str = "") -> None:
@@ -36,13 +36,13 @@ class RefusedValueError(ValueError):
 
 
 class Marker(ABC):
-    """Validates the values of an alias; also how code recognises the alias."""
+    """Validates the values of a setting; code also finds settings by the class of their marker."""
 
     @abstractmethod
     def check(self, value: Any, context: Any) -> Any:
-        """The value as the factory gets it; raises RefusedValueError.
+        """Returns the value as the factory gets it, or raises RefusedValueError.
 
-        ``context`` is None in calls of the library.
+        ``context`` is None for library calls.
         """
 
     @abstractmethod
@@ -76,17 +76,19 @@ class Number(Marker):
     def check(self, value: Any, context: Any = None) -> float:
         number: Any = value
         if not isinstance(number, Real) or isinstance(number, bool):
-            raise _another_type(value, "a number", "one such as 0.1")
+            raise _wrong_type(value, "a number", "one such as 0.1")
         if value != value or value in (math.inf, -math.inf):  # isnan would fail on a huge int
             raise RefusedValueError(f"{shown(value)} is not finite", "write a finite number")
         if abs(value) > FLOAT32_MAX or 0 < abs(value) < FLOAT32_TINY:
-            remedy = "write 0 or a number of a size from 1.2e-38 to 3.4e38"
-            raise RefusedValueError(f"{shown(value)} is beyond what float32 holds", remedy)
+            remedy = "write 0, or a number with an absolute value from 1.2e-38 to 3.4e38"
+            raise RefusedValueError(f"{shown(value)} is outside the range of float32", remedy)
         if not self._holds(value):
             allowed = " and ".join(f"{word} {bound}" for word, bound in self._bounds())
-            raise RefusedValueError(f"{shown(value)} is not {allowed}", f"write a number {allowed}")
+            remedy = f"write a number that is {allowed}"
+            raise RefusedValueError(f"{shown(value)} is not {allowed}", remedy)
         if self.lt == 1 and value >= ROUNDS_TO_ONE:
-            raise RefusedValueError(f"{shown(value)} is 1 in float32", "write at most 0.9999999")
+            problem = f"{shown(value)} rounds to 1 in float32"
+            raise RefusedValueError(problem, "write at most 0.9999999")
         return float(value)
 
     def _holds(self, value: Any) -> bool:
@@ -117,7 +119,7 @@ class Whole(Marker):
     def check(self, value: Any, context: Any = None) -> int:
         number: Any = value
         if not isinstance(number, Integral) or isinstance(number, bool):
-            raise _another_type(value, "a whole number", "one such as 64")
+            raise _wrong_type(value, "a whole number", "one such as 64")
         if not self.ge <= value <= self.le:
             allowed = f"an integer from {self.ge} to {self.le}"
             raise RefusedValueError(f"{shown(value)} is not {allowed}", f"write {allowed}")
@@ -129,7 +131,7 @@ class Whole(Marker):
 
 @dataclass(frozen=True)
 class InSteps(Marker):
-    """A length: in the configuration also with a unit (``4ep``, ``25%``), for the factory steps."""
+    """A length: in YAML possibly with a unit (``4ep``, ``25%``), for the factory in steps."""
 
     ge: int = 1
     le: int = INT32_MAX
@@ -138,7 +140,7 @@ class InSteps(Marker):
         if context is None:
             return Whole(self.ge, self.le).check(value)
         if isinstance(value, Integral) and not isinstance(value, bool):
-            value = int(value)  # also numpy's
+            value = int(value)  # NumPy's integers too
         try:
             check_length(value, key="", at_least=self.ge)
         except ConfigError as error:
@@ -155,22 +157,22 @@ class InSteps(Marker):
 
 @dataclass(frozen=True)
 class Series(Marker):
-    """A list, not empty, each item of which ``item`` checks; the factory gets a tuple."""
+    """A non-empty list whose items ``item`` validates; the factory gets a tuple."""
 
     item: Marker
-    rising: bool = False
+    increasing: bool = False
     nouns: str = "numbers"
     example: str = "[64,64]"
 
     def check(self, value: Any, context: Any = None) -> tuple[Any, ...]:
         if not is_list(value) or not value:
-            raise _another_type(value, f"a list of {self.nouns}", f"one such as {self.example}")
+            raise _wrong_type(value, f"a list of {self.nouns}", f"one such as {self.example}")
         items = tuple(_item(self.item, item, f"[{i}]", context) for i, item in enumerate(value))
-        if self.rising and not any(isinstance(item, str) for item in items):
+        if self.increasing and not any(isinstance(item, str) for item in items):
             for earlier, later in pairwise(items):
                 if earlier >= later:
-                    problem = f"{later} does not come after {earlier}"
-                    raise RefusedValueError(problem, f"write rising {self.nouns}, each once")
+                    problem = f"{later} is not greater than {earlier}"
+                    raise RefusedValueError(problem, f"write {self.nouns} in increasing order")
         return items
 
     def resolved(self, value: Any, key: str, to_steps: Callable[..., int]) -> tuple[Any, ...]:
@@ -183,7 +185,7 @@ class Series(Marker):
 
 @dataclass(frozen=True)
 class PerGroup(Marker):
-    """A number for all groups of parameters, or one for each: a list in order, in YAML by name.
+    """A number for all parameter groups, or one per group: a list, or in YAML a mapping by name.
 
     The factory gets a float, or a tuple in the order of the groups.
     """
@@ -206,7 +208,7 @@ class PerGroup(Marker):
         return numbers if context is None else self.ordered(numbers, context.groups)
 
     def ordered(self, numbers: Any, groups: Any) -> Any:
-        """``numbers`` by name or in order as a tuple in the order of the groups."""
+        """Converts ``numbers``, by name or in order, to a tuple in the order of the groups."""
         return groups.in_order(numbers)
 
     def schema(self) -> dict[str, Any]:
@@ -217,7 +219,7 @@ class PerGroup(Marker):
 
 @dataclass(frozen=True)
 class Multiplier(PerGroup):
-    """Factors by group, of which a mapping may leave out some: it stays a mapping."""
+    """Factors per group; a mapping may leave out groups, so it is kept as a mapping."""
 
     each: Number = Number(gt=0)
 
@@ -229,17 +231,17 @@ class Multiplier(PerGroup):
 
 @dataclass(frozen=True)
 class Patterns(Marker):
-    """Name → a pattern of parameter paths, or a list of them; the value gets tuples."""
+    """Name → a pattern of parameter paths or a list of patterns; converted to tuples."""
 
     def check(self, value: Any, context: Any = None) -> dict[str, tuple[str, ...]]:
         if not isinstance(value, Mapping):
-            raise _another_type(value, "a mapping", "one such as {head: Dense_2/*}")
+            raise _wrong_type(value, "a mapping", "one such as {head: Dense_2/*}")
         return {str(name): self._patterns(name, item) for name, item in value.items()}
 
     def _patterns(self, name: Any, item: Any) -> tuple[str, ...]:
         patterns = (item,) if isinstance(item, str) else item
         if not is_list(patterns) or not all(isinstance(each, str) for each in patterns):
-            problem = f"{shown(item)} is not a text or a list of texts"
+            problem = f"{shown(item)} is not a string or a list of strings"
             raise RefusedValueError(problem, "write a pattern such as Dense_0/*", below=f".{name}")
         if not patterns or "" in patterns:
             problem = "has no pattern, or an empty one"
@@ -265,7 +267,7 @@ class AutoOr(Marker):
             return self.other.check(value)
         except RefusedValueError as error:
             if error.noun:
-                raise _another_type(value, f"auto or {error.noun}", "auto or 64") from error
+                raise _wrong_type(value, f"auto or {error.noun}", "auto or 64") from error
             raise
 
     def schema(self) -> dict[str, Any]:
@@ -274,7 +276,7 @@ class AutoOr(Marker):
 
 @dataclass(frozen=True)
 class Text(Marker):
-    """A text that ``read`` accepts; ConfigError there refuses it. A callable passes as it is."""
+    """A string that ``read`` accepts, without ConfigError; in library calls also a callable."""
 
     read: Callable[[str], object]
 
@@ -282,7 +284,7 @@ class Text(Marker):
         if callable(value) and context is None:
             return value
         if not isinstance(value, str):
-            raise _another_type(value, "a text", "a text")
+            raise _wrong_type(value, "a string", "a string")
         try:
             self.read(value)
         except ConfigError as error:
@@ -295,10 +297,10 @@ class Text(Marker):
 
 @dataclass(frozen=True)
 class Parts(Marker):
-    """A mapping of named parts, each an option of ``group``: choices until they are built.
+    """A mapping of named parts, each an option of ``group``; they are choices until built.
 
-    ``lengths`` names the argument with the length of each part, on whose clock the part runs;
-    without it each runs on the clock of the whole.
+    ``lengths`` names the argument with the length of each part; shares of the run (``25%``) in a
+    part's settings are then shares of that length.
     """
 
     group: str = "scheduler"
@@ -306,7 +308,7 @@ class Parts(Marker):
 
     def check(self, value: Any, context: Any = None) -> Mapping[str, Any]:
         if not isinstance(value, Mapping) or not value:
-            raise _another_type(value, "a mapping of parts by name", "the parts by name")
+            raise _wrong_type(value, "a mapping of parts by name", "the parts by name")
         if context is None:
             return dict(value)
         return {name: context.choose(self.group, part, str(name)) for name, part in value.items()}
@@ -317,13 +319,13 @@ class Parts(Marker):
 
 @dataclass(frozen=True)
 class OptionsOf(Marker):
-    """A list of options of ``group``; the factory gets the choices that they make."""
+    """A list of options of ``group``; the factory gets them as choices."""
 
     group: str
 
     def check(self, value: Any, context: Any = None) -> tuple[Any, ...]:
         if not is_list(value) or not all(isinstance(each, str) for each in value):
-            raise _another_type(value, "a list of texts", "one such as [this,that]")
+            raise _wrong_type(value, "a list of strings", "one such as [this,that]")
         return tuple(value)
 
     def schema(self) -> dict[str, Any]:
@@ -332,11 +334,11 @@ class OptionsOf(Marker):
 
 @dataclass(frozen=True)
 class LengthsByName(Marker):
-    """A length, which may be 0, for each of some names, or null."""
+    """Name → a length, which may be 0, or null."""
 
     def check(self, value: Any, context: Any = None) -> Mapping[str, Any]:
         if not isinstance(value, Mapping) or not value:
-            raise _another_type(value, "a mapping of lengths by name", "the lengths by name")
+            raise _wrong_type(value, "a mapping of lengths by name", "the lengths by name")
         each = InSteps(ge=0)
         return {
             str(name): None if length is None else _item(each, length, f".{name}", context)
@@ -356,31 +358,31 @@ class LengthsByName(Marker):
 
 @dataclass(frozen=True)
 class Switch:
-    """Marks the bool by which a schedule takes over the optimizer's momentum."""
+    """Marks the bool that makes a schedule set the optimizer's momentum."""
 
 
 @dataclass(frozen=True)
 class Needs:
-    """Marks a bool that may be true only where the argument ``other`` is neither None nor 0."""
+    """Marks a bool that may be true only if the argument ``other`` is neither None nor 0."""
 
     other: str
 
 
 @dataclass(frozen=True)
 class AtMost:
-    """Marks a number, or numbers by group, that must not exceed the argument ``other``."""
+    """Marks a number, or numbers per group, that must not exceed the argument ``other``."""
 
     other: str
 
 
 @dataclass(frozen=True)
 class Unscheduled:
-    """Marks a hyperparameter that is the same for a whole run: no schedule replaces it."""
+    """Marks a hyperparameter that is constant during a run: no schedule replaces it."""
 
 
 @dataclass(frozen=True)
 class FloatIfInt(Marker):
-    """Anything, but an int becomes a float: for a factory that annotates nothing."""
+    """Accepts any value and converts an int to a float; for arguments without an annotation."""
 
     def check(self, value: Any, context: Any = None) -> Any:
         return float(value) if type(value) is int else value
@@ -391,7 +393,7 @@ class FloatIfInt(Marker):
 
 @dataclass(frozen=True)
 class Folder(Marker):
-    """A folder of files that the user has to name; ``holds`` says which files."""
+    """The path of a folder, which the user must give; ``holds`` says which files are in it."""
 
     holds: str
 
@@ -401,7 +403,7 @@ class Folder(Marker):
                 "no folder is given", f"give the folder that holds {self.holds}"
             )
         if not isinstance(value, str):
-            raise _another_type(value, "a text", "the path of a folder")
+            raise _wrong_type(value, "a string", "the path of a folder")
         return value
 
     def schema(self) -> dict[str, Any]:
@@ -409,7 +411,7 @@ class Folder(Marker):
 
 
 def require(key: str, value: Any, marker: Marker) -> None:
-    """Raises ConfigError with ``key`` where ``marker`` refuses ``value``."""
+    """Raises ConfigError with ``key`` if ``marker`` does not accept ``value``."""
     try:
         marker.check(value, None)
     except RefusedValueError as error:
@@ -417,11 +419,11 @@ def require(key: str, value: Any, marker: Marker) -> None:
 
 
 def is_list(value: object) -> bool:
-    """Whether ``value`` is a sequence other than a text."""
+    """Whether ``value`` is a sequence other than a string."""
     return isinstance(value, Sequence) and not isinstance(value, str)
 
 
-def _another_type(value: Any, noun: str, example: str) -> RefusedValueError:
+def _wrong_type(value: Any, noun: str, example: str) -> RefusedValueError:
     return RefusedValueError(f"{shown(value)} is not {noun}", f"write {example}", noun=noun)
 
 
@@ -453,11 +455,11 @@ StepsFromZero = Annotated[int, InSteps(ge=0)]
 HalfCycle = Annotated[int, InSteps(le=INT32_MAX // 2)]
 Milestones = Annotated[
     Sequence[int],
-    Series(InSteps(), rising=True, nouns="lengths", example="[500,800] or [50%,75%]"),
+    Series(InSteps(), increasing=True, nouns="lengths", example="[500,800] or [50%,75%]"),
 ]
 PartLengths = Annotated[Mapping[str, int | None], LengthsByName()]
 
-# Numbers of which each group of parameters may have its own.
+# Numbers that may differ between parameter groups.
 Rates = Annotated[float | Sequence[float], PerGroup(Number(ge=0), "rates")]
 PositiveRates = Annotated[float | Sequence[float], PerGroup(Number(gt=0), "rates")]
 # A factory is called for one group, with the number of that group.
@@ -465,5 +467,5 @@ Decays = Annotated[float, PerGroup(Number(ge=0))]
 
 CycleMomentum = Annotated[bool, Switch()]
 
-# Group → settings that mean the same in all of its parts, whether annotated so or not.
+# Config group → types of settings that mean the same in all its parts, annotated or not.
 COMMON_TYPES: Mapping[str, Mapping[str, Any]] = {"optimizer": {"weight_decay": Decays}}

@@ -1,4 +1,4 @@
-"""What a data source returns: two splits of images and labels, checked once, in host memory."""
+"""What a data source returns: two validated splits of images and labels, in host memory."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A train and a test split; inputs enter the model as ``(x - mean) / std``.
+    """A train and a test split; the model sees ``(inputs - mean) / std``.
 
     Raises:
       DataError: a split is empty, its shapes or the two splits' shapes disagree, inputs are not
@@ -55,7 +55,9 @@ class Dataset:
         train, test = self.train.inputs.shape[1:], self.test.inputs.shape[1:]
         if train != test:
             raise DataError(
-                "test inputs", f"have shape {test}, those of train {train}", "give both one shape"
+                "test inputs",
+                f"have shape {test}, the train inputs {train}",
+                "give both the same shape",
             )
 
 
@@ -75,7 +77,7 @@ def _check_split(name: str, split: Split, num_classes: int) -> None:
         )
     if len(inputs) == 0:
         raise DataError(f"{name} split", "holds no examples", "give at least one")
-    # A NaN among them makes both NaN, which is within no bounds.
+    # With a NaN among the inputs both are NaN, which fails every comparison.
     in_range = inputs.dtype.kind in "buif" and (
         float(inputs.min()) >= -FLOAT32_MAX and float(inputs.max()) <= FLOAT32_MAX
     )
@@ -91,10 +93,10 @@ def _check_split(name: str, split: Split, num_classes: int) -> None:
 
 
 def check_labels(key: str, labels: np.ndarray, num_classes: int) -> None:
-    """Refuses labels outside ``[0, num_classes)``, naming the first one; ``key`` says where it is.
+    """Checks that labels are in ``[0, num_classes)``.
 
     Raises:
-      DataError: there is such a label.
+      DataError: a label is not; the first one is named. ``key`` is the error's key.
     """
     outside = (labels < 0) | (labels >= num_classes)
     if outside.any():

@@ -1,4 +1,4 @@
-"""The way of the examples to the device: resident there, or sent along with each chunk.
+"""Provides batches on the device, from a resident data set or sent from the host with each chunk.
 
 Either way a step sees the same batch, so the choice changes speed and memory, never results.
 """
@@ -17,18 +17,18 @@ from runner.pytree import Pytree
 
 Placement = Literal["device", "host"]
 
-# Of the device's memory, the share the data set may fill before it is fed from the host.
+# The share of the device's memory that a resident data set may take.
 RESIDENT_SHARE = 0.4
-# A chunk's examples exist twice (in use, and on their way), so they stay well below this.
+# The most bytes of a chunk's batches; those of two chunks exist at a time, in use and in transfer.
 HOST_CHUNK_BYTES = 32 * 2**20
 EVALUATION_BATCH = 1024
 
 
 @dataclass(frozen=True)
 class Source(Pytree):
-    """What a compiled step reads examples from: an argument of the program, no constant in it.
+    """Where a compiled step reads examples from; an argument of the program, not a constant.
 
-    inputs [n, ...] and targets [n]; None where a row brings the examples themselves.
+    inputs [n, ...] and targets [n]: the data set; None if batches contain the examples themselves.
     mean, std: scalars; the model sees ``(inputs - mean) / std`` in float32.
     """
 
@@ -37,19 +37,23 @@ class Source(Pytree):
     mean: Any
     std: Any
 
-    def examples(self, row: Any) -> tuple[jax.Array, jax.Array]:
-        """Normalised inputs [batch, ...] and targets [batch] of one row: indices, or examples."""
+    def examples(self, batch: Any) -> tuple[jax.Array, jax.Array]:
+        """Normalised inputs [batch, ...] and targets [batch].
+
+        ``batch``: indices [batch] into the data set, or the (inputs, targets) themselves.
+        """
         if self.inputs is None:
-            inputs, targets = row
+            inputs, targets = batch
         else:
             inputs, targets = (
-                array.at[row].get(mode="promise_in_bounds") for array in (self.inputs, self.targets)
+                array.at[batch].get(mode="promise_in_bounds")
+                for array in (self.inputs, self.targets)
             )
         return (inputs.astype(jnp.float32) - self.mean) / self.std, targets
 
 
 class Feed:
-    """Hands out rows: for each step of a chunk in the order of (seed, step), or for evaluation."""
+    """The batches of each step, a function of (seed, step), and those of an evaluation."""
 
     def __init__(
         self,
@@ -66,8 +70,8 @@ class Feed:
         self.train_source = self._source(dataset.train)
         self.test_source = self._source(dataset.test)
 
-    def rows(self, first_step: int, count: int, *, capacity: int) -> Any:
-        """Rows [capacity, batch, ...] on the device; the first ``count`` are those of the chunk."""
+    def batches(self, first_step: int, count: int, *, capacity: int) -> Any:
+        """Batches [capacity, batch, ...] on the device; those after ``count`` are padding."""
         split = self._dataset.train
         indices = np.zeros((capacity, self._batch_size), np.int32)
         indices[:count] = batch_indices(
@@ -77,20 +81,20 @@ class Feed:
             batch_size=self._batch_size,
             n=len(split.targets),
         )
-        return self._row(split, indices)
+        return self._on_device(split, indices)
 
-    def evaluation_rows(self) -> Iterator[tuple[Any, jax.Array]]:
-        """The test split in order, as rows and a mask [batch] of those that are no padding."""
+    def evaluation_batches(self) -> Iterator[tuple[Any, jax.Array]]:
+        """The test split in order, as batches with a mask [batch] that is False for padding."""
         split = self._dataset.test
         n = len(split.targets)
         batch = min(n, EVALUATION_BATCH)
         for start in range(0, n, batch):
             indices = np.arange(start, start + batch, dtype=np.int32)
             valid = jax.device_put(indices < n, self._device)
-            yield self._row(split, np.minimum(indices, n - 1)), valid
+            yield self._on_device(split, np.minimum(indices, n - 1)), valid
 
-    def row_bytes(self) -> int:
-        """What one step's row takes on its way to the device."""
+    def batch_bytes(self) -> int:
+        """The bytes that are sent to the device for one step."""
         if self.placement == "device":
             return self._batch_size * np.dtype(np.int32).itemsize
         split = self._dataset.train
@@ -104,7 +108,7 @@ class Feed:
         )
         return jax.device_put(source, self._device)
 
-    def _row(self, split: Split, indices: np.ndarray) -> Any:
+    def _on_device(self, split: Split, indices: np.ndarray) -> Any:
         if self.placement == "device":
             return jax.device_put(indices, self._device)
         return jax.device_put((split.inputs[indices], split.targets[indices]), self._device)

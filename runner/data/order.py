@@ -13,11 +13,11 @@ with epy.lazy_imports():
 
 
 def batch_indices(*, seed: int, first_step: int, count: int, batch_size: int, n: int) -> np.ndarray:
-    """The examples of updates ``first_step`` to ``first_step + count - 1``, one row an update.
+    """The examples of updates ``first_step`` to ``first_step + count - 1``, one row per update.
 
     Step t is batch ``t % per_epoch`` of epoch ``t // per_epoch``, where
-    ``per_epoch = n // batch_size``. The ``n % batch_size`` examples left over sit that epoch
-    out; every epoch has an order of its own, so they are others each time.
+    ``per_epoch = n // batch_size``. The ``n % batch_size`` examples left over are skipped in that
+    epoch; they differ from epoch to epoch, as each has its own order.
 
     >>> batch_indices(seed=0, first_step=7, count=2, batch_size=4, n=10).shape
     (2, 4)
@@ -46,7 +46,7 @@ def batch_indices(*, seed: int, first_step: int, count: int, batch_size: int, n:
 
 @lru_cache(maxsize=4)
 def epoch_order(seed: int, epoch: int, n: int) -> np.ndarray:
-    """A permutation of the ``n`` examples: each draws a random word, the words are sorted.
+    """A permutation of the ``n`` examples, by sorting a random word for each.
 
     The words are the raw output of the Philox4x64-10 generator keyed by (seed, epoch), which
     unlike ``Generator.permutation`` is the same in every numpy version (Salmon et al. 2011,
@@ -61,8 +61,8 @@ def epoch_order(seed: int, epoch: int, n: int) -> np.ndarray:
       int32 [n], read-only.
     """
     words = np.random.Philox(key=np.array([seed, epoch], np.uint64)).random_raw(n)
-    # The low bits carry the example's own index: sorting the words in place then is the argsort
-    # with ties broken by index, at a tenth of its cost.
+    # The low bits hold the example's index: sorting the words in place is then an argsort with ties
+    # broken by index, at a tenth of the cost.
     low_bits = np.uint64((1 << n.bit_length()) - 1)
     words &= ~low_bits
     words |= np.arange(n, dtype=np.uint64)

@@ -47,7 +47,7 @@ class Experiment:
         return self.hyperparams.schedule
 
     def under(self, scheduler: Choice) -> "Experiment":
-        """The same experiment under another scheduler; no other part is built again.
+        """The same experiment under another scheduler; no other part is rebuilt.
 
         Raises:
           ConfigError: an argument of the scheduler is wrong.
@@ -75,7 +75,7 @@ class Experiment:
         return {"seed": np.uint32(self.config.seed), "inputs": inputs}
 
     def feed(self) -> Feed:
-        """The examples; sent to the device here if that is where they are kept."""
+        """The feed of examples; sends a resident data set to the device."""
         return Feed(
             self.dataset,
             batch_size=self.lengths.examples_per_step,
@@ -86,7 +86,7 @@ class Experiment:
 
 
 def build(config: Config, device: jax.Device) -> Experiment:
-    """Builds every part from the registry; ``check`` tells whether they fit each other.
+    """Builds every part from the registry; ``check`` verifies that they fit each other.
 
     Raises:
       ConfigError: a part cannot be built, or cannot take the data.

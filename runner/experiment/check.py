@@ -18,7 +18,7 @@ from runner.registry import FIX, is_built_in
 from runner.training.state import TrainState, tree_bytes
 from runner.training.step import init_state, schedule_values, train_step
 
-# The rest of the host's memory holds the program, the system and intermediate values.
+# The rest of the host's memory is for the program, the system and intermediate values.
 HOST_SHARE = 0.9
 
 Shape = jax.ShapeDtypeStruct
@@ -29,8 +29,8 @@ def check(experiment: Experiment) -> None:
 
     Raises:
       ConfigError: lists of rates or hyperparameters do not have one entry per group, a momentum
-        is cycled that the optimizer lacks, lookahead never synchronises, or a part that is not
-        the runner's own fails in an update or changes the shape of the state.
+        is cycled that the optimizer lacks, lookahead never synchronises, or a plugin fails in an
+        update or changes the shape of the state.
       OutOfMemoryError: the state cannot fit in memory.
     """
     _check_group_counts(experiment)
@@ -64,7 +64,7 @@ def _check_group_counts(experiment: Experiment) -> None:
 
 
 def _check_rate_lists(scheduler: Choice, groups: Groups, key: str) -> None:
-    """Every list of rates of a scheduler, or of a part of it, has one rate per group."""
+    """Checks that every list of rates of a scheduler, or of a part, has one rate per group."""
     factory = registry.schedulers.get(scheduler.name)
     for name in markers(factory, PerGroup):
         rates = getattr(scheduler.settings, name)
@@ -89,7 +89,7 @@ def _check_count(count: int, groups: Groups, *, key: str) -> None:
 
 
 def _check_momentum(experiment: Experiment) -> None:
-    """Cycling would otherwise add a momentum to an optimizer that has none, or one of zero."""
+    """Refuses to cycle the momentum of an optimizer that has none, or one of zero."""
     optimizer, values = experiment.static.optimizer, experiment.hyperparams.optimizer
     if experiment.schedule.cycles_momentum and not values.get(optimizer.momentum_name or ""):
         raise ConfigError(
@@ -100,7 +100,7 @@ def _check_momentum(experiment: Experiment) -> None:
 
 
 def _check_lookahead(experiment: Experiment) -> None:
-    """Otherwise the slow parameters, which are evaluated, would still be the initial ones."""
+    """Refuses a period beyond the run: the slow parameters, which are evaluated, never change."""
     period, steps = experiment.config.wrappers.lookahead.sync_period, experiment.lengths.steps
     if period is not None and period > steps:
         problem = f"{period} is longer than the run of {steps} steps"
@@ -108,7 +108,7 @@ def _check_lookahead(experiment: Experiment) -> None:
 
 
 def _check_update(experiment: Experiment) -> None:
-    """Traces one update: for parts that are not the runner's own."""
+    """Traces one update, to find errors in plugins."""
     static, hyperparams, example = experiment.static, experiment.hyperparams, experiment.example
     key = f"model and optimizer {static.optimizer.name}"
     inputs = Shape((static.accumulate, *example.shape[1:]), example.dtype)
@@ -137,15 +137,14 @@ def _check_memory(experiment: Experiment) -> None:
     static = experiment.static
     state: TrainState = experiment.state_shapes()
     gradients = tree_bytes(static.groups.trained(state.params))
-    # While microbatches are accumulated there is their sum as well.
+    # While microbatches are accumulated, the sum of their gradients needs memory too.
     needed = tree_bytes(state) + gradients * (1 if static.accumulate == 1 else 2)
     limit = (experiment.device.memory_stats() or {}).get("bytes_limit") or _host_memory()
     if limit is not None and needed > limit:
         raise OutOfMemoryError(
             "memory",
             f"parameters, gradients, the optimizer's state and averages take "
-            f"{needed / 2**30:,.1f} GiB, "
-            f"of {limit / 2**30:,.1f} GiB that are there",
+            f"{needed / 2**30:,.1f} GiB, but only {limit / 2**30:,.1f} GiB are available",
             "choose a smaller model (model.hidden, model.features, ...), or freeze some of it",
         )
 
@@ -153,6 +152,6 @@ def _check_memory(experiment: Experiment) -> None:
 def _host_memory() -> int | None:
     try:
         total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # not every system tells
+    except (AttributeError, ValueError, OSError):  # not available on every system
         return None
     return int(HOST_SHARE * total)

@@ -1,4 +1,4 @@
-"""The accelerator of a run, and the compilation cache that saves later runs the compilation."""
+"""The device of a run, and the cache of compiled programs that runs share."""
 
 import logging
 import os
@@ -17,8 +17,8 @@ def select_device(accelerator: str) -> jax.Device:
     """The first device of a platform (cpu, gpu, tpu); ``auto`` is the best that JAX finds.
 
     Raises:
-      ConfigError: there is none of that kind, and what was found instead is named; or JAX cannot
-        start the platforms that ``JAX_PLATFORMS`` names.
+      ConfigError: there is no such device, or JAX cannot start the platforms that
+        ``JAX_PLATFORMS`` names.
     """
     try:
         devices = jax.devices()
@@ -32,21 +32,22 @@ def select_device(accelerator: str) -> jax.Device:
         found = ", ".join(sorted({device.platform for device in devices}))
         raise ConfigError(
             "accelerator",
-            f"no {accelerator} is there; JAX found {found}",
+            f"no {accelerator} is available; JAX found {found}",
             f"use accelerator=auto, or install JAX for the {accelerator}",
         ) from error
 
 
 def _no_platform(error: RuntimeError) -> ConfigError:
-    said = str(error).partition(" (set ")[0]  # what follows is advice on JAX_PLATFORMS
+    message = str(error).partition(" (set ")[0]  # what follows is advice on JAX_PLATFORMS
     if platforms := os.environ.get("JAX_PLATFORMS"):
         remedy = "unset it, or install JAX for what it names"
-        return ConfigError("JAX_PLATFORMS", f"JAX cannot use {platforms!r} ({said})", remedy)
-    return ConfigError("accelerator", f"JAX finds none ({said})", "check the installation of JAX")
+        return ConfigError("JAX_PLATFORMS", f"JAX cannot use {platforms!r} ({message})", remedy)
+    problem = f"JAX finds none ({message})"
+    return ConfigError("accelerator", problem, "check the installation of JAX")
 
 
 def describe_device(device: jax.Device) -> str:
-    """For a person: ``cpu · 2 cores · jax 0.10.2``, ``gpu · NVIDIA H200 (0 of 1) · jax 0.10.2``."""
+    """``cpu · 2 cores · jax 0.10.2``, ``gpu · NVIDIA H200 (0 of 1) · jax 0.10.2``."""
     if device.platform == "cpu":
         return f"cpu · {os.cpu_count()} cores · jax {jax.__version__}"
     count = len(jax.devices(device.platform))
@@ -71,10 +72,10 @@ def use_compilation_cache(setting: bool | str) -> None:
     usable = "://" in folder or _is_writable(folder)
     jax.config.update("jax_enable_compilation_cache", usable)
     jax.config.update("jax_compilation_cache_dir", folder)
-    # A damaged entry, or one that does not fit on the disk, is compiled again; a warning for each
-    # would not help.
+    # A program is compiled again if its entry is damaged or does not fit on the disk; a warning for
+    # each would not help.
     warnings.filterwarnings("ignore", message="Error (reading|writing) persistent compilation")
-    # Small programs are most of what runs here; by default JAX keeps only slow ones.
+    # Most programs here are small; by default JAX keeps only those that are slow to compile.
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
@@ -86,7 +87,7 @@ def _is_writable(folder: str) -> bool:
             return True
     except OSError as error:
         _log.warning(
-            "compilation_cache: %s cannot be written (%s); every program is compiled again",
+            "compilation_cache: %s cannot be written (%s); programs are not kept",
             folder,
             error.strerror or error,
         )
@@ -94,7 +95,7 @@ def _is_writable(folder: str) -> bool:
 
 
 class CompileClock:
-    """Seconds XLA's compiler has taken in this process, cache look-ups included."""
+    """The seconds spent compiling in this process, including cache look-ups."""
 
     seconds = 0.0
 
@@ -106,5 +107,5 @@ class CompileClock:
             self.seconds += duration_secs
 
 
-# JAX keeps its listeners for the life of the process, so there is one clock for all jobs.
+# JAX never removes a listener, so all jobs of a process share one clock.
 compile_clock = CompileClock()

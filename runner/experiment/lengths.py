@@ -26,7 +26,7 @@ def resolve_lengths(training: Training, *, examples: int) -> Lengths:
     """The lengths that ``training`` sets for a run over that many training ``examples``.
 
     Raises:
-      ConfigError: a step takes more examples than there are, or a length is below one step.
+      ConfigError: a step needs more examples than there are, or a length is below one step.
     """
     examples_per_step = _examples_per_step(training, examples)
     steps_per_epoch = examples // examples_per_step

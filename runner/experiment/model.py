@@ -15,9 +15,9 @@ from runner.errors import ConfigError, RunnerError, reason, type_name
 
 @dataclass(frozen=True, eq=False)
 class FittedModel:
-    """A model and what tracing it on the shape of the data has shown.
+    """A model and the results of tracing it on the shape of the data.
 
-    params: the shapes and types of its parameters.
+    params: shapes and types of its parameters.
     forward: its computation for one example.
     """
 
@@ -50,7 +50,7 @@ def fit_model(choice: Choice, example: jax.ShapeDtypeStruct, *, num_classes: int
         found = logits.shape if isinstance(logits, jax.ShapeDtypeStruct) else type_name(logits)
         raise ConfigError(key, f"returns {found}", f"return logits of shape {expected}")
     if "params" not in variables:
-        raise ConfigError(key, "has no parameters to train", "give it a layer that has some")
+        raise ConfigError(key, "has no parameters to train", "add a layer with parameters")
     return FittedModel(module, variables["params"], forward)
 
 

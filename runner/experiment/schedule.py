@@ -1,4 +1,4 @@
-"""From the chosen scheduler to the schedule: lengths become steps, parts become one."""
+"""Builds the schedule of a chosen scheduler: resolves its lengths, builds its nested parts."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from runner.schedules.function import as_schedule
 
 @dataclass(frozen=True)
 class Clock:
-    """What lengths are measured with: ``4ep`` by the epoch, ``25%`` by the total."""
+    """Converts lengths to steps: ``4ep`` by the size of an epoch, ``25%`` by the total."""
 
     steps_per_epoch: int
     total_steps: int
@@ -33,9 +33,9 @@ class Clock:
 
 
 def build_schedule(scheduler: Choice, clock: Clock, *, key: str = "scheduler") -> Schedule:
-    """The schedule of a run on ``clock``; ``key`` is where its settings are.
+    """Builds the schedule of a run; ``key`` is the config key of its settings.
 
-    A part of a sequence runs on a clock of its own, whose total is the length of the part.
+    A part of a sequence has its own clock, whose total is the length of the part.
 
     Raises:
       ConfigError: an argument is wrong, or the parts are longer than the run.
@@ -59,20 +59,20 @@ def build_schedule(scheduler: Choice, clock: Clock, *, key: str = "scheduler") -
 def _clocks(
     parts: Mapping[str, Choice], lengths: Mapping[str, int | None], clock: Clock, key: str
 ) -> dict[str, Clock]:
-    """The clock of each part: on that of the whole, or with its length as the total."""
+    """The clock of each part: ``clock``, or one whose total is the length of the part."""
     if not lengths:
         return dict.fromkeys(parts, clock)
     known = sum(length for length in lengths.values() if length is not None)
     left = clock.total_steps - known
     if left < (1 if None in lengths.values() else 0):
         which = "the parts before the last" if None in lengths.values() else "the parts"
-        problem = f"{which} come to {known} steps, but there are {clock.total_steps}"
+        problem = f"{which} take {known} steps, but only {clock.total_steps} are available"
         raise ConfigError(key, problem, "write shorter lengths, or a longer run")
     return {part: Clock(clock.steps_per_epoch, lengths.get(part) or left or 1) for part in parts}
 
 
 def _check_schedule(value: Any, name: str) -> Schedule:
-    """ConfigError unless ``name`` has returned a schedule, or a function of the step."""
+    """``value`` as a schedule; ConfigError unless it is one, or a function of the step."""
     schedule = as_schedule(value)
     if not isinstance(schedule, Schedule):
         problem = f"is {type_name(value)}, not a schedule"

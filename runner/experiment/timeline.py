@@ -14,7 +14,7 @@ from runner.training.state import Hyperparams
 from runner.training.step import schedule_values
 from runner.training.tags import CYCLE, MOMENTUM, RATE, group_of, group_rate
 
-# Steps held in memory at a time; a picture of more could not show them.
+# Steps held in memory at a time; a plot cannot show more.
 MOST_STEPS = 2**20
 # Steps computed at a time, so that runs of all lengths share one compilation.
 _BLOCK = 4096
@@ -64,7 +64,7 @@ def compute_timeline(experiment: Experiment) -> Timeline:
     """Computes the schedule at every step of the run.
 
     Raises:
-      ConfigError: a rate is not finite, or below zero; the first such step is named.
+      ConfigError: a rate is not finite, or negative; the first such step is named.
     """
     ranges: dict[str, tuple[float, float]] = {}
     for block in schedule_blocks(experiment):
@@ -78,7 +78,7 @@ def sample_schedule(experiment: Experiment) -> ScheduleValues:
     """Computes the schedule at every step of the run, or at a million steps of a longer one.
 
     Raises:
-      ConfigError: one of these rates is not finite, or below zero; the first such step is named.
+      ConfigError: one of these rates is not finite, or negative; the first such step is named.
     """
     total = experiment.lengths.steps
     if total <= MOST_STEPS:
@@ -92,7 +92,7 @@ def schedule_blocks(experiment: Experiment) -> Iterator[ScheduleValues]:
     """Computes the schedule at every step of the run, a million steps at a time.
 
     Raises:
-      ConfigError: a rate is not finite, or below zero; the first such step is named.
+      ConfigError: a rate is not finite, or negative; the first such step is named.
     """
     total = experiment.lengths.steps
     for start in range(0, total, MOST_STEPS):
@@ -107,7 +107,7 @@ def _values_at(experiment: Experiment, steps: np.ndarray) -> ScheduleValues:
     values = {
         tag: np.concatenate([block[tag] for block in blocks])[: len(steps)] for tag in blocks[0]
     }
-    # The compiled function has sorted them by tag.
+    # Sorted by tag, as jit returns dicts.
     tags = [RATE, *map(group_rate, groups.trained_names)]
     rates = {tag: values[tag] for tag in tags if tag in values}
     for tag, column in rates.items():
@@ -127,9 +127,9 @@ def _check_rates(steps: np.ndarray, rates: np.ndarray, tag: str) -> None:
     bad = ~(np.isfinite(rates) & (rates >= 0))
     if bad.any():
         first = bad.argmax()
-        to_group = "" if tag == RATE else f" to the group {group_of(tag)}"
+        of_group = "" if tag == RATE else f" of the group {group_of(tag)}"
         raise ConfigError(
             "scheduler",
-            f"gives{to_group} the rate {rates[first]:g} at step {steps[first]}",
-            "change scale_fn, the bounds or the multiplier: rates are finite and not negative",
+            f"the rate{of_group} is {rates[first]:g} at step {steps[first]}",
+            "change scale_fn, the bounds or the multiplier: rates must be finite and at least 0",
         )

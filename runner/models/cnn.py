@@ -9,7 +9,7 @@ from runner.registry import register_model
 
 
 class CNN(nn.Module):
-    """Blocks of 3×3 convolution, ReLU and 2×2 maximum, then one hidden dense layer.
+    """Blocks of 3×3 convolution, ReLU and 2×2 max pooling, then one hidden dense layer.
 
     Attributes:
       features: channels of each block.
@@ -32,7 +32,7 @@ class CNN(nn.Module):
         he_normal = nn.initializers.he_normal()
         for width in self.features:
             x_bhwc = nn.relu(nn.Conv(width, (3, 3), kernel_init=he_normal)(x_bhwc))
-            x_bhwc = _halve(x_bhwc)
+            x_bhwc = _max_pool(x_bhwc)
         x = x_bhwc.reshape(len(x_bhwc), -1)
         x = nn.relu(nn.Dense(self.dense, kernel_init=he_normal)(x))
         return nn.Dense(self.num_classes)(x)
@@ -41,7 +41,7 @@ class CNN(nn.Module):
 @register_model("cnn")
 @checked
 def cnn(*, features: Widths = (16, 32), dense: Count = 64, num_classes: int) -> nn.Module:
-    """The convolutional network.
+    """Builds a ``CNN``.
 
     Raises:
       ConfigError: ``features`` is empty, or a width is below 1.
@@ -49,11 +49,12 @@ def cnn(*, features: Widths = (16, 32), dense: Count = 64, num_classes: int) -> 
     return CNN(features=features, dense=dense, num_classes=num_classes)
 
 
-def _halve(x_bhwc: jax.Array) -> jax.Array:
-    """The maximum of each 2×2 window; a last odd row or column is dropped, one pixel is kept."""
+def _max_pool(x_bhwc: jax.Array) -> jax.Array:
+    """2×2 max pooling; drops a last odd row or column, but keeps an axis of length 1."""
     b, h, w, c = x_bhwc.shape
     rows, columns = min(h, 2), min(w, 2)
     h, w = h // rows, w // columns
     windows = x_bhwc[:, : h * rows, : w * columns].reshape(b, h, rows, w, columns, c)
-    # nn.max_pool gives the same, but its gradient makes a whole step on a CPU three times longer.
+    # nn.max_pool gives the same, but its gradient makes a training step on a CPU take three times
+    # as long.
     return windows.max(axis=(2, 4))

@@ -9,7 +9,7 @@ from runner.registry import register_model
 
 
 class MLP(nn.Module):
-    """Dense layers with ReLU between them; without hidden ones, a linear classifier.
+    """Dense layers with ReLU between them; without hidden layers, a linear classifier.
 
     Attributes:
       hidden: width of each hidden layer.
@@ -42,7 +42,7 @@ def linear(*, num_classes: int) -> nn.Module:
 @register_model("mlp")
 @checked
 def mlp(*, hidden: Widths = (128, 128), num_classes: int) -> nn.Module:
-    """The multilayer perceptron.
+    """Builds an ``MLP`` with hidden layers.
 
     Raises:
       ConfigError: ``hidden`` is empty or a width is below 1.

@@ -1,7 +1,7 @@
 """Optimizers as functions of their hyperparameters: every float is an argument of the program.
 
-A factory has the form of optax's own, ``factory(learning_rate, **arguments)``, and is called
-inside the traced step, so ``register_optimizer("adamaxw")(optax.adamaxw)`` adds one.
+A factory is called like optax's own, ``factory(learning_rate, **arguments)``, inside the traced
+step, so ``register_optimizer("adamaxw")(optax.adamaxw)`` adds one.
 """
 
 from runner.optimizers.base import Optimizer, split

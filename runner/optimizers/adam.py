@@ -1,4 +1,4 @@
-"""Adam and its kin: a mean of gradients over the root of a mean of their squares."""
+"""Adam and its variants."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def adamw(
 ) -> optax.GradientTransformation:
     """Adam with decoupled weight decay (Loshchilov and Hutter 2019, algorithm 2).
 
-    As in PyTorch's AdamW the decay is multiplied by the learning rate.
+    As in PyTorch's AdamW, the weight decay is multiplied by the learning rate.
     """
     return optax.adamw(
         learning_rate, b1=b1, b2=b2, eps=eps, weight_decay=weight_decay, mask=mask(decay_all)
@@ -54,7 +54,7 @@ def nadam(
     b2: Decay = 0.999,
     eps: Positive = 1e-8,
 ) -> optax.GradientTransformation:
-    """Adam with Nesterov momentum (Dozat 2016), its momentum constant, not warmed up."""
+    """Adam with Nesterov momentum (Dozat 2016), which is constant instead of warmed up."""
     return optax.nadam(learning_rate, b1=b1, b2=b2, eps=eps)
 
 
@@ -82,9 +82,9 @@ def amsgrad(
     b2: Decay = 0.999,
     eps: Positive = 1e-8,
 ) -> optax.GradientTransformation:
-    """Adam over the largest second moment so far (Reddi et al. 2018, algorithm 2).
+    """Adam with the largest second moment so far (Reddi et al. 2018, algorithm 2).
 
-    The largest is taken of the corrected moments; PyTorch takes it before the correction.
+    The maximum is over bias-corrected moments; PyTorch corrects the maximum instead.
     """
     return optax.amsgrad(learning_rate, b1=b1, b2=b2, eps=eps)
 
@@ -97,7 +97,7 @@ def adamax(
     b2: Decay = 0.999,
     eps: Positive = 1e-8,
 ) -> optax.GradientTransformation:
-    """Adam with the infinity norm for a second moment (Kingma and Ba 2015, algorithm 2)."""
+    """Adam with the infinity norm as second moment (Kingma and Ba 2015, algorithm 2)."""
     return optax.adamax(learning_rate, b1=b1, b2=b2, eps=eps)
 
 
@@ -125,7 +125,7 @@ def adabelief(
     eps_root: NonNegative = 1e-16,
     nesterov: bool = False,
 ) -> optax.GradientTransformation:
-    """Adam over the deviation of gradients from their mean (Zhuang et al. 2020, algorithm 2)."""
+    """Adam with the variance of gradients as second moment (Zhuang et al. 2020, algorithm 2)."""
     return optax.adabelief(
         learning_rate, b1=b1, b2=b2, eps=eps, eps_root=eps_root, nesterov=nesterov
     )
@@ -139,7 +139,7 @@ def yogi(
     b2: Decay = 0.999,
     eps: Positive = 1e-3,
 ) -> optax.GradientTransformation:
-    """Adam whose second moment changes by sign, not in proportion (Zaheer et al. 2018)."""
+    """Adam with an additive update of the second moment (Zaheer et al. 2018)."""
     return optax.yogi(learning_rate, b1=b1, b2=b2, eps=eps)
 
 
@@ -157,9 +157,9 @@ def adan(
 ) -> optax.GradientTransformation:
     """Adam with Nesterov momentum from differences of gradients (Xie et al. 2022, algorithm 1).
 
-    The three means are corrected as Adam's are, which algorithm 1 leaves out, and the decay is
-    that of ``adamw``, not a division by ``1 + learning_rate * weight_decay``. The decays are one
-    minus those of the paper.
+    Unlike in algorithm 1, the three means are bias-corrected as in Adam, and the weight decay is
+    that of ``adamw``, not a division by ``1 + learning_rate * weight_decay``. ``b1``, ``b2`` and
+    ``b3`` are one minus those of the paper.
     """
     return optax.adan(
         learning_rate,
@@ -183,10 +183,10 @@ def adopt(
     nesterov: bool = False,
     use_clipping: bool = True,
 ) -> optax.GradientTransformation:
-    """Adam whose gradients are divided by the second moment before them (Taniguchi et al. 2024).
+    """Adam that normalizes a gradient by the previous second moment (Taniguchi et al. 2024).
 
-    The first update (0) leaves the parameters as they are. With ``use_clipping`` the divided
-    gradients of update t are clipped to ``t ** 0.25``.
+    Update 0 does not change the parameters. With ``use_clipping`` the normalized gradients of
+    update t are clipped to ``t ** 0.25``.
     """
     return contrib.adopt(
         learning_rate, b1=b1, b2=b2, eps=eps, nesterov=nesterov, use_clipping=use_clipping
@@ -208,7 +208,7 @@ def ademamix(
 ) -> optax.GradientTransformation:
     """AdamW with a second, slow mean of gradients (Pagliardini et al. 2024, algorithm 1).
 
-    ``b3`` and ``alpha`` are constant; the paper warms both up in long runs.
+    ``b3`` and ``alpha`` are constant; the paper warms up both in long runs.
     """
     return contrib.ademamix(
         learning_rate,

@@ -1,4 +1,4 @@
-"""A rate for each parameter from its squared gradients: AdaGrad and what came of it."""
+"""Adaptive rates per parameter, from squared gradients: AdaGrad and its successors."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def rmsprop(
     nesterov: Annotated[bool, Needs("momentum")] = False,
     bias_correction: bool = False,
 ) -> optax.GradientTransformation:
-    """RMSProp (Hinton 2012, lecture 6e; Graves 2013, equations 38 to 45, where ``centered``).
+    """RMSProp (Hinton 2012, lecture 6e; Graves 2013, equations 38 to 45, if ``centered``).
 
-    The velocity holds updates already multiplied by the rate; in PyTorch's RMSprop it does not.
-    ``momentum`` of None leaves out the velocity.
+    The velocity accumulates updates multiplied by the learning rate; in PyTorch's RMSprop it does
+    not. If ``momentum`` is None there is no velocity.
     """
     return optax.rmsprop(
         learning_rate,
@@ -57,7 +57,7 @@ def adagrad(
 ) -> optax.GradientTransformation:
     """AdaGrad with a diagonal matrix (Duchi, Hazan and Singer 2011, figure 1).
 
-    ``eps`` stands inside the root; in PyTorch's Adagrad it is added to it.
+    ``eps`` is added inside the square root; PyTorch's Adagrad adds it to the root.
     """
     return optax.adagrad(
         learning_rate, initial_accumulator_value=initial_accumulator_value, eps=eps
@@ -72,7 +72,7 @@ def adadelta(
     eps: Positive = 1e-6,
     weight_decay: Decays = 0.0,
 ) -> optax.GradientTransformation:
-    """AdaDelta (Zeiler 2012, algorithm 1); the decay joins the gradient, as in PyTorch's."""
+    """AdaDelta (Zeiler 2012, algorithm 1); weight decay is added to the gradient, as in PyTorch."""
     return optax.adadelta(learning_rate, rho=rho, eps=eps, weight_decay=weight_decay)
 
 
@@ -92,8 +92,8 @@ def adafactor(
 ) -> optax.GradientTransformation:
     """AdaFactor (Shazeer and Stern 2018, algorithms 4 and 5).
 
-    ``clipping_threshold`` or ``momentum`` of None leaves out the term. The decay is subtracted as
-    it is: it is not multiplied by the learning rate.
+    If ``clipping_threshold`` or ``momentum`` is None, that term is left out. The weight decay is
+    not multiplied by the learning rate.
     """
     return optax.adafactor(
         learning_rate,
@@ -111,9 +111,9 @@ def adafactor(
 
 @register_optimizer("sm3")
 def sm3(learning_rate: Any, *, momentum: Decay = 0.9) -> optax.GradientTransformation:
-    """AdaGrad that keeps its sums by row and column (Anil et al. 2019, algorithm SM3-II).
+    """AdaGrad with accumulators per row and column (Anil et al. 2019, algorithm SM3-II).
 
-    A parameter of n dimensions has one sum for each index of each dimension, not for each entry.
+    A parameter has an accumulator for each index of each dimension instead of for each entry.
     """
     return _scalars_as_vectors(optax.sm3(learning_rate, momentum=momentum))
 
@@ -126,15 +126,16 @@ def madgrad(
     weight_decay: Decays = 0.0,
     eps: Positive = 1e-6,
 ) -> optax.GradientTransformation:
-    """Dual averaging over the cube root of AdaGrad's sums (Defazio and Jelassi 2021, algorithm 1).
+    """AdaGrad with dual averaging and a cube root (Defazio and Jelassi 2021, algorithm 1).
 
-    The decay joins the gradient. As in the authors' code, ``eps`` is also added to the rate.
+    Weight decay is added to the gradient. As in the authors' code, ``eps`` is also added to the
+    learning rate.
     """
     return contrib.madgrad(learning_rate, momentum=momentum, weight_decay=weight_decay, eps=eps)
 
 
 def _scalars_as_vectors(tx: optax.GradientTransformation) -> optax.GradientTransformation:
-    """``tx``, which cannot index a scalar, for parameters that may be scalars."""
+    """Makes ``tx``, which cannot handle scalar parameters, treat them as vectors of length 1."""
 
     def init(params: Any) -> Any:
         return tx.init(jax.tree.map(jnp.atleast_1d, params))

@@ -1,4 +1,4 @@
-"""An optimizer in two parts: what the program is compiled for, and its hyperparameters."""
+"""An optimizer's static part, which the program is compiled for, and its hyperparameters."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ class Optimizer:
     ) -> optax.GradientTransformation:
         """The transformation with these hyperparameters, scalars that may be traced.
 
-        Its state holds none of them: build it at every step with the values of that step. Only
-        what a hyperparameter initialises (``initial_accumulator_value``, the ``b1`` of
-        schedule-free optimizers) stays as it was at ``init``.
+        The optimizer state does not contain them: build the transformation at every step with the
+        values of that step. Only state that a hyperparameter initialises
+        (``initial_accumulator_value``, the ``b1`` of schedule-free optimizers) keeps its value.
         """
         arguments = {"learning_rate": learning_rate, **dict(self.static), **hyperparams}
         return optimizers.build(self.name, arguments)
 
     def eval_params(self, opt_state: Any, params: Any) -> Any:
-        """The parameters to evaluate: ``params``, or what the factory declares in their place.
+        """The parameters to evaluate: ``params``, or those that the factory declares instead.
 
         Args:
           opt_state: the state of the transformation that ``build`` returns.
@@ -57,7 +57,7 @@ class Optimizer:
 def split(name: str, arguments: Mapping[str, Any]) -> tuple[Optimizer, dict[str, np.ndarray]]:
     """Splits a factory's arguments into the static part and the hyperparameters.
 
-    Floats are hyperparameters, float32 scalars; an argument with a value per group of parameters
+    Floats are hyperparameters, float32 scalars; an argument with a value per parameter group
     (``weight_decay``) may be a tuple and becomes a float32 array [groups].
 
     Raises:
@@ -76,7 +76,7 @@ def split(name: str, arguments: Mapping[str, Any]) -> tuple[Optimizer, dict[str,
     static = {key: _hashable(key, v) for key, v in arguments.items() if key not in hyperparams}
     momentum_name = next((key for key in momentum_names(factory) if key in hyperparams), None)
     optimizer = Optimizer(name, tuple(sorted(static.items())), momentum_name)
-    # Once with plain floats, so that errors are raised before anything is traced.
+    # Built once with plain floats, so that errors are raised before anything is traced.
     tx = optimizer.build(0.0, {key: value.ravel()[0].item() for key, value in hyperparams.items()})
     if not isinstance(tx, optax.GradientTransformation):
         remedy = "return an optax.GradientTransformation"
@@ -85,7 +85,7 @@ def split(name: str, arguments: Mapping[str, Any]) -> tuple[Optimizer, dict[str,
 
 
 def of_group(hyperparams: Mapping[str, Any], group: int) -> dict[str, Any]:
-    """The hyperparameters of the group at that place, all of them scalars."""
+    """The hyperparameters of the group with that index, as scalars."""
     return {key: value[group] if np.ndim(value) else value for key, value in hyperparams.items()}
 
 

@@ -24,15 +24,15 @@ def transformation(
     wrappers: Wrappers,
     rates: Sequence[Any],
 ) -> optax.GradientTransformation:
-    """The transformation of one step, of the trained parameters.
+    """The transformation of the trained parameters at one step.
 
     Args:
       hyperparams: of the optimizer, scalars or arrays [groups].
-      rates: of the groups, scalars; where there is ``wrappers.layer_decay``, of their last layer.
+      rates: a scalar for each group; with ``wrappers.layer_decay``, the rate of its last layer.
     """
     decay = wrappers.layer_decay
     if decay is not None and not groups.depths:
-        problem = "the groups do not know the layers of the parameters"
+        problem = "the groups have no layer depths"
         raise ConfigError("layer_decay", problem, "assign them with depths=layer_depths(...)")
 
     def build(group: int, depth: int) -> optax.GradientTransformation:
@@ -43,5 +43,5 @@ def transformation(
 
 
 def eval_params(optimizer: Optimizer, groups: Groups, opt_state: Any, trained: Any) -> Any:
-    """The parameters to evaluate in place of ``trained``, by the state of ``transformation``."""
+    """The parameters to evaluate instead of ``trained``, from the state of ``transformation``."""
     return groups.eval_params(optimizer.eval_params, opt_state[-1], trained)

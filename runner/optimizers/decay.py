@@ -1,4 +1,4 @@
-"""Which parameters decay where the custom is to spare biases and the scales of norms."""
+"""Weight-decay masks, which exclude biases and the scales of normalisation layers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ with epy.lazy_imports():
 
 
 def mask(decay_all: bool) -> Callable[[Any], Any] | None:
-    """What optax takes as a mask: None for all, else those of two or more dimensions."""
+    """optax's mask: None for all parameters, else selects those of two or more dimensions."""
     return None if decay_all else _of_two_or_more_dimensions
 
 

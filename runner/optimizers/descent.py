@@ -1,4 +1,4 @@
-"""Steps along the gradient, its velocity, or their signs: no second moments."""
+"""Gradient descent, with momentum or by signs, without second moments."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def sgd(
     nesterov: Annotated[bool, Needs("momentum")] = False,
     weight_decay: Decays | None = None,
 ) -> optax.GradientTransformation:
-    """Stochastic gradient descent as PyTorch's SGD: the decay joins the gradient.
+    """Stochastic gradient descent, as PyTorch's SGD: weight decay is added to the gradient.
 
         g = grad + weight_decay * param
         m = momentum * m + g
         param -= learning_rate * (g + momentum * m if nesterov else m)
 
-    ``momentum`` or ``weight_decay`` of None leaves out the term and its state.
+    If ``momentum`` or ``weight_decay`` is None, the term and its state are left out.
     """
     plain = optax.sgd(learning_rate, momentum=momentum, nesterov=nesterov)
     if weight_decay is None:
@@ -38,7 +38,7 @@ def sgd(
 
 @register_optimizer("signum")
 def signum(learning_rate: Any, *, momentum: Decay = 0.9) -> optax.GradientTransformation:
-    """The sign of the mean of gradients (Bernstein et al. 2018, algorithm 2).
+    """SGD with the sign of the momentum (Bernstein et al. 2018, algorithm 2).
 
     ``momentum`` is optax's ``beta``.
     """
@@ -54,5 +54,5 @@ def lion(
     weight_decay: Decays = 1e-3,
     decay_all: bool = True,
 ) -> optax.GradientTransformation:
-    """The sign of an interpolated momentum (Chen et al. 2023, algorithm 2)."""
+    """SGD with the sign of an interpolated momentum (Chen et al. 2023, algorithm 2)."""
     return optax.lion(learning_rate, b1=b1, b2=b2, weight_decay=weight_decay, mask=mask(decay_all))

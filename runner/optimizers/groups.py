@@ -1,4 +1,4 @@
-"""Parameter groups: parameters selected by the pattern of their paths, first match wins."""
+"""Parameter groups: parameters selected by patterns of their paths; the first match wins."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ with epy.lazy_imports():
     import jax
     import optax
 
-# An error names so many paths; a model may have hundreds.
+# The most paths that an error lists; a model may have hundreds.
 _MOST_PATHS = 8
 
 
@@ -25,10 +25,10 @@ class Groups:
     """Which group, and which layer, each parameter is in; static.
 
     Attributes:
-      names: of the groups, in order; the default group, of what no pattern matches, is the last.
+      names: in order; the default group, of parameters that no pattern matches, is the last one.
       frozen: names of the groups whose parameters do not change.
       members: (path, name of its group) for each parameter; empty if there is only one group.
-      depths: (path, number of layers above it) for each parameter; empty if layers do not matter.
+      depths: (path, number of layers above it) for each parameter; empty without layer decay.
     """
 
     names: tuple[str, ...] = (DEFAULT_GROUP,)
@@ -42,14 +42,14 @@ class Groups:
         return tuple(name for name in self.names if name not in self.frozen)
 
     def labels(self, params: Any) -> Any:
-        """A pytree like ``params`` that holds the names of groups."""
+        """A pytree like ``params`` with the name of each parameter's group."""
         group_of = dict(self.members)
         return jax.tree_util.tree_map_with_path(
             lambda path, _: group_of.get(path_name(path), DEFAULT_GROUP), params
         )
 
     def trained(self, params: Any) -> Any:
-        """``params`` with None for each frozen one."""
+        """``params`` with None in place of each frozen parameter."""
         if not self.frozen:
             return params
         return jax.tree.map(
@@ -69,62 +69,62 @@ class Groups:
     ) -> optax.GradientTransformation:
         """A transformation of the trained parameters.
 
-        ``build(i, depth)`` is for those of group i that ``depth`` layers lie above.
+        ``build(i, depth)`` returns that of the parameters of group i below ``depth`` layers.
         """
-        parts = self._parts()
-        if not parts:
+        partitions = self._partitions()
+        if not partitions:
             return build(0, 0)
         built: dict[Hashable, optax.GradientTransformation] = {
-            part: build(*place) for part, place in parts.items()
+            label: build(*place) for label, place in partitions.items()
         }
-        return optax.partition(built, self._part_labels)
+        return optax.partition(built, self._partition_labels)
 
     def eval_params(
         self, evaluated: Callable[[Any, Any], Any], opt_state: Any, trained: Any
     ) -> Any:
-        """A pytree like ``trained`` of what ``evaluated(state, params)`` gives for each part.
+        """A pytree like ``trained``, in which ``evaluated(state, params)`` gives each partition.
 
         Args:
           opt_state: the state of ``transformation``.
         """
-        parts = self._parts()
-        if not parts:
+        partitions = self._partitions()
+        if not partitions:
             return evaluated(opt_state, trained)
-        labels, whole = self._part_labels(trained), trained
-        for part in parts:
+        labels, merged = self._partition_labels(trained), trained
+        for label in partitions:
             own = jax.tree.map(
-                lambda label, param, part=part: param if label == part else optax.MaskedNode(),
+                lambda other, param, label=label: param if other == label else optax.MaskedNode(),
                 labels,
                 trained,
             )
-            own = evaluated(opt_state.inner_states[part].inner_state, own)
-            whole = jax.tree.map(
-                lambda new, old: old if _is_masked(new) else new, own, whole, is_leaf=_is_masked
+            own = evaluated(opt_state.inner_states[label].inner_state, own)
+            merged = jax.tree.map(
+                lambda new, old: old if _is_masked(new) else new, own, merged, is_leaf=_is_masked
             )
-        return whole
+        return merged
 
-    def _parts(self) -> dict[str, tuple[int, int]]:
-        """Label → (index of the group, depth) of what is trained at one rate; empty if all is."""
+    def _partitions(self) -> dict[str, tuple[int, int]]:
+        """Label → (index of the group, depth) of parameters with one rate; empty if all have."""
         group_of, depth_of = dict(self.members), dict(self.depths)
-        parts = {}
+        partitions = {}
         for path in group_of or depth_of:
             name = group_of.get(path, DEFAULT_GROUP)
             if name not in self.frozen:
-                label = self._part_label(name, depth_of.get(path))
-                parts[label] = (self.names.index(name), depth_of.get(path, 0))
-        return parts
+                label = self._partition_label(name, depth_of.get(path))
+                partitions[label] = (self.names.index(name), depth_of.get(path, 0))
+        return partitions
 
-    def _part_labels(self, params: Any) -> Any:
+    def _partition_labels(self, params: Any) -> Any:
         group_of, depth_of = dict(self.members), dict(self.depths)
 
         def label(path: tuple[Any, ...], _: Any) -> str:
             name = path_name(path)
-            return self._part_label(group_of.get(name, DEFAULT_GROUP), depth_of.get(name))
+            return self._partition_label(group_of.get(name, DEFAULT_GROUP), depth_of.get(name))
 
         return jax.tree_util.tree_map_with_path(label, params)
 
     @staticmethod
-    def _part_label(group: str, depth: int | None) -> str:
+    def _partition_label(group: str, depth: int | None) -> str:
         return group if depth is None else f"{group}:{depth}"
 
 
@@ -135,17 +135,19 @@ def assign(
     frozen: tuple[str, ...] = (),
     depths: tuple[tuple[str, int], ...] = (),
 ) -> Groups:
-    """Puts each of ``params``, arrays or their shapes, in the first group that matches its path.
+    """Assigns each parameter to the first group with a pattern that matches its path.
 
     Args:
+      params: arrays or their shapes.
       patterns: name → patterns of paths such as ``Dense_0/kernel``; ``*`` matches any text,
         slashes included, ``?`` one character, ``[ab]`` one of those.
-      frozen: names of groups, the default group may be one, that are not to be trained.
-      depths: of ``layer_depths``, where the rate decays from layer to layer.
+      frozen: names of groups that are not trained; may include the default group.
+      depths: from ``layer_depths``, if the rate decays from layer to layer.
 
     Raises:
-      ConfigError: a pattern matches nothing, or only what others before it take; a frozen group
-        has no parameters; none is left to be trained. Keys are below ``optimizer``.
+      ConfigError: a pattern matches no parameter, or only parameters that an earlier pattern
+        matches; a frozen group has no parameters; or no parameter is left to train. Keys are
+        relative to ``optimizer``.
     """
     if not patterns and not frozen:
         return Groups(depths=depths)

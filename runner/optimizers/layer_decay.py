@@ -23,9 +23,9 @@ def layer_depths(layer_order: LayerOrder | None, params: Any) -> tuple[tuple[str
     the schedule's rate and the first the lowest (Clark et al. 2020; Bao et al. 2022).
 
     Args:
-      layer_order: a model's attribute of that name, None without one: the layers from input to
-        output, each a prefix of parameter paths such as ``Dense_0``, or a tuple of prefixes
-        (``("embed", "position")``) that are one layer. A parameter belongs to the first match.
+      layer_order: the model's attribute of that name, or None if it has none: the layers from
+        input to output, each a prefix of parameter paths such as ``Dense_0``, or a tuple of
+        prefixes (``("embed", "position")``) of one layer. The first match counts.
       params: arrays or their shapes.
 
     Raises:
@@ -53,7 +53,7 @@ def _layer(path: str, layers: list[tuple[str, ...]]) -> int:
         if any(_is_below(path, prefix) for prefix in layer):
             return index
     problem = f"the model's layer_order leaves out the parameter {path}"
-    raise ConfigError("layer_decay", problem, "add its prefix where the layer is")
+    raise ConfigError("layer_decay", problem, "add its prefix at the layer's position")
 
 
 def _is_below(path: str, prefix: str) -> bool:

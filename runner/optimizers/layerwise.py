@@ -1,4 +1,4 @@
-"""Updates scaled or shaped layer by layer, each layer's parameters taken as a whole."""
+"""Optimizers that normalise or orthogonalise the update of each layer."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def lamb(
     weight_decay: Decays = 0.0,
     decay_all: bool = True,
 ) -> optax.GradientTransformation:
-    """AdamW, each layer's update scaled to its norm (You et al. 2020, algorithm 2)."""
+    """AdamW with each layer's update scaled to the layer's norm (You et al. 2020, algorithm 2)."""
     return optax.lamb(
         learning_rate,
         b1=b1,
@@ -51,9 +51,9 @@ def lars(
     eps: NonNegative = 0.0,
     adapt_all: bool = True,
 ) -> optax.GradientTransformation:
-    """SGD, each layer's update scaled to its norm (You, Gitman and Ginsburg 2017, algorithm 1).
+    """SGD with updates scaled to the layer's norm (You, Gitman and Ginsburg 2017, algorithm 1).
 
-    Where not ``adapt_all``, parameters of fewer than two dimensions move at the rate itself.
+    Unless ``adapt_all``, updates of parameters with fewer than two dimensions are not scaled.
     """
     return optax.lars(
         learning_rate,
@@ -77,9 +77,9 @@ def novograd(
     eps_root: NonNegative = 0.0,
     weight_decay: Decays = 0.0,
 ) -> optax.GradientTransformation:
-    """Adam with one second moment a layer (Ginsburg et al. 2019, algorithm 1).
+    """Adam with one second moment per layer (Ginsburg et al. 2019, algorithm 1).
 
-    As there, every parameter decays, and the decay joins the momentum.
+    As in the paper, all parameters decay, and the weight decay is added to the momentum.
     """
     return optax.novograd(
         learning_rate, b1=b1, b2=b2, eps=eps, eps_root=eps_root, weight_decay=weight_decay
@@ -92,7 +92,7 @@ def fromage(learning_rate: Any, *, min_norm: NonNegative = 1e-6) -> optax.Gradie
 
         param = (param - learning_rate * grad * |param| / |grad|) / sqrt(1 + learning_rate ** 2)
 
-    A norm below ``min_norm`` counts as ``min_norm``, so that parameters of zero can move.
+    A norm below ``min_norm`` counts as ``min_norm``, so that parameters of zero can change.
     """
     return optax.fromage(learning_rate, min_norm=min_norm)
 
@@ -113,11 +113,12 @@ def muon(
     b1: Decay = 0.9,
     b2: Decay = 0.999,
 ) -> optax.GradientTransformation:
-    """Momentum made orthogonal by Newton-Schulz (Jordan et al. 2024); the rest goes by AdamW.
+    """Momentum orthogonalised by Newton-Schulz iterations (Jordan et al. 2024).
 
-    A parameter of more than two dimensions is a matrix too: its last axis holds the outputs, the
-    others together the inputs. One of fewer goes by AdamW with ``b1`` and ``b2`` and decays only
-    if ``decay_all``. ``consistent_rms`` of None scales by ``sqrt(max(1, outputs / inputs))``.
+    A parameter with more than two dimensions is treated as a matrix: its last axis is the output,
+    the others are the input. Parameters with fewer than two are updated by AdamW with ``b1`` and
+    ``b2``, and decay only if ``decay_all``. If ``consistent_rms`` is None, updates are scaled by
+    ``sqrt(max(1, outputs / inputs))``.
     """
     return contrib.muon(
         learning_rate,

@@ -29,11 +29,11 @@ def prodigy(
     weight_decay: Decays = 0.0,
     safeguard_warmup: bool = False,
 ) -> optax.GradientTransformation:
-    """AdamW at an estimated rate (Mishchenko and Defazio 2024, algorithm 4).
+    """AdamW with an estimated rate (Mishchenko and Defazio 2024, algorithm 4).
 
-    The rate of an update is ``learning_rate`` (1.0 unless it is to be lower) times an estimate of
-    the distance between the initial parameters and a solution, which grows from ``estim_lr0``.
-    Each group of parameters has an estimate of its own. ``beta3`` of None is the root of ``b2``.
+    The rate of an update is ``learning_rate`` (usually 1.0) times an estimate of the distance
+    between the initial parameters and a solution, which grows from ``estim_lr0``. Each parameter
+    group has its own estimate. If ``beta3`` is None, it is the square root of ``b2``.
 
     As in the authors' code, an update at a rate of 0, or before there is any gradient, has no
     effect at all, where optax's counts, and estimates 0 / 0 if it comes first.

@@ -1,4 +1,4 @@
-"""Schedule-free optimizers: an average of the parameters in place of a decay of the rate."""
+"""Schedule-free optimizers: an average of the parameters instead of a decaying rate."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def schedule_free_sgd(
         x += weight / sum_of_weights * (z - x)           the parameters that are evaluated
 
     The weight of an update is ``max_lr ** weight_lr_power``, where ``max_lr`` is the largest rate
-    so far. Each update takes both from the rate of its own step, where optax given a schedule
-    reads the next step's rate for the weight. ``b1`` enters the state and holds for the whole run.
+    so far. Each update uses the rate of its own step for both; optax, given a schedule, uses the
+    next step's rate for the weight. ``b1`` is part of the state and constant for the whole run.
     """
     return _with_b1_of_state(
         lambda b1: contrib.schedule_free_sgd(
@@ -62,8 +62,8 @@ def schedule_free_adamw(
 ) -> optax.GradientTransformation:
     """AdamW evaluated at an average of its iterates (Defazio et al. 2024, algorithm 1).
 
-    As ``schedule_free_sgd``, with the gradient over the root of its second moment, which is
-    corrected as in Adam.
+    Like ``schedule_free_sgd``, with the gradient divided by the root of its bias-corrected second
+    moment.
     """
     return _with_b1_of_state(
         lambda b1: contrib.schedule_free_adamw(
@@ -81,7 +81,7 @@ def schedule_free_adamw(
 def _with_b1_of_state(
     build: Callable[[Any], optax.GradientTransformation], b1: Any
 ) -> optax.GradientTransformation:
-    """``build(b1)``, updated with the ``b1`` of its state.
+    """``build(b1)``, but updating with the ``b1`` of its state.
 
     The average is recovered from the parameters, so updates and evaluation need the ``b1`` that
     the parameters were interpolated with.

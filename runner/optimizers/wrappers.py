@@ -1,6 +1,6 @@
-"""What surrounds an optimizer: clipped gradients before it, lookahead and an average after it.
+"""Wrappers around an optimizer: gradient clipping before it, lookahead and averaging after it.
 
-Each is present or None, which is static; its hyperparameters are arrays.
+Whether a wrapper is present or None is static; its hyperparameters are arrays.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ with epy.lazy_imports():
 class Lookahead(Pytree):
     """Slow parameters that follow the fast ones (Zhang et al. 2019, algorithm 1).
 
-    After every ``sync_period``-th update the slow parameters go the share ``slow_step_size`` of
-    the way to the fast ones, and these go on from there. The optimizer's own state goes on as it
-    is. optax's lookahead counts steps in its state; here the step itself tells.
+    After every ``sync_period``-th update, the slow parameters move a fraction ``slow_step_size`` of
+    the way to the fast ones, and the fast ones are reset to them. The optimizer state is not reset.
+    optax's lookahead counts steps in its state; this one uses the step of the run.
 
     sync_period: int32 scalar, at least 1.
     slow_step_size: float32 scalar, above 0.
@@ -35,7 +35,7 @@ class Lookahead(Pytree):
     slow_step_size: Any
 
     def after(self, step: jax.Array, params: Any, slow: Any) -> tuple[Any, Any]:
-        """The fast and the slow parameters once the update numbered ``step`` is done."""
+        """The fast and the slow parameters after update ``step``."""
         syncs = (step + 1) % self.sync_period == 0
         share = self.slow_step_size
         slow = jax.tree.map(lambda s, p: jnp.where(syncs, s + share * (p - s), s), slow, params)
@@ -46,15 +46,15 @@ class Lookahead(Pytree):
 class Average(Pytree):
     """The exponential moving average of parameters, unbiased from the first update on.
 
-    After update t (0 is the first) the average is of the parameters p after each update::
+    With p_i the parameters after update i (0 is the first), the average after update t is::
 
         sum of decay ** (t - i) * p_i   /   sum of decay ** (t - i)        over i from 0 to t
 
-    so that the initial parameters have no share in it. It is what ``optax.ema(decay,
-    debias=True)`` comes to but for its rounding: with a decay of 0.999 its first averages are off
-    by 3e-5, these by less than 4e-6, and what stands still is averaged to the bit.
+    so the initial parameters do not enter. It equals ``optax.ema(decay, debias=True)`` up to
+    rounding: with a decay of 0.999, the first averages of optax are off by 3e-5, these by less than
+    4e-6, and constant parameters are reproduced exactly.
 
-    rest, log_decay: 1 - decay and its logarithm, each rounded once, float32 scalars.
+    rest, log_decay: 1 - decay and log(decay), each rounded once, float32 scalars.
     """
 
     rest: Any
@@ -66,7 +66,7 @@ class Average(Pytree):
         return cls(np.float32(1 - decay), np.float32(np.log(decay)))
 
     def after(self, step: jax.Array, params: Any, average: Any) -> Any:
-        """The average once the update numbered ``step`` has led to ``params``."""
+        """The average after update ``step``, which has led to ``params``."""
         updates = (step + 1).astype(jnp.float32)
         share = self.rest / -jnp.expm1(updates * self.log_decay)
         first = step == 0
@@ -75,12 +75,12 @@ class Average(Pytree):
 
 @dataclass(frozen=True)
 class Wrappers(Pytree):
-    """The numbers of all that surrounds an optimizer; None for what is not there.
+    """The hyperparameters of the wrappers around an optimizer; None for one that is absent.
 
     multiplier: factor of the schedule's rate, a scalar or one for each group.
-    layer_decay: factor of the rate from each layer to the one below it, a scalar.
+    layer_decay: each layer's rate as a fraction of that of the layer above it, a scalar.
     clip_value: largest absolute value of a gradient's entries; clipped before the norm is taken.
-    clip_norm: largest norm of all gradients together; longer ones are scaled down to it.
+    clip_norm: largest global norm of the gradients; larger ones are scaled down to it.
     """
 
     multiplier: Any
@@ -102,7 +102,7 @@ class Wrappers(Pytree):
         slow_step_size: float = 0.5,
         ema_decay: float | None = None,
     ) -> Wrappers:
-        """The wrappers of plain numbers; None for what is not to be there."""
+        """The wrappers with these hyperparameters, plain numbers; None leaves one out."""
         lookahead = average = None
         if sync_period is not None:
             lookahead = Lookahead(np.int32(sync_period), np.float32(slow_step_size))
@@ -118,7 +118,7 @@ class Wrappers(Pytree):
         )
 
     def around(self, tx: optax.GradientTransformation) -> optax.GradientTransformation:
-        """``tx`` with its gradients clipped; its own state is the last of the chain's states."""
+        """``tx`` after gradient clipping; the state of ``tx`` is the last one in the chain's."""
         clips = []
         if self.clip_value is not None:
             clips.append(optax.clip(self.clip_value))

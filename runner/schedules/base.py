@@ -1,4 +1,4 @@
-"""What every schedule offers: the rate, the momentum and the cycle of a step."""
+"""The base class of schedules: the rate, the momentum and the cycle of a step."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ with epy.lazy_imports():
 
 
 class Schedule(Pytree, ABC):
-    """A pure function of the step; also an optax schedule. The base of all schedules.
+    """Base class of schedules: a pure function of the step, usable as an optax schedule.
 
-    A schedule is a pytree: pass it to a compiled function as an argument and no number in it is
-    compiled in; stack several leaf by leaf and ``vmap`` over them. A step is an integer (of
-    Python, numpy or jax, a scalar or an array) from 0 to 2³¹ - 1.
+    A schedule is a pytree: passed to a compiled function as an argument, its numbers are arrays
+    and not constants; several, stacked leaf by leaf, can be mapped over with ``vmap``. A step is an
+    integer from 0 to 2³¹ - 1: a Python int, or a NumPy or JAX scalar or array.
 
-    Where rates are given as lists, a scalar step gives an array [groups]; for many steps at once,
-    ``vmap`` over them.
+    If rates are given as lists, a scalar step gives an array [groups]; use ``vmap`` for several
+    steps.
 
-    A schedule of one's own derives from this class, sets its numbers as attributes in ``__init__``
-    and implements ``_rate``; one with cycles implements ``_cycle`` and ``cycle_ends`` too, one that
-    sets the momentum ``_momentum``, with ``cycles_momentum`` true. The arguments of ``__init__``
-    are validated against its annotations (``runner.config.types``).
+    To write a schedule, derive from this class, set its numbers as attributes in ``__init__`` and
+    implement ``_rate``. A schedule with cycles also implements ``_cycle`` and ``cycle_ends``; one
+    that sets the momentum implements ``_momentum`` and has a true ``cycles_momentum``. The
+    arguments of ``__init__`` are validated against its annotations (``runner.config.types``).
     """
 
     # Whether the schedule sets the momentum as well; static.
@@ -55,7 +55,7 @@ class Schedule(Pytree, ABC):
         """The momentum of update ``step``, float32; ValueError unless ``cycles_momentum``."""
         if not self.cycles_momentum:
             name = type(self).__name__
-            raise ValueError(f"this {name} sets no momentum; schedules do with cycle_momentum=True")
+            raise ValueError(f"this {name} does not set the momentum (cycle_momentum=True does)")
         return _compiled(type(self)._momentum)(self, as_steps(step))
 
     def cycle(self, step: ArrayLike) -> jax.Array:
@@ -63,28 +63,28 @@ class Schedule(Pytree, ABC):
         return _compiled(type(self)._cycle)(self, as_steps(step))
 
     def cycle_ends(self, steps: int) -> Sequence[int]:
-        """The counts of completed updates, from 1 to ``steps``, at which a cycle ends.
+        """The steps, from 1 to ``steps``, at which a cycle ends and the rate is at its low point.
 
-        After that many updates the rate is at its low point. Plain ints in rising order, as a
-        ``range`` where possible; empty for a schedule without cycles.
+        Plain ints in increasing order, as a ``range`` where possible; empty for a schedule without
+        cycles.
         """
         return range(0)
 
     @property
     def base_rate(self) -> Any:
-        """The rate that is a factor of one in ``chained``; None if the schedule cannot be a factor.
+        """The rate that ``chained`` divides by, as an array; None if there is none.
 
-        An array: the attribute ``base_lr``, unless a class defines another rate.
+        By default the attribute ``base_lr``.
         """
         return getattr(self, "base_lr", None)
 
     @abstractmethod
     def _rate(self, steps: jax.Array) -> jax.Array:
-        """The rate at ``steps``, uint32 of any shape; the schedule's leaves are traced."""
+        """The rate at ``steps``, a uint32 array of any shape; called under ``jit``."""
 
     def _momentum(self, steps: jax.Array) -> jax.Array:
-        """The momentum at ``steps``; called where ``cycles_momentum`` alone."""
-        raise ValueError(f"{type(self).__name__} implements no momentum")
+        """The momentum at ``steps``; called only if ``cycles_momentum`` is true."""
+        raise ValueError(f"{type(self).__name__} does not implement _momentum")
 
     def _cycle(self, steps: jax.Array) -> jax.Array:
         return jnp.zeros(steps.shape, jnp.int32)
@@ -95,7 +95,7 @@ class Schedule(Pytree, ABC):
 
 
 def as_steps(step: ArrayLike) -> Any:
-    """``step`` as uint32, wide enough to have another int32 added.
+    """``step`` as uint32, to which another int32 can be added without overflow.
 
     Raises:
       TypeError: ``step`` is not of an integer type.
@@ -113,7 +113,7 @@ def as_steps(step: ArrayLike) -> Any:
 
 @cache
 def _compiled(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Compiled for those who call a schedule by itself; inlined within a compiled function."""
+    """Compiles calls outside of a compiled function; inlined inside one."""
     return jax.jit(method, inline=True)
 
 

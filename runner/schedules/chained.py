@@ -29,21 +29,21 @@ HIGHEST_BASE = 8e37
 
 @register_scheduler("chained")
 class Chained(Schedule):
-    """``base_lr`` times a factor of each part: the part's rate as a multiple of its own base rate.
+    """``base_lr`` times a factor for each part: the part's rate divided by its own base rate.
 
     ::
 
         rate = base_lr * prod(part(step) / part.base_rate for part in parts)
 
-    All parts run on the clock of the whole. A part's ``base_rate`` is its ``base_lr`` (of
-    ``one_cycle`` the initial rate, of ``sequence`` that of its first part), so that the height of
-    a part does not matter, only its shape. The relative errors of the parts add up.
+    All parts get the same step. A part's ``base_rate`` is its ``base_lr`` (for ``one_cycle`` the
+    initial rate, for ``sequence`` that of its first part), so only the shape of a part matters, not
+    its scale. The relative errors of the parts add up.
 
     Cycles are those of the first part that has any. Momentum is that of the last part that sets
-    one.
+    it.
 
-    Source: PyTorch's ChainedScheduler, for parts whose every rate is a multiple of the last one.
-    There, parts that compute their rate otherwise overwrite what the parts before them have done.
+    Source: PyTorch's ChainedScheduler, for parts that multiply the previous rate by a factor.
+    There, parts that compute their rate in another way overwrite the effect of earlier parts.
 
     >>> from runner.schedules import Chained, Linear, Step
     >>> warmup = Linear(base_lr=1.0, start_factor=0.5, total_iters=2)
@@ -59,11 +59,11 @@ class Chained(Schedule):
         """Checks the arguments and keeps the parts in the order of ``parts``.
 
         Args:
-          base_lr: the rate where every part is at its base rate.
+          base_lr: the rate when every part is at its base rate.
           parts: name → schedule.
 
         Raises:
-          ConfigError: its key is the argument at fault, with the part's name: ``parts.warmup``.
+          ConfigError: its key is the invalid argument, with the part's name: ``parts.warmup``.
         """
         schedules = {name: as_schedule(part) for name, part in parts.items()}
         for name, part in schedules.items():
@@ -93,7 +93,7 @@ class Chained(Schedule):
     def _rate(self, steps: jax.Array) -> jax.Array:
         rate: Leaf = self.base_lr
         for part in self.parts:
-            # Not a division: XLA rewrites one by a scalar, and lanes would round otherwise.
+            # Not a division: XLA rewrites one by a scalar, and lanes would round differently.
             rate = rate * (part(steps) * (1 / part.base_rate))
         return rate
 
@@ -107,13 +107,13 @@ class Chained(Schedule):
 def _check_base_rate(name: str, part: Schedule) -> None:
     key, base = f"parts.{name}", part.base_rate
     if base is None:
-        problem = f"a {type(part).__name__} has no base rate that its factor could be a multiple of"
+        problem = f"a {type(part).__name__} has no base rate to divide by"
         raise ConfigError(key, problem, "use a schedule with a base_lr")
     if not np.all(np.asarray(base) > 0):
-        problem = "its base rate is 0, so that its rates are not multiples of it"
+        problem = "its base rate is 0, which its rates cannot be divided by"
         raise ConfigError(key, problem, "write a base_lr above 0 there")
     if not np.all(np.asarray(base) <= HIGHEST_BASE):
-        problem = "its base rate is too high for float32 to hold the reciprocal"
+        problem = "its base rate is too high: float32 cannot hold its reciprocal"
         raise ConfigError(key, problem, f"write a base_lr of at most {HIGHEST_BASE:g} there")
 
 

@@ -1,4 +1,4 @@
-"""A constant rate, optionally reduced at first: the baseline of every comparison."""
+"""A constant rate, optionally reduced for the first steps."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ with epy.lazy_imports():
 
 @register_scheduler("constant")
 class Constant(Schedule):
-    """The same rate at every step, or a share of it for the first steps.
+    """A constant rate, reduced by a factor for the first ``total_iters`` steps.
 
     ::
 
@@ -40,11 +40,11 @@ class Constant(Schedule):
 
         Args:
           base_lr: the rate.
-          factor: the share of it that the first steps have.
-          total_iters: how many steps have that share.
+          factor: the factor of the rate for the first steps.
+          total_iters: the number of these steps.
 
         Raises:
-          ConfigError: its key is the name of the argument at fault.
+          ConfigError: its key is the name of the invalid argument.
         """
         self.base_lr = np.asarray(base_lr, np.float32)
         self.reduced = np.asarray(np.asarray(base_lr, np.float64) * factor, np.float32)

@@ -1,4 +1,4 @@
-"""A rate along a cosine: down once, or down and up again for ever."""
+"""Cosine annealing, once or periodic."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ with epy.lazy_imports():
 
 @register_scheduler("cosine")
 class Cosine(Schedule):
-    """From ``base_lr`` to ``eta_min`` along half a cosine, where it stays.
+    """From ``base_lr`` down to ``eta_min`` along half a cosine; constant from there on.
 
     ::
 
@@ -28,16 +28,16 @@ class Cosine(Schedule):
                min(step, T_max)  otherwise
         rate = eta_min + (base_lr - eta_min) * (1 + cos(π * t / T_max)) / 2
 
-    computed from the low point, as half a sine squared, so that nothing cancels where the rate is
-    small. With ``periodic`` the cosine goes on: up again until ``2 * T_max``, and so forth, a
-    cycle ending at every low point.
+    computed from the low point, as a sine squared, so that nothing cancels where the rate is
+    small. With ``periodic`` the cosine continues: up again until ``2 * T_max``, and so on; a cycle
+    ends at every low point.
 
     Source: PyTorch's CosineAnnealingLR in its closed form.
 
     Where they differ:
 
-    * From ``T_max`` on the rate is ``eta_min``. PyTorch's is always periodic: a run longer than
-      ``T_max`` there ends at a high rate.
+    * From ``T_max`` on the rate is ``eta_min``. PyTorch's is always periodic, so a run that is
+      longer than ``T_max`` may end at a high rate.
     * ``eta_min`` above ``base_lr`` is an error; PyTorch's rate then rises towards it.
 
     >>> from runner.schedules import Cosine
@@ -59,11 +59,11 @@ class Cosine(Schedule):
 
         Args:
           base_lr, eta_min: the rates at step 0 and at step ``T_max``.
-          T_max: updates from the one to the other.
+          T_max: updates from one to the other.
           periodic: whether the rate rises again.
 
         Raises:
-          ConfigError: its key is the name of the argument at fault.
+          ConfigError: its key is the name of the invalid argument.
         """
         self.lr = Span(eta_min, base_lr)
         self.T_max = np.asarray(T_max, np.uint32)
@@ -75,7 +75,7 @@ class Cosine(Schedule):
         return self.lr.high
 
     def cycle_ends(self, steps: int) -> Sequence[int]:
-        """Where a periodic schedule is at ``eta_min``; empty for any other."""
+        """The steps at which a periodic schedule is at ``eta_min``; empty for any other."""
         T_max = int(self.T_max)
         return range(T_max, steps + 1 if self.periodic else 0, 2 * T_max)
 

@@ -11,14 +11,14 @@ from runner.config.types import AtMost, Count, PositiveShare, Rates, Steps, Step
 from runner.errors import ConfigError
 from runner.registry import register_scheduler
 from runner.schedules.base import Schedule
-from runner.schedules.numerics import Power, Span, half_cosine, ratio, times_two_to
+from runner.schedules.numerics import Power, Span, half_cosine, ldexp, ratio
 
 with epy.lazy_imports():
     import jax
     import jax.numpy as jnp
     import numpy as np
 
-# Cycles that at least double, from one step on, begin this often within 2³¹ - 1 steps.
+# Cycles that at least double in length begin at most this often within 2³¹ - 1 steps.
 MOST_CYCLES = 32
 
 
@@ -37,18 +37,18 @@ class CosineRestarts(Schedule):
                     (1 + cos(π * done / length(cycle))) / 2       otherwise
         rate      = eta_min + (peak - eta_min) * share
 
-    The cosine begins with the cycle and not after its warm-up: where the climb would reach the
-    peak, the rate is on the cosine already, a little below.
+    The cosine starts with the cycle, not after its warm-up: when the warm-up ends, the rate
+    continues on the cosine, a little below the peak.
 
-    ``cycle`` is the count of restarts, exact at every step to 2³¹ - 1: the first steps of the
-    cycles come from a table of integers (PyTorch's closed form takes a logarithm, which at the
-    joints may round to the wrong side). The lowest rate is that of the last update of a cycle,
-    one step short of ``eta_min``.
+    ``cycle`` counts the restarts, exactly at every step up to 2³¹ - 1: it is looked up in a table
+    of integers (PyTorch's closed form takes a logarithm, which near a restart may round to the
+    wrong cycle). The lowest rate is that of the last update of a cycle, one step before
+    ``eta_min``.
 
     Source: I. Loshchilov, F. Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts",
     ICLR 2017 (arXiv:1608.03983), equation 5; PyTorch's CosineAnnealingWarmRestarts;
     ``cycle_decay`` and ``warmup`` as in timm's CosineLRScheduler with ``warmup_prefix`` off, which
-    warms up in the first cycle alone.
+    warms up in the first cycle only.
 
     >>> from runner.schedules import CosineRestarts
     >>> schedule = CosineRestarts(base_lr=1.0, T_0=2, T_mult=2)
@@ -70,25 +70,25 @@ class CosineRestarts(Schedule):
     ) -> None:
         """Checks the arguments and keeps their numbers as numpy arrays.
 
-        ``starts`` are the first steps of the cycles that grow, ``lengths`` their lengths and
+        For cycles that grow, ``starts`` are their first steps, ``lengths`` their lengths and
         ``sizes`` the same as integers modulo 2³².
 
         Args:
-          base_lr, eta_min: the rates between which the first cosine goes.
+          base_lr, eta_min: the rates at the start and at the end of the first cosine.
           T_0: updates of the first cycle.
           T_mult: each cycle is this many times as long as the previous one; an integer.
           cycle_decay: each cycle's peak is this many times as high as the previous one.
-          warmup: updates of the climb from ``eta_min`` that each cycle begins with, fewer than
-            ``T_0``; 0 for none.
+          warmup: updates of the linear warm-up from ``eta_min`` at the start of each cycle, fewer
+            than ``T_0``; 0 for none.
 
         Raises:
-          ConfigError: its key is the name of the argument at fault.
+          ConfigError: its key is the name of the invalid argument.
         """
         if warmup >= T_0:
-            problem = f"{warmup} leaves nothing of T_0 ({T_0}) for the cosine"
+            problem = f"{warmup} leaves no steps of T_0 ({T_0}) for the cosine"
             raise ConfigError("warmup", problem, "write warmup below T_0")
         sizes = [T_0 * T_mult**i for i in range(MOST_CYCLES)]
-        # Cycles that do not grow are counted by division; they use the first row alone.
+        # Cycles that do not grow are counted by division and use only the first row.
         grows = T_mult > 1
         starts = [sum(sizes[:i]) if grows or i == 0 else 2**32 for i in range(MOST_CYCLES)]
         self.lr = Span(eta_min, base_lr)
@@ -115,7 +115,7 @@ class CosineRestarts(Schedule):
         place = self._place(steps)
         length = self.lengths[place.row]
         done = ratio(place.done, length)
-        # In a cycle's second half its length is below 2³², and so the difference is right.
+        # In the second half of a cycle its length is below 2³², so this difference is exact.
         left = ratio(self.sizes[place.row] - place.done, length)
         cosine = half_cosine(jnp.where(done <= 0.5, 1 - done, left))
         climb = ratio(place.done, jnp.maximum(self.warmup, 1))
@@ -123,11 +123,11 @@ class CosineRestarts(Schedule):
 
     def _between(self, cycle: jax.Array, share: jax.Array) -> jax.Array:
         """The rate at ``share`` of the way from ``eta_min`` to the peak of ``cycle``."""
-        excess, whole = self.decay.split(cycle)
+        excess, exponent = self.decay.split(cycle)
         low = self.lr.low
-        peak = jnp.maximum(times_two_to(self.lr.high * (1 + excess), whole), low)
+        peak = jnp.maximum(ldexp(self.lr.high * (1 + excess), exponent), low)
         decayed = jnp.minimum(low + (peak - low) * share, peak)
-        return jnp.where((excess == 0) & (whole == 0), self.lr.at(share), decayed)
+        return jnp.where((excess == 0) & (exponent == 0), self.lr.at(share), decayed)
 
     def _cycle(self, steps: jax.Array) -> jax.Array:
         """The count of restarts up to ``steps``."""
@@ -143,7 +143,7 @@ class CosineRestarts(Schedule):
 
 
 class _Place(NamedTuple):
-    """Where a step is: its cycle, the steps of it that are done, and its row in the tables."""
+    """The position of a step: its cycle, the steps done in it, and its row in the tables."""
 
     cycle: jax.Array
     done: jax.Array

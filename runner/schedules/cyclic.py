@@ -1,4 +1,4 @@
-"""CyclicLR: the rate runs from a low bound to a high one and back, again and again (Smith 2017)."""
+"""CyclicLR: the rate cycles between a lower and an upper bound (Smith 2017)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from runner.config.types import (
 from runner.errors import INT32_MAX, ConfigError
 from runner.registry import register_scheduler
 from runner.schedules.base import Schedule
-from runner.schedules.numerics import WHOLE_LIMIT, Power, Span, ratio, times_two_to
+from runner.schedules.numerics import EXPONENT_LIMIT, Power, Span, ldexp, ratio
 
 with epy.lazy_imports():
     import jax
@@ -31,11 +31,11 @@ with epy.lazy_imports():
 
 
 class _FirstPosition(Whole):
-    """A position in the schedule; PyTorch's -1 is answered with the value to write instead."""
+    """A position in the schedule; the error for PyTorch's -1 says what to write instead."""
 
     def check(self, value: Any, context: Any = None) -> int:
         if value == -1 and not isinstance(value, bool):
-            problem = "-1 is PyTorch's way to start at the beginning"
+            problem = "-1 is PyTorch's value for starting at the beginning"
             raise RefusedValueError(problem, "write 0, the position of the first update")
         return Whole.check(self, value, context)
 
@@ -45,9 +45,9 @@ FirstPosition = Annotated[int, _FirstPosition(0)]
 
 @register_scheduler("cyclic")
 class CyclicLR(Schedule, static=("scale_fn", "scale_mode", "cycles_momentum")):
-    """The cyclical learning rate, in integers first and one rounding at a time.
+    """The cyclical learning rate policy, computed in integers as far as possible.
 
-    Cycles are counted from 0, but from 1 where a ``scale_fn`` is given their number::
+    Cycles are counted from 0; a ``scale_fn`` gets the cycle counted from 1::
 
         position = step + last_epoch
         total    = step_size_up + step_size_down
@@ -65,13 +65,14 @@ class CyclicLR(Schedule, static=("scale_fn", "scale_mode", "cycles_momentum")):
         swing    = max_momentum - base_momentum
         momentum = max_momentum - swing * triangle * scale
 
-    The rate is within 5e-7 (relative) of exact rational arithmetic at every position to 2³¹ - 1
-    and to the bit base_lr at r = 0 and, where the scale is one, max_lr at the peak. The
-    textbook's float32 formula is off by 0.3% of the amplitude at 10⁶ steps and by 42% at 10⁸.
+    The relative error against exact rational arithmetic is at most 5e-7 at every position up to
+    2³¹ - 1. The rate is exactly ``base_lr`` at r = 0 and, where the scale is one, exactly
+    ``max_lr`` at the peak. The textbook formula in float32 is off by 0.3% of the amplitude at 10⁶
+    steps and by 42% at 10⁸.
 
-    All three modes are one formula, ``scale = 2 ** -(halvings * cycle) * gamma ** position``
-    with other numbers, and every number is a leaf: a sweep over bounds, step sizes, gamma and
-    mode compiles once. Only ``scale_fn``, its ``scale_mode`` and ``cycle_momentum`` are structure.
+    All three modes share one formula, ``scale = 2 ** -(halvings * cycle) * gamma ** position``,
+    and every number in it is a leaf: a sweep over bounds, step sizes, gamma and mode compiles
+    once. Only ``scale_fn``, its ``scale_mode`` and ``cycle_momentum`` are static.
 
     Source: L. N. Smith, "Cyclical Learning Rates for Training Neural Networks", WACV 2017
     (arXiv:1506.01186), section 3; arguments and defaults as in the documentation of braintools'
@@ -80,17 +81,17 @@ class CyclicLR(Schedule, static=("scale_fn", "scale_mode", "cycles_momentum")):
     Where they differ:
 
     * ``last_epoch`` is the position of the first update: 10 gives update 0 the rate of position
-      10. PyTorch's starts at -1, and its ``last_epoch=10`` goes on at 11.
-    * ``step_size_down`` holds in every cycle; braintools ignores it after the first peak.
-    * ``scale_mode`` belongs to ``scale_fn`` alone; TF-Addons lets it change the built-in modes.
-    * Step sizes below one and bounds in the wrong order are errors; PyTorch takes them.
-    * Momentum is cycled only if asked for, and never made up where the optimizer has none.
+      10. PyTorch's starts at -1, and its ``last_epoch=10`` continues at 11.
+    * ``step_size_down`` applies to every cycle; braintools ignores it after the first peak.
+    * ``scale_mode`` affects only ``scale_fn``; in TF-Addons it also changes the built-in modes.
+    * Step sizes below one and bounds in the wrong order are errors; PyTorch accepts them.
+    * Momentum is cycled only with ``cycle_momentum``, and never added to an optimizer without it.
 
-    A ``scale_fn`` is computed in float32, as precise as what it is made of: ``0.9999 ** x`` there
-    has the rounding of 0.9999 raised to x, where ``exp_range`` has none.
+    A ``scale_fn`` is evaluated in float32: in ``0.9999 ** x`` the rounding error of 0.9999 grows
+    with x, which ``exp_range`` avoids.
 
-    A scale above one (``gamma > 1``) takes the rate above max_lr and the momentum below
-    base_momentum, as the formula says.
+    A scale above one (``gamma > 1``) takes the rate above ``max_lr`` and the momentum below
+    ``base_momentum``, as the formula says.
 
     >>> from runner.schedules import CyclicLR
     >>> schedule = CyclicLR(base_lr=0.25, max_lr=1.25, step_size_up=2, mode="triangular2")
@@ -119,21 +120,22 @@ class CyclicLR(Schedule, static=("scale_fn", "scale_mode", "cycles_momentum")):
         """Checks the arguments and keeps their numbers as numpy arrays; starts no jax backend.
 
         Args:
-          base_lr, max_lr: the rate at the joints of cycles and at their peaks; a list gives each
-            group of parameters its own.
-          step_size_up, step_size_down: updates from low to high and back; None: as long as up.
+          base_lr, max_lr: the rates where cycles begin and where they peak; a list has one for
+            each parameter group.
+          step_size_up, step_size_down: updates from ``base_lr`` to ``max_lr`` and back; if
+            ``step_size_down`` is None, it equals ``step_size_up``.
           mode: ``triangular``, ``triangular2`` or ``exp_range``; ignored if there is a scale_fn.
           gamma: the factor per update of ``exp_range``.
-          scale_fn: a function written in jax.numpy of a float32 array, an expression in ``x``
+          scale_fn: a jax.numpy function of a float32 array, an expression in ``x``
             (``"1 / (1 + 0.0005 * x)"``) or the name of a registered function.
-          scale_mode: what scale_fn is given: the 1-based ``cycle``, or the position
+          scale_mode: the argument of scale_fn: the 1-based ``cycle``, or the position
             (``iterations``).
           last_epoch: the position of update 0.
-          cycle_momentum, base_momentum, max_momentum: whether momentum runs against the rate,
-            and between which bounds.
+          cycle_momentum, base_momentum, max_momentum: whether the momentum cycles inversely to
+            the rate, and its bounds.
 
         Raises:
-          ConfigError: its key is the name of the argument at fault.
+          ConfigError: its key is the name of the invalid argument.
         """
         step_size_down = step_size_up if step_size_down is None else step_size_down
         if step_size_up + step_size_down > INT32_MAX:
@@ -160,9 +162,9 @@ class CyclicLR(Schedule, static=("scale_fn", "scale_mode", "cycles_momentum")):
         return self.lr.low
 
     def cycle_ends(self, steps: int) -> Sequence[int]:
-        """The counts of completed updates, from 1 to ``steps``, after which the rate is base_lr.
+        """The steps, from 1 to ``steps``, at which the rate is back at ``base_lr``.
 
-        Plain ints in rising order, as a ``range``: short cycles in a long run cost no memory.
+        A ``range``, so that short cycles in a long run take no memory.
         """
         total = int(self.step_size_up) + int(self.step_size_down)
         return range(total - int(self.last_epoch) % total, steps + 1, total)
@@ -170,15 +172,15 @@ class CyclicLR(Schedule, static=("scale_fn", "scale_mode", "cycles_momentum")):
     def _rate(self, steps: jax.Array) -> jax.Array:
         place = self._place(steps)
         scale = self._scale(place)
-        return self.lr.at(ratio(place.covered, place.length) * scale.mantissa, scale.whole)
+        return self.lr.at(ratio(place.covered, place.length) * scale.mantissa, scale.exponent)
 
     def _momentum(self, steps: jax.Array) -> jax.Array:
         place = self._place(steps)
         scale = self._scale(place)
-        # 1 - triangle * scale, taken apart so that nothing cancels near the peak.
+        # 1 - triangle * scale, rearranged so that nothing cancels near the peak.
         rest = ratio(place.length - place.covered, place.length)
         rest = rest + ratio(place.covered, place.length) * scale.shortfall
-        # Two roundings may carry it past one, which only a negative scale really does.
+        # Rounding may take it slightly above one; in exact arithmetic only a negative scale does.
         rest = jnp.where(scale.shortfall <= 1, jnp.minimum(rest, 1), rest)
         return self.momenta.at(rest)
 
@@ -203,16 +205,16 @@ class CyclicLR(Schedule, static=("scale_fn", "scale_mode", "cycles_momentum")):
         if self.scale_fn is not None:
             counted = place.cycle + 1 if self.scale_mode == "cycle" else place.position
             scale = jnp.asarray(self.scale_fn(counted.astype(jnp.float32)), jnp.float32)
-            return _Scale(mantissa=scale, whole=None, shortfall=1 - scale)
+            return _Scale(mantissa=scale, exponent=None, shortfall=1 - scale)
         excess, doublings = self.gamma.split(place.position)
-        cycles = jnp.minimum(place.cycle, np.uint32(WHOLE_LIMIT)).astype(jnp.int32)
-        whole = doublings - cycles * self.halvings
-        shortfall = jnp.where(whole == 0, -excess, 1 - times_two_to(1 + excess, whole))
-        return _Scale(mantissa=1 + excess, whole=whole, shortfall=shortfall)
+        cycles = jnp.minimum(place.cycle, np.uint32(EXPONENT_LIMIT)).astype(jnp.int32)
+        exponent = doublings - cycles * self.halvings
+        shortfall = jnp.where(exponent == 0, -excess, 1 - ldexp(1 + excess, exponent))
+        return _Scale(mantissa=1 + excess, exponent=exponent, shortfall=shortfall)
 
 
 class _Place(NamedTuple):
-    """Where a step is, uint32: ``covered`` of the ``length`` of its half lie between it and low."""
+    """The position of a step, uint32: ``covered`` steps from low in a half cycle of ``length``."""
 
     position: jax.Array
     cycle: jax.Array
@@ -221,8 +223,8 @@ class _Place(NamedTuple):
 
 
 class _Scale(NamedTuple):
-    """``mantissa * 2 ** whole``, and how much it falls short of one."""
+    """``mantissa * 2 ** exponent`` (None for 0), and ``shortfall``, one minus that."""
 
     mantissa: jax.Array
-    whole: jax.Array | None
+    exponent: jax.Array | None
     shortfall: jax.Array

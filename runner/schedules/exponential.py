@@ -1,4 +1,4 @@
-"""A factor on the rate at every step, or after every so many steps."""
+"""Exponential decay, continuous or in stairs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from etils import epy
 from runner.config.types import AtMost, Positive, Rates, Steps
 from runner.registry import register_scheduler
 from runner.schedules.base import Schedule
-from runner.schedules.numerics import Power, times_two_to
+from runner.schedules.numerics import Power, ldexp
 
 with epy.lazy_imports():
     import jax
@@ -19,7 +19,7 @@ with epy.lazy_imports():
 
 @register_scheduler("exponential")
 class Exponential(Schedule):
-    """A factor on the rate per ``decay_steps``, smoothly or at once, down to ``eta_min``.
+    """Exponential decay by ``gamma`` every ``decay_steps`` updates, down to ``eta_min``.
 
     ::
 
@@ -27,12 +27,12 @@ class Exponential(Schedule):
                 step / decay_steps                     otherwise
         rate  = max(base_lr * gamma ** power, eta_min)
 
-    to float32's precision at every step to 2³¹ - 1. A rate below 1.2e-38 may be zero.
+    in float32 precision at every step up to 2³¹ - 1. A rate below 1.2e-38 may be zero.
 
-    Source: PyTorch's ExponentialLR, of which this is the closed form, and optax's
-    exponential_decay, whose ``transition_steps``, ``decay_rate`` and ``end_value`` are
-    ``decay_steps``, ``gamma`` and ``eta_min``. There, ``end_value`` is the highest rate where
-    ``decay_rate`` is above one; here ``eta_min`` is always the lowest.
+    Source: PyTorch's ExponentialLR, in closed form, and optax's exponential_decay, whose
+    ``transition_steps``, ``decay_rate`` and ``end_value`` are ``decay_steps``, ``gamma`` and
+    ``eta_min``. There, ``end_value`` is the highest rate if ``decay_rate`` is above one; here
+    ``eta_min`` is always the lowest.
 
     >>> from runner.schedules import Exponential
     >>> schedule = Exponential(base_lr=1.0, gamma=0.5, eta_min=0.2)
@@ -57,12 +57,12 @@ class Exponential(Schedule):
         Args:
           base_lr: the rate at step 0.
           gamma: the factor per ``decay_steps`` updates, above 0.
-          decay_steps: updates in which the factor is applied once.
-          staircase: whether it is applied after them at once, not a little at each.
+          decay_steps: updates in which the rate changes by that factor.
+          staircase: whether the rate changes only every ``decay_steps`` updates.
           eta_min: the lowest rate.
 
         Raises:
-          ConfigError: its key is the name of the argument at fault.
+          ConfigError: its key is the name of the invalid argument.
         """
         self.base_lr = np.asarray(base_lr, np.float32)
         self.eta_min = np.asarray(eta_min, np.float32)
@@ -70,5 +70,5 @@ class Exponential(Schedule):
         self.factor = Power(gamma, root=1 if staircase else decay_steps)
 
     def _rate(self, steps: jax.Array) -> jax.Array:
-        excess, whole = self.factor.split(steps // self.interval)
-        return jnp.maximum(times_two_to(self.base_lr * (1 + excess), whole), self.eta_min)
+        excess, exponent = self.factor.split(steps // self.interval)
+        return jnp.maximum(ldexp(self.base_lr * (1 + excess), exponent), self.eta_min)

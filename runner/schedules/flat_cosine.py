@@ -1,4 +1,4 @@
-"""A constant rate, then half a cosine down: the flat-cosine schedule of fastai."""
+"""A constant rate, then cosine annealing: fastai's flat-cosine schedule."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ class FlatCosine(Schedule):
         Args:
           base_lr: the rate until the descent.
           total_steps: updates until the rate is ``eta_min``.
-          pct_start: the share of them after which the descent begins; from 0, below 1.
+          pct_start: the share of ``total_steps`` before the descent, from 0 to below 1.
           eta_min: the rate from step ``total_steps`` on.
 
         Raises:
-          ConfigError: its key is the name of the argument at fault.
+          ConfigError: its key is the name of the invalid argument.
         """
         self.lr = Span(eta_min, base_lr)
         self.total_steps = np.asarray(total_steps, np.uint32)

@@ -1,4 +1,4 @@
-"""Any function of the step as a schedule: optax's own schedules, say."""
+"""Wraps any function of the step, such as an optax schedule, as a schedule."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ with epy.lazy_imports():
 
 
 class FunctionSchedule(Schedule, static=("function",)):
-    """Any function of the step, such as one of optax's schedules; its numbers are compiled in.
+    """Any function of the step, such as an optax schedule; its numbers become constants.
 
     ::
 
         rate = function(step)
 
-    Source: optax's contract of a schedule.
+    Source: optax's definition of a schedule.
 
     >>> from runner.schedules import FunctionSchedule
     >>> float(FunctionSchedule(lambda step: 1 / (1 + step))(3))
@@ -38,5 +38,5 @@ class FunctionSchedule(Schedule, static=("function",)):
 
 
 def as_schedule(value: Any) -> Any:
-    """``value``, or where it is a plain function a schedule that calls it."""
+    """``value``, or a FunctionSchedule that calls it if it is a plain function."""
     return FunctionSchedule(value) if callable(value) and not hasattr(value, "cycle") else value

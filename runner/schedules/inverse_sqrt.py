@@ -1,4 +1,4 @@
-"""A warm-up, then down with the inverse square root of the step: Noam's schedule."""
+"""A warm-up, then decay with the inverse square root of the step: the Noam schedule."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ with epy.lazy_imports():
 
 @register_scheduler("inverse_sqrt")
 class InverseSqrt(Schedule):
-    """Up to ``base_lr`` along a line, then down with the inverse square root of the step.
+    """A linear warm-up to ``base_lr``, then decay with the inverse square root of the step.
 
-    With ``timescale`` as long as ``warmup`` where it is None::
+    If ``timescale`` is None, it equals ``warmup``::
 
         climb = min(step + 1, warmup) / warmup              if warmup
                 1                                           otherwise
@@ -30,8 +30,8 @@ class InverseSqrt(Schedule):
     Source: A. Vaswani et al., "Attention Is All You Need", NeurIPS 2017 (arXiv:1706.03762),
     equation 3, which the defaults give: there ``base_lr`` is ``(d_model * warmup) ** -0.5``.
 
-    Where others differ: Hugging Face's get_inverse_sqrt_schedule has a ``shift`` of ``timescale -
-    warmup`` and a warm-up of ``step / warmup``, which begins at zero.
+    Difference: Hugging Face's get_inverse_sqrt_schedule has a ``shift`` of ``timescale - warmup``
+    and a warm-up of ``step / warmup``, which starts at zero.
 
     >>> from runner.schedules import InverseSqrt
     >>> schedule = InverseSqrt(base_lr=1.0, warmup=4)
@@ -51,16 +51,16 @@ class InverseSqrt(Schedule):
 
         Args:
           base_lr: the rate before the decay.
-          warmup: updates of the climb, the last of which has ``base_lr``; 0 for none.
-          timescale: the decay begins where ``step + shift`` exceeds it; at four times as much the
-            rate is halved. None: as long as ``warmup``.
-          shift: steps that are added to the clock of the decay.
+          warmup: updates of the warm-up, the last of which has ``base_lr``; 0 for none.
+          timescale: the decay begins when ``step + shift`` exceeds it; at four times its value,
+            the rate has halved. None for ``warmup``.
+          shift: steps added to ``step`` in the decay.
 
         Raises:
-          ConfigError: its key is the name of the argument at fault.
+          ConfigError: its key is the name of the invalid argument.
         """
         if timescale is None and not warmup:
-            problem = "has no value, and there is no warm-up whose length it could be"
+            problem = "has no value, and there is no warm-up to take it from"
             raise ConfigError("timescale", problem, "write a length, such as 1000")
         self.base_lr = np.asarray(base_lr, np.float32)
         self.warmup = np.asarray(warmup, np.uint32)

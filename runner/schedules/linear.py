@@ -1,4 +1,4 @@
-"""A straight line from one share of a rate to another: a warm-up, or a decay."""
+"""A linear change from one share of a rate to another: a warm-up, or a decay."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ with epy.lazy_imports():
 
 @register_scheduler("linear")
 class Linear(Schedule):
-    """A straight line between two shares of ``base_lr``: a warm-up, or a decay.
+    """A linear change from one share of ``base_lr`` to another: a warm-up, or a decay.
 
     ::
 
@@ -28,8 +28,8 @@ class Linear(Schedule):
 
     Both ends are exact.
 
-    Source: PyTorch's LinearLR, of which this is the closed form; a ``start_factor`` of zero, which
-    its recursion cannot take, is fine here.
+    Source: PyTorch's LinearLR, in closed form; a ``start_factor`` of zero, which its recursion
+    cannot handle, is allowed here.
 
     >>> from runner.schedules import Linear
     >>> schedule = Linear(base_lr=1.0, start_factor=0.5, end_factor=1.0, total_iters=2)
@@ -48,12 +48,12 @@ class Linear(Schedule):
         """Checks the arguments and keeps their numbers as numpy arrays.
 
         Args:
-          base_lr: the rate that the factors are shares of.
-          start_factor, end_factor: shares of it at step 0 and from step ``total_iters`` on.
-          total_iters: updates from the one to the other; 0 begins at the end.
+          base_lr: the rate that the factors multiply.
+          start_factor, end_factor: factors at step 0 and from step ``total_iters`` on.
+          total_iters: updates from one to the other; 0 starts with ``end_factor``.
 
         Raises:
-          ConfigError: its key is the name of the argument at fault.
+          ConfigError: its key is the name of the invalid argument.
         """
         base = np.asarray(base_lr, np.float64)
         low, high = sorted((start_factor, end_factor))
@@ -65,6 +65,6 @@ class Linear(Schedule):
     def _rate(self, steps: jax.Array) -> jax.Array:
         total = jnp.maximum(self.total_iters, 1)
         done = jnp.where(steps < self.total_iters, steps, total)
-        # From the lower end, so that a rate close to zero is a small number and not a difference.
+        # From the lower end, so that a rate close to zero is not a difference of larger numbers.
         covered = jnp.where(self.falls, total - done, done)
         return self.lr.at(ratio(covered, total))

@@ -1,4 +1,4 @@
-"""A factor on the rate at given steps."""
+"""Step decay at given steps."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from etils import epy
 from runner.config.types import Milestones, Positive, Rates
 from runner.registry import register_scheduler
 from runner.schedules.base import Schedule
-from runner.schedules.numerics import Power, times_two_to
+from runner.schedules.numerics import Power, ldexp
 
 with epy.lazy_imports():
     import jax
@@ -17,17 +17,17 @@ with epy.lazy_imports():
 
 @register_scheduler("multistep")
 class MultiStep(Schedule):
-    """A factor on the rate at each of the milestones.
+    """The rate is multiplied by ``gamma`` at each milestone.
 
     ::
 
         passed = sum(step >= milestone for milestone in milestones)
         rate   = base_lr * gamma ** passed
 
-    How many milestones there are is part of what is compiled, where they lie is not.
+    The number of milestones is static; their values are not.
 
-    Source: PyTorch's MultiStepLR, of which this is the closed form; a milestone that is given
-    twice, which counts twice there, is an error here.
+    Source: PyTorch's MultiStepLR, in closed form; a repeated milestone, which counts twice there,
+    is an error here.
 
     >>> from runner.schedules import MultiStep
     >>> schedule = MultiStep(base_lr=1.0, milestones=[2, 3], gamma=0.5)
@@ -40,11 +40,11 @@ class MultiStep(Schedule):
 
         Args:
           base_lr: the rate before the first milestone.
-          milestones: the first update of each new rate, rising.
+          milestones: the first update of each new rate, in increasing order.
           gamma: the factor at each of them, above 0.
 
         Raises:
-          ConfigError: its key is the name of the argument at fault.
+          ConfigError: its key is the name of the invalid argument.
         """
         self.base_lr = np.asarray(base_lr, np.float32)
         self.milestones = np.asarray(milestones, np.uint32)
@@ -52,5 +52,5 @@ class MultiStep(Schedule):
 
     def _rate(self, steps: jax.Array) -> jax.Array:
         passed = steps[..., None] >= self.milestones
-        excess, whole = self.gamma.split(passed.sum(-1, dtype=jnp.uint32))
-        return times_two_to(self.base_lr * (1 + excess), whole)
+        excess, exponent = self.gamma.split(passed.sum(-1, dtype=jnp.uint32))
+        return ldexp(self.base_lr * (1 + excess), exponent)

@@ -1,4 +1,4 @@
-"""One cycle: up to a high rate, down again, and far below where it began (Smith 2018)."""
+"""The 1cycle policy: up to a high rate, then down far below the initial one (Smith 2018)."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ with epy.lazy_imports():
     import numpy as np
 
 
-class Joint(Pytree):
-    """A place between two steps where phases meet; distances to it do not cancel.
+class Boundary(Pytree):
+    """The boundary of two phases, possibly between two steps; distances to it do not cancel.
 
-    ``before`` is the last step that is not past it, which lies ``short`` steps before it, and the
-    step after that one lies ``past`` steps behind it.
+    ``before`` is the last step up to the boundary, ``short`` steps before it; the next step is
+    ``past`` steps after it.
     """
 
     def __init__(self, place: float) -> None:
@@ -35,11 +35,11 @@ class Joint(Pytree):
         self.past: Leaf = np.asarray(before + 1 - place, np.float32)
 
     def until(self, steps: jax.Array) -> jax.Array:
-        """The distance of steps that are not past the joint to it, float32."""
+        """The distance from ``steps``, which are not past the boundary, to it; float32."""
         return (self.before - steps).astype(jnp.float32) + self.short
 
     def since(self, steps: jax.Array) -> jax.Array:
-        """The distance of steps past the joint from it, float32."""
+        """The distance from the boundary to ``steps``, which are past it; float32."""
         return (steps - self.before - 1).astype(jnp.float32) + self.past
 
 
@@ -47,8 +47,8 @@ class Joint(Pytree):
 class OneCycle(Schedule, static=("cycles_momentum",)):
     """The 1cycle policy, in two phases or three, as PyTorch's OneCycleLR computes it.
 
-    With ``path(a, b, i, k)`` the way from a at step i to b at step k, and ``peak`` and ``foot``
-    steps, not necessarily whole ones::
+    ``path(a, b, i, k)`` goes from a at step i to b at step k; ``peak`` and ``foot`` may lie between
+    two steps::
 
         last     = total_steps - 1
         peak     = pct_start * total_steps - 1
@@ -69,21 +69,22 @@ class OneCycle(Schedule, static=("cycles_momentum",)):
                    path(base_momentum, max_momentum, peak, foot)  if t <= foot
                    max_momentum                                   otherwise
 
-    All numbers are leaves, and so are phases and strategy; only ``cycle_momentum`` is structure.
+    All numbers, the phases and the strategy are leaves; only ``cycle_momentum`` is static.
 
     Source: L. N. Smith, N. Topin, "Super-Convergence: Very Fast Training of Neural Networks
     Using Large Learning Rates" (arXiv:1708.07120); PyTorch's OneCycleLR.
 
     Where they differ:
 
-    * From ``total_steps - 1`` on the rate is ``final``. PyTorch's goes on along its formula for
-      one step, below zero where it is linear, and raises after that.
-    * The peak must lie after step 0, and no phase may be empty; PyTorch skips a climb that ends
-      before step 0, and divides by zero where it ends there.
+    * From ``total_steps - 1`` on the rate is ``final``. PyTorch's follows its formula for one more
+      step, to below zero if it is linear, and raises after that.
+    * The peak must be after step 0, and no phase may be empty; PyTorch skips a first phase that
+      ends before step 0, and divides by zero if it ends at step 0.
     * ``div_factor`` below one, or a final rate above the highest one, is an error.
-    * optax's cosine_onecycle_schedule and braintools have the peak one step later and other ends.
+    * optax's cosine_onecycle_schedule and braintools peak one step later and end differently.
 
-    Every phase is computed from its lower end, so that no small rate is a difference of large ones.
+    Each phase is computed from its lower end, so that a small rate is not a difference of large
+    ones.
 
     >>> from runner.schedules import OneCycle
     >>> schedule = OneCycle(max_lr=1.0, total_steps=10, div_factor=2, final_div_factor=4)
@@ -111,17 +112,17 @@ class OneCycle(Schedule, static=("cycles_momentum",)):
 
         Args:
           max_lr: the rate at the peak.
-          total_steps: updates of the cycle; the last of them has the final rate.
-          pct_start: the share of them that the climb takes, above 0 and below 1.
+          total_steps: updates of the cycle; the last one has the final rate.
+          pct_start: the share of ``total_steps`` in which the rate rises, above 0 and below 1.
           anneal_strategy: ``cos`` or ``linear``.
-          three_phase: whether the descent is as long as the climb and a third phase follows.
-          div_factor: how many times lower than ``max_lr`` the first rate is.
-          final_div_factor: how many times lower than the first rate the last one is.
-          cycle_momentum, base_momentum, max_momentum: whether momentum runs against the rate,
-            and between which bounds.
+          three_phase: whether the descent is as long as the rise, before a third phase.
+          div_factor: ``max_lr`` divided by the initial rate.
+          final_div_factor: the initial rate divided by the final rate.
+          cycle_momentum, base_momentum, max_momentum: whether the momentum cycles inversely to
+            the rate, and its bounds.
 
         Raises:
-          ConfigError: its key is the name of the argument at fault.
+          ConfigError: its key is the name of the invalid argument.
         """
         _check_final(final_div_factor, 1 if three_phase else div_factor, three_phase)
         _check_phases(total_steps, pct_start, three_phase)
@@ -134,8 +135,8 @@ class OneCycle(Schedule, static=("cycles_momentum",)):
         self.climb = Span(initial, top)
         self.descent = Span(initial if three_phase else final, top)
         self.ending = Span(final, initial if three_phase else final)
-        self.peak = Joint(peak)
-        self.descended = Joint(descended)
+        self.peak = Boundary(peak)
+        self.descended = Boundary(descended)
         self.total_steps = np.asarray(total_steps, np.uint32)
         self.lengths = np.array([peak, descended - peak, max(last - descended, 1)], np.float32)
         self.cosine = np.asarray(anneal_strategy == "cos")
@@ -169,12 +170,12 @@ class OneCycle(Schedule, static=("cycles_momentum",)):
     def _by_phase(
         self, steps: jax.Array, climb: jax.Array, descent: jax.Array, ending: Leaf
     ) -> jax.Array:
-        """Of the values of the climb, the descent and the last phase, that of the step's phase."""
+        """The value of the phase that each step is in."""
         later = jnp.where(steps <= self.descended.before, descent, ending)
         return jnp.where(steps <= self.peak.before, climb, later)
 
     def _curve(self, covered: Leaf, length: Leaf) -> jax.Array:
-        """How far from the lower end of a phase; values outside the phase are never selected."""
+        """The share of a phase's height, from its lower end; unused outside the phase."""
         share = jnp.minimum(ratio(covered, length), 1)
         return jnp.where(self.cosine, half_cosine(share), share)
 
@@ -187,14 +188,14 @@ def _check_final(final_div_factor: float, div_factor: float, three_phase: bool) 
 
 
 def _check_phases(total_steps: int, pct_start: float, three_phase: bool) -> None:
-    """No phase may be empty."""
+    """Every phase must have at least one step."""
     peak, last = pct_start * total_steps - 1, total_steps - 1
     if peak <= 0:
-        problem = f"{total_steps} is shorter than the phases: the climb ends at step {peak:.3g}"
+        problem = f"{total_steps} is too short: the peak would be at step {peak:.3g}"
         least = math.floor(1 / pct_start) + 1
         higher = f", or pct_start above {1 / total_steps:.3g}" if total_steps > 1 else ""
         raise ConfigError("total_steps", problem, f"write at least {least}{higher}")
     if (2 * peak if three_phase else peak) >= last:
-        phases = "the climb and the descent take" if three_phase else "the climb takes"
-        problem = f"{pct_start} is too much: {phases} all of the {total_steps} steps"
+        phases = "the first two phases take" if three_phase else "the first phase takes"
+        problem = f"{pct_start} is too large: {phases} all of the {total_steps} steps"
         raise ConfigError("pct_start", problem, "write a smaller share")

@@ -1,4 +1,4 @@
-"""A constant rate between one boundary and the next."""
+"""Constant rates between boundaries."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ RateSeries = Annotated[
 
 @register_scheduler("piecewise")
 class Piecewise(Schedule):
-    """A constant rate up to each of the boundaries, and another from there on.
+    """Constant rates that change at given boundaries.
 
     ::
 
         passed = sum(step >= boundary for boundary in boundaries)
         rate   = values[passed]
 
-    The number of boundaries is static, their places and the values are not.
+    The number of boundaries is static; the boundaries and the values are not.
 
-    Source: optax's piecewise_constant_schedule, given the rates themselves and not their ratios.
+    Source: optax's piecewise_constant_schedule, given the rates instead of their ratios.
     Keras's PiecewiseConstantDecay has each new value one step later.
 
     >>> from runner.schedules import Piecewise
@@ -46,12 +46,12 @@ class Piecewise(Schedule):
         """Checks the arguments and keeps their numbers as numpy arrays.
 
         Args:
-          boundaries: the first update of each new rate, rising.
+          boundaries: the first update of each new rate, in increasing order.
           values: the rates, one more than there are boundaries; each a number, or a list with
             one for each group.
 
         Raises:
-          ConfigError: its key is the name of the argument at fault.
+          ConfigError: its key is the name of the invalid argument.
         """
         if len(values) != len(boundaries) + 1:
             problem = f"{len(values)} rates for {len(boundaries)} boundaries"

@@ -1,4 +1,4 @@
-"""Down along a power of the share that is left."""
+"""Polynomial decay."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ with epy.lazy_imports():
 
 @register_scheduler("polynomial")
 class Polynomial(Schedule):
-    """From ``base_lr`` to ``eta_min`` along a power of the share that is left.
+    """From ``base_lr`` to ``eta_min`` along a power of the share of steps that are left.
 
     ::
 
         left = 1 - min(step, total_iters) / total_iters
         rate = eta_min + (base_lr - eta_min) * left ** power
 
-    The share that is left is a quotient of integers, so nothing cancels near the end, and its
-    rounding is made good before it is raised to the power.
+    ``left`` is a quotient of integers, so nothing cancels near the end, and its rounding error is
+    corrected.
 
-    Source: PyTorch's PolynomialLR, of which this is the closed form, and optax's
-    polynomial_schedule, whose ``end_value`` is ``eta_min``; PyTorch's ends at zero.
+    Source: PyTorch's PolynomialLR, in closed form, and optax's polynomial_schedule, whose
+    ``end_value`` is ``eta_min``; PyTorch's ends at zero.
 
     >>> from runner.schedules import Polynomial
     >>> schedule = Polynomial(base_lr=1.0, total_iters=4, power=2.0)
@@ -50,11 +50,11 @@ class Polynomial(Schedule):
 
         Args:
           base_lr, eta_min: the rates at step 0 and from step ``total_iters`` on.
-          total_iters: updates from the one to the other.
-          power: of the share that is left; 1 is a straight line.
+          total_iters: updates from one to the other.
+          power: the exponent; 1 is a straight line.
 
         Raises:
-          ConfigError: its key is the name of the argument at fault.
+          ConfigError: its key is the name of the invalid argument.
         """
         self.lr = Span(eta_min, base_lr)
         self.total_iters = np.asarray(total_iters, np.uint32)

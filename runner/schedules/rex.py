@@ -1,4 +1,4 @@
-"""The REX decay: slowly down at first, ever faster towards the end."""
+"""The REX decay: slow at first, fast towards the end."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ class Rex(Schedule):
 
         Args:
           base_lr, eta_min: the rates at step 0 and from step ``total_steps`` on.
-          total_steps: updates from the one to the other.
+          total_steps: updates from one to the other.
 
         Raises:
-          ConfigError: its key is the name of the argument at fault.
+          ConfigError: its key is the name of the invalid argument.
         """
         self.lr = Span(eta_min, base_lr)
         self.total_steps = np.asarray(total_steps, np.uint32)

@@ -1,4 +1,4 @@
-"""Schedules one after another, each starting at its own zero: a warm-up before cycles, say."""
+"""Schedules one after another, each from its own step 0: a warm-up before cycles, for example."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ with epy.lazy_imports():
 
 @register_scheduler("sequence")
 class Sequence(Schedule):
-    """The parts one after another, each from its own zero to its length.
+    """The parts one after another, each from its own step 0 for its length.
 
     ::
 
@@ -35,22 +35,21 @@ class Sequence(Schedule):
         i      = max(i for i in range(len(parts)) if starts[i] <= step)
         rate   = parts[i](step - starts[i])
 
-    The last part goes on for ever. Its length says nothing then, and may be None. Any other part
-    of length 0 is left out.
+    The last part continues indefinitely: its length is ignored and may be None. Any other part of
+    length 0 is skipped.
 
-    Cycles are numbered on across the parts: the first cycle of a part follows the last one begun
-    before it, ended or not, and a part without cycles bears the number that comes next. Cycle
-    ends are those of the parts; where a part begins or is cut off, no cycle ends.
+    Cycle numbers continue across parts: the first cycle of a part follows the last cycle started
+    before it, complete or not, and a part without cycles has the next number. Cycle ends are those
+    of the parts; cutting off a part does not end its cycle.
 
-    Momentum is cycled if any part cycles it. The other parts keep it still: at the value of the
-    last update before them that set one, or, before the first such part, at the value that one
-    begins with.
+    Momentum is cycled if any part cycles it. It is constant in the other parts: at the value of
+    the last update that set it or, before the first such part, at that part's initial value.
 
     Source: PyTorch's SequentialLR, for parts that it starts at zero as well; its milestones are
     the starts of the parts here.
 
-    Where they differ: a part's first rate is its own first rate, of its own base_lr (there, the
-    parts share an optimizer's initial rate, and overwrite it when they are made).
+    Difference: each part has its own base_lr. In PyTorch the parts share the optimizer's initial
+    rate, and overwrite it when they are constructed.
 
     >>> from runner.schedules import CyclicLR, Linear, Sequence
     >>> cycles = CyclicLR(base_lr=1.0, max_lr=3.0, step_size_up=2)
@@ -74,7 +73,7 @@ class Sequence(Schedule):
           lengths: name → updates; that of the last part may be None.
 
         Raises:
-          ConfigError: its key is the argument at fault, with the part's name: ``lengths.warmup``.
+          ConfigError: its key is the invalid argument, with the part's name: ``lengths.warmup``.
         """
         _check_lengths(parts, lengths)
         schedules = {name: as_schedule(part) for name, part in parts.items()}
@@ -97,7 +96,7 @@ class Sequence(Schedule):
 
     @property
     def base_rate(self) -> Any:
-        """That of the first part."""
+        """The base rate of the first part."""
         return self.parts[0].base_rate
 
     def cycle_ends(self, steps: int) -> abc.Sequence[int]:
@@ -130,22 +129,22 @@ class Sequence(Schedule):
         return self._select(steps, cycles)
 
     def _own_steps(self, steps: jax.Array) -> list[jax.Array]:
-        """The step of each part, which rests at its first or its last one where others hold."""
+        """The step within each part, clipped to its first and last step outside of it."""
         starts = list(jnp.unstack(self.starts))
         own = [jnp.where(steps > start, steps - start, 0) for start in starts]
         lasts = [jnp.maximum(after - start, 1) - 1 for start, after in pairwise(starts)]
         return [jnp.minimum(step, last) for step, last in zip(own, lasts, strict=False)] + own[-1:]
 
     def _select(self, steps: jax.Array, values: Mapping[int, Any]) -> jax.Array:
-        """Of the values, by number of the part, the last whose part has begun; else the first."""
+        """The value, by index of the part, of the last part that has started; else the first."""
         (_, chosen), *later = values.items()
-        for number, value in later:
-            chosen = jnp.where(steps >= self.starts[number], value, chosen)
+        for index, value in later:
+            chosen = jnp.where(steps >= self.starts[index], value, chosen)
         return chosen
 
 
 def check_same_groups(parts: Mapping[str, Schedule]) -> None:
-    """Raises ConfigError where rates that are lists are not for the same groups in all parts."""
+    """Raises ConfigError unless all lists of rates in the parts have the same length."""
     shapes = {name: jax.eval_shape(part, np.int32(0)).shape for name, part in parts.items()}
     counts = {f"parts.{name}": shape[0] for name, shape in shapes.items() if shape}
     for key, count in counts.items():
@@ -170,12 +169,12 @@ def _check_lengths(parts: Mapping[str, Schedule], lengths: Mapping[str, int | No
             raise ConfigError(f"lengths.{name}", problem, "give the part a length")
     total = sum(length for length in lengths.values() if length is not None)
     if total > INT32_MAX:
-        problem = f"come to {total} steps"
+        problem = f"add up to {total} steps"
         raise ConfigError("lengths", problem, f"write at most {INT32_MAX} in all")
 
 
 class _Shifted(abc.Sequence[int]):
-    """Sequences of ints one after another, each moved by an offset; none of them is copied."""
+    """Concatenates sequences of ints, each shifted by an offset, without copying them."""
 
     def __init__(self, pieces: list[tuple[int, abc.Sequence[int]]]) -> None:
         self._pieces = [(offset, ends) for offset, ends in pieces if len(ends)]

@@ -1,4 +1,4 @@
-"""A factor on the rate after every so many steps."""
+"""Step decay at regular intervals."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from etils import epy
 from runner.config.types import Positive, Rates, Steps
 from runner.registry import register_scheduler
 from runner.schedules.base import Schedule
-from runner.schedules.numerics import Power, times_two_to
+from runner.schedules.numerics import Power, ldexp
 
 with epy.lazy_imports():
     import jax
@@ -16,13 +16,13 @@ with epy.lazy_imports():
 
 @register_scheduler("step")
 class Step(Schedule):
-    """A factor on the rate after every ``step_size`` updates.
+    """The rate is multiplied by ``gamma`` after every ``step_size`` updates.
 
     ::
 
         rate = base_lr * gamma ** (step // step_size)
 
-    Source: PyTorch's StepLR, of which this is the closed form.
+    Source: PyTorch's StepLR, in closed form.
 
     >>> from runner.schedules import Step
     >>> schedule = Step(base_lr=1.0, step_size=2, gamma=0.5)
@@ -39,12 +39,12 @@ class Step(Schedule):
           gamma: the factor of each change, above 0.
 
         Raises:
-          ConfigError: its key is the name of the argument at fault.
+          ConfigError: its key is the name of the invalid argument.
         """
         self.base_lr = np.asarray(base_lr, np.float32)
         self.step_size = np.asarray(step_size, np.uint32)
         self.gamma = Power(gamma)
 
     def _rate(self, steps: jax.Array) -> jax.Array:
-        excess, whole = self.gamma.split(steps // self.step_size)
-        return times_two_to(self.base_lr * (1 + excess), whole)
+        excess, exponent = self.gamma.split(steps // self.step_size)
+        return ldexp(self.base_lr * (1 + excess), exponent)

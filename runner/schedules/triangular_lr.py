@@ -22,7 +22,7 @@ def triangular_lr(
     base_momentum: Annotated[Decay, AtMost("max_momentum")] = 0.8,
     max_momentum: Decay = 0.9,
 ) -> CyclicLR:
-    """The ``CyclicLR`` of equal cycles whose halves are ``step_size`` updates long each.
+    """A ``CyclicLR`` whose half cycles are both ``step_size`` updates long.
 
     ::
 
@@ -32,7 +32,7 @@ def triangular_lr(
         momentum = max_momentum - (max_momentum - base_momentum) * triangle
 
     Source: L. N. Smith, "Cyclical Learning Rates for Training Neural Networks", WACV 2017
-    (arXiv:1506.01186), section 3.1, whose stepsize this is.
+    (arXiv:1506.01186), section 3.1, where ``step_size`` is called stepsize.
 
     >>> from runner.schedules import triangular_lr
     >>> schedule = triangular_lr(base_lr=0.25, max_lr=1.25, step_size=2)
@@ -40,7 +40,7 @@ def triangular_lr(
     [0.25, 0.75, 1.25, 0.75, 0.25]
 
     Raises:
-      ConfigError: its key is the name of the argument at fault.
+      ConfigError: its key is the name of the invalid argument.
     """
     return CyclicLR(
         base_lr=base_lr,

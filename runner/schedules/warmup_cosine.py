@@ -1,4 +1,4 @@
-"""A straight climb to the peak, then half a cosine down: the usual schedule of large models."""
+"""Linear warm-up, then cosine annealing: the usual schedule of large models."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ with epy.lazy_imports():
 
 @register_scheduler("warmup_cosine")
 class WarmupCosine(Schedule):
-    """From ``base_lr`` up to ``max_lr`` along a line, then down to ``eta_min`` along a cosine.
+    """A linear warm-up from ``base_lr`` to ``max_lr``, then half a cosine down to ``eta_min``.
 
     ::
 
@@ -31,7 +31,7 @@ class WarmupCosine(Schedule):
 
     Source: optax's warmup_cosine_decay_schedule, whose init_value, peak_value, decay_steps and
     end_value are ``base_lr``, ``max_lr``, ``total_steps`` and ``eta_min`` here (``total_steps``
-    counts the warm-up in, as ``decay_steps`` does there).
+    includes the warm-up, as ``decay_steps`` does there).
 
     >>> from runner.schedules import WarmupCosine
     >>> schedule = WarmupCosine(max_lr=1.0, warmup_steps=2, total_steps=4)
@@ -52,15 +52,15 @@ class WarmupCosine(Schedule):
 
         Args:
           base_lr, max_lr, eta_min: the rates at step 0, at the peak and at the end.
-          warmup_steps: updates of the climb; 0 for none.
-          total_steps: updates of the climb and the descent together.
+          warmup_steps: updates of the warm-up; 0 for none.
+          total_steps: updates of the warm-up and the descent together.
 
         Raises:
-          ConfigError: its key is the name of the argument at fault.
+          ConfigError: its key is the name of the invalid argument.
         """
         if warmup_steps >= total_steps:
             problem = (
-                f"{warmup_steps} leaves nothing of total_steps ({total_steps}) for the descent"
+                f"{warmup_steps} leaves no steps of total_steps ({total_steps}) for the descent"
             )
             raise ConfigError("warmup_steps", problem, "write warmup_steps below total_steps")
         self.climb = Span(base_lr, max_lr)
@@ -70,7 +70,7 @@ class WarmupCosine(Schedule):
 
     @property
     def base_rate(self) -> Any:
-        """``base_lr``, the rate that the climb begins with."""
+        """``base_lr``, the rate at step 0."""
         return self.climb.low
 
     def _rate(self, steps: jax.Array) -> jax.Array:

@@ -12,7 +12,7 @@ from runner.errors import ConfigError
 from runner.pytree import Leaf
 from runner.registry import register_scheduler
 from runner.schedules.base import Schedule
-from runner.schedules.numerics import Span, half_cosine, ratio, two_to_minus_one
+from runner.schedules.numerics import Span, exp2m1, half_cosine, ratio
 
 with epy.lazy_imports():
     import jax
@@ -26,7 +26,7 @@ DecayType = Literal["linear", "cosine", "sqrt", "exponential"]
 class WSD(Schedule):
     """A warm-up to ``base_lr``, a stable phase, and a decay to ``eta_min``; once, or in cycles.
 
-    All cycles have the same length, except that the last one also takes the remainder::
+    Cycles have the same length, except that the last one also takes the remainder::
 
         size  = total_steps // cycles
         cycle = min(step // size, cycles - 1)
@@ -45,9 +45,9 @@ class WSD(Schedule):
                 base_lr                                  if cycle == 0 or done >= rewarmup
                 eta_min + (base_lr - eta_min) * done / rewarmup  otherwise
 
-    No update is spent at a rate of zero: the first one of a warm-up is one step above its start,
-    the last one of a decay one step above ``eta_min``, which holds from ``total_steps`` on. Every
-    number and ``decay_type`` is a leaf.
+    No update has a rate of zero: the first one of a warm-up is one step above its start, and the
+    last one of a decay is one step above ``eta_min``, the rate from ``total_steps`` on. All numbers
+    and ``decay_type`` are leaves.
 
     Source: S. Hu et al., "MiniCPM" (arXiv:2404.06395), section 4; A. Hägele et al., "Scaling Laws
     and Compute-Optimal Training Beyond Fixed Training Durations" (arXiv:2405.18392), whose decay
@@ -82,14 +82,14 @@ class WSD(Schedule):
           total_steps: updates of all phases and cycles together.
           warmup: updates of the warm-up, the last of which has ``base_lr``; 0 for none.
           warmup_start_factor: the share of ``base_lr`` that the warm-up rises from.
-          decay: updates of the decay, of each cycle.
+          decay: updates of the decay in each cycle.
           decay_type: ``linear``, ``cosine``, ``sqrt`` or ``exponential``.
-          eta_min: the rate one step after the end of the decay.
-          cycles: how many times the stable phase and the decay follow each other.
-          rewarmup: updates of the warm-up, from ``eta_min``, of each cycle after the first.
+          eta_min: the rate one step after the decay.
+          cycles: the number of times that a stable phase and a decay follow each other.
+          rewarmup: updates of the warm-up, from ``eta_min``, in each cycle after the first.
 
         Raises:
-          ConfigError: its key is the name of the argument at fault.
+          ConfigError: its key is the name of the invalid argument.
         """
         if cycles > total_steps:
             problem = f"{cycles} are more than total_steps ({total_steps})"
@@ -113,7 +113,7 @@ class WSD(Schedule):
         return self.lr.high
 
     def cycle_ends(self, steps: int) -> Sequence[int]:
-        """The ends of the decays, ``total_steps`` the last of them."""
+        """The steps at which the decays end; the last is ``total_steps``."""
         size, rest = divmod(int(self.total_steps), int(self.cycles))
         ends = range(size, min(steps, int(self.total_steps) - rest) + 1, size)
         if not rest:
@@ -131,7 +131,7 @@ class WSD(Schedule):
         return jnp.where(place.left <= self.decay, decay, risen)
 
     def _cycle(self, steps: jax.Array) -> jax.Array:
-        """The decays that have ended; from ``total_steps`` on still the last cycle."""
+        """The number of decays that have ended; from ``total_steps`` on, that of the last cycle."""
         return self._place(steps).cycle.astype(jnp.int32)
 
     def _place(self, steps: jax.Array) -> _Place:
@@ -144,11 +144,11 @@ class WSD(Schedule):
         )
 
     def _decayed(self, left: jax.Array) -> jax.Array:
-        """How far above the end of the decay, from 0 to 1; differences are taken in integers."""
+        """The height above the end of the decay, from 0 to 1; differences are of integers."""
         length = self.decay + 1
         left = jnp.minimum(left, length)
         share = ratio(left, length)
-        half = two_to_minus_one(share / 2)
+        half = exp2m1(share / 2)
         curves = (
             share,
             half_cosine(share),
@@ -159,7 +159,7 @@ class WSD(Schedule):
 
 
 class _Place(NamedTuple):
-    """Where a step is, uint32: its cycle, the updates done of it with this one, and those left."""
+    """The position of a step, uint32: its cycle, and the updates of it up to and from the step."""
 
     cycle: jax.Array
     done: jax.Array
@@ -167,7 +167,7 @@ class _Place(NamedTuple):
 
 
 def _share(done: jax.Array, length: Leaf) -> jax.Array:
-    """The share of a warm-up that is done; all of one of no length."""
+    """The share of a warm-up that is done; 1 if its length is 0."""
     longest = jnp.maximum(length, 1)
     return ratio(jnp.minimum(done, longest), longest)
 

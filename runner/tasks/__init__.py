@@ -1,4 +1,4 @@
-"""What a run can be asked to do; one file each, and each reads like a recipe."""
+"""Tasks: what a run does. One per file."""
 
 from runner.registry import import_modules
 

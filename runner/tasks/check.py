@@ -1,4 +1,4 @@
-"""No training: what a run would be, its schedule as a table and a picture, and warnings."""
+"""Describes a run without training: its schedule as a table and a plot, its parts, and warnings."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def check(
     *,
     compare: Annotated[tuple[Choice, ...], OptionsOf("scheduler")] = (),
 ) -> None:
-    """Writes ``schedule.csv`` and ``schedule.png`` and prints what the run would be.
+    """Writes ``schedule.csv`` and ``schedule.png``, and prints a description of the run.
 
     Each scheduler of ``task.compare`` adds a curve and a ``schedule_<option>.csv``.
 
     Raises:
-      RunnerError: whatever would have kept the run from starting.
+      RunnerError: an error that would keep the run from starting.
     """
     screen = console.open_console()
     device.use_compilation_cache(config.compilation_cache)

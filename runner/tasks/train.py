@@ -1,4 +1,4 @@
-"""The main task: train a model under a schedule, and record it."""
+"""The main task: trains a model under a schedule and records the run."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ _log = logging.getLogger("runner")
 
 @register_task("train")
 def train(config: Config, folder: Path, ending: Ending) -> None:
-    """Trains as ``config`` says; event files and ``summary.json`` are left in ``folder``.
+    """Trains a model; writes TensorBoard events and ``summary.json`` to ``folder``.
 
     Raises:
-      RunnerError: see the exit codes; ``summary.json`` is written all the same.
+      RunnerError: see the exit codes; ``summary.json`` is written in every case.
     """
     ending.begin(device.compile_clock)
     screen = console.open_console()
@@ -89,17 +89,17 @@ def _schedule_drawn(
     record: recorder.Recorder,
     ending: Ending,
 ) -> Iterator[None]:
-    """Shows the schedule in TensorBoard, drawn in a thread during training.
+    """Draws the schedule for TensorBoard, in a thread during training.
 
-    If training is over soon it is drawn afterwards: importing the plotting library would delay the
-    first chunks by more than a short run takes.
+    After a short run it is drawn at the end: importing the plotting library would delay the first
+    chunks by more than such a run takes.
     """
     ends = experiment.schedule.cycle_ends(experiment.lengths.steps)
     over = Event()
 
     def draw() -> None:
         over.wait(timeout=DRAWING_AFTER_SECONDS)
-        if ending.stop_signal is not None:  # a person who stops a run does not wait for a picture
+        if ending.stop_signal is not None:  # an interrupted run must end without delay
             return
         try:
             title = experiment.config.scheduler.option

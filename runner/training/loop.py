@@ -11,7 +11,7 @@ from runner.training.evaluation import evaluate
 from runner.training.program import Metrics, scan_chunk, step_chunk
 from runner.training.state import Hyperparams, Static, TrainState
 
-# In steps: long enough that a dispatch costs nothing, short enough to react to a signal.
+# In steps: long enough that a dispatch costs little, short enough to react to a signal.
 FIRST_CHUNK = 32
 LONGEST_CHUNK = 1024
 CHUNK_SECONDS = 0.2
@@ -31,7 +31,7 @@ class Listener(Protocol):
 
 @dataclass(frozen=True)
 class Plan:
-    """How far a run goes and when the host steps in.
+    """The length of a run, and when the host intervenes.
 
     steps: updates of the whole run.
     eval_every: updates between evaluations, or None to evaluate at the end only.
@@ -83,14 +83,14 @@ def train(
     while step < plan.steps and not stopping():
         speed = listener.steps_per_second
         length = plan.chunk_length(step, capacity=capacity, steps_per_second=speed)
-        batches = feed.rows(step, length, capacity=capacity)
+        batches = feed.batches(step, length, capacity=capacity)
         state, metrics = train_chunk(
             static, state, hyperparams, feed.train_source, batches, np.int32(length)
         )
         listener.chunk(step, length, metrics)
         step += length
         if plan.evaluates_at(step):
-            metrics = evaluate(static, state, feed.test_source, feed.evaluation_rows())
+            metrics = evaluate(static, state, feed.test_source, feed.evaluation_batches())
             listener.evaluation(step, metrics)
         listener.raise_failure()
     return state
@@ -98,4 +98,4 @@ def train(
 
 def chunk_capacity(feed: Feed) -> int:
     """Batches a program is compiled for; depends on shapes alone, so that all chunks share it."""
-    return max(1, min(LONGEST_CHUNK, HOST_CHUNK_BYTES // feed.row_bytes()))
+    return max(1, min(LONGEST_CHUNK, HOST_CHUNK_BYTES // feed.batch_bytes()))

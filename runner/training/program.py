@@ -29,8 +29,8 @@ from runner.training.step import (
 Metrics = Mapping[str, jax.Array]
 Trained = tuple[TrainState, Metrics]
 
-# (static, hyperparams, *, seed, inputs) → TrainState. It runs once: at XLA's lower level it
-# compiles in a quarter of the time, to the same bits.
+# (static, hyperparams, *, seed, inputs) → TrainState. It runs only once: at this lower level of
+# optimization it compiles in a quarter of the time, with the same results.
 compiled_init = jax.jit(
     init_state,
     static_argnames="static",

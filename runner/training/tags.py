@@ -1,4 +1,4 @@
-"""The names of a run's metrics, which are their TensorBoard tags from the compiled step on."""
+"""The names of a run's metrics, which are also their TensorBoard tags."""
 
 LOSS = "train/loss"
 RATE = "schedule/lr"
@@ -10,15 +10,15 @@ EVAL_ACCURACY = "eval/accuracy"
 
 
 def group_rate(group: str) -> str:
-    """The rate of one group of parameters, where there are several."""
+    """The tag of the rate of one parameter group, used if there are several."""
     return f"{RATE}/{group}"
 
 
 def group_of(tag: str) -> str:
-    """The group whose rate ``tag`` is."""
+    """The parameter group of the tag of a rate."""
     return tag.removeprefix(group_rate(""))
 
 
 def is_rate(tag: str) -> bool:
-    """Whether ``tag`` is the rate, or that of a group."""
+    """Whether ``tag`` is that of the rate, or of the rate of a group."""
     return tag == RATE or tag.startswith(group_rate(""))

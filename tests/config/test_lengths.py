@@ -30,7 +30,7 @@ def test_what_is_no_length_is_refused(value: object) -> None:
 
 
 def test_a_length_below_one_step_is_refused() -> None:
-    with pytest.raises(ConfigError, match="comes to 0 steps"):
+    with pytest.raises(ConfigError, match="resolves to 0 steps"):
         resolve_length("0.01ep", key="k", steps_per_epoch=22)
 
 
@@ -38,10 +38,10 @@ def test_a_length_below_one_step_is_refused() -> None:
 def test_a_length_of_zero_is_one_only_where_it_is_allowed_and_written(value: int | str) -> None:
     chosen = {"key": "k", "steps_per_epoch": 22, "total_steps": 1000, "at_least": 0}
     assert resolve_length(value, **chosen) == 0
-    with pytest.raises(ConfigError, match="comes to 0 steps"):
+    with pytest.raises(ConfigError, match="resolves to 0 steps"):
         resolve_length("0.01%", **chosen)
 
 
 def test_a_run_cannot_be_a_share_of_itself() -> None:
-    with pytest.raises(ConfigError, match="whose length it would set"):
+    with pytest.raises(ConfigError, match="which this setting defines"):
         resolve_length("25%", key="k", steps_per_epoch=22)

@@ -120,7 +120,7 @@ def test_the_message_names_both_values_and_the_remedy(
 def test_a_constant_rate_may_be_zero_but_not_negative() -> None:
     Constant(base_lr=0)
     with pytest.raises(
-        ConfigError, match=r"^base_lr: -1 is not at least 0; write a number at least 0$"
+        ConfigError, match=r"^base_lr: -1 is not at least 0; write a number that is at least 0$"
     ):
         Constant(base_lr=-1)
 

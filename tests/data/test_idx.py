@@ -126,7 +126,7 @@ FAULTS = {
         "too short for the 79228162458924105385300197375 bytes",
     ),
     "fewer than labels": (images(3), "4 labels for the 3 images"),
-    "other size": (images(4, 3, 2), "images of 2×3 pixels, those to train on have 3×2"),
+    "other size": (images(4, 3, 2), "images of 2×3 pixels, the training images have 3×2"),
 }
 
 

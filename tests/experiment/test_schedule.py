@@ -40,7 +40,7 @@ def test_every_option_can_be_a_part(option):
 def test_lengths_become_steps_and_those_in_lists_too():
     schedule = built("scheduler=multistep", "scheduler.milestones=[30,2ep,50%]")
     np.testing.assert_array_equal(schedule.milestones, [30, 40, 400])
-    with pytest.raises(ConfigError, match=r"^scheduler\.milestones\[1\]: '0.01%' comes to 0 steps"):
+    with pytest.raises(ConfigError, match=r"^scheduler\.milestones\[1\]: '0.01%' resolves to 0"):
         built("scheduler=multistep", "scheduler.milestones=[30,0.01%]")
 
 
@@ -72,10 +72,10 @@ def test_parts_are_added_on_the_command_line_and_come_last():
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["scheduler.lengths.warmup=40ep"], r"^scheduler\.lengths: .* come to 800 .* are 800;"),
-        (["scheduler.lengths.warmup=50ep"], r"^scheduler\.lengths: .* come to 1000 .* are 800;"),
-        (["scheduler.lengths.cycles=601"], r"^scheduler\.lengths: .* come to 801 .* are 800;"),
-        (["scheduler.lengths.warmup=0.01%"], r"^scheduler\.lengths\.warmup: '0.01%' comes to 0"),
+        (["scheduler.lengths.warmup=40ep"], r"^scheduler\.lengths: .* take 800 .* only 800 are"),
+        (["scheduler.lengths.warmup=50ep"], r"^scheduler\.lengths: .* take 1000 .* only 800 are"),
+        (["scheduler.lengths.cycles=601"], r"^scheduler\.lengths: .* take 801 .* only 800 are"),
+        (["scheduler.lengths.warmup=0.01%"], r"^scheduler\.lengths\.warmup: '0.01%' resolves to 0"),
         (["scheduler.lengths.warmup=null"], r"^scheduler\.lengths\.warmup: .*last part \(cycles\)"),
         (["+scheduler.lengths.end=3"], r"^scheduler\.lengths\.end: there is no such part"),
         (["scheduler.parts.cycles.eta_min=1"], r"^scheduler\.parts\.cycles\.eta_min: 1.0 is"),
@@ -102,13 +102,13 @@ def test_a_sequence_as_long_as_the_run_fits():
     [
         (
             ["scheduler=sequence", "scheduler.lengths.warmup=50ep"],
-            "error: scheduler.lengths: the parts before the last come to 1100 steps, but there "
-            "are 880; write shorter lengths, or a longer run",
+            "error: scheduler.lengths: the parts before the last take 1100 steps, but only 880 are "
+            "available; write shorter lengths, or a longer run",
         ),
         (
             ["scheduler=one_cycle", "training.steps=3"],
-            "error: scheduler.total_steps: 3 is shorter than the phases: the climb ends at step "
-            "-0.1; write at least 4, or pct_start above 0.333",
+            "error: scheduler.total_steps: 3 is too short: the peak would be at step -0.1; write "
+            "at least 4, or pct_start above 0.333",
         ),
         (
             [

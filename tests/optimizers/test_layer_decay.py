@@ -146,8 +146,8 @@ def test_an_order_that_does_not_fit_the_parameters_is_refused(layers, said):
         layer_depths(layers, PARAMS)
 
 
-def test_groups_must_know_the_layers():
-    with pytest.raises(ConfigError, match="layer_decay: the groups do not know the layers"):
+def test_layer_decay_needs_groups_with_layer_depths():
+    with pytest.raises(ConfigError, match="layer_decay: the groups have no layer depths"):
         composed("sgd", SGD, layer_decay=0.5, groups=Groups())
 
 

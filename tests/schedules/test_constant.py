@@ -63,7 +63,7 @@ def test_it_has_no_cycles_and_no_momentum() -> None:
     np.testing.assert_array_equal(schedule.cycle(np.arange(3)), [0, 0, 0])
     assert list(schedule.cycle_ends(10**9)) == []
     assert not schedule.cycles_momentum
-    with pytest.raises(ValueError, match="no momentum"):
+    with pytest.raises(ValueError, match="does not set the momentum"):
         schedule.momentum(0)
 
 

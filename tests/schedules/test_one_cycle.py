@@ -160,8 +160,8 @@ def test_momentum_is_not_made_up() -> None:
 @pytest.mark.parametrize(
     ("change", "key", "words"),
     [
-        ({"total_steps": 3}, "total_steps", ["3", "shorter than the phases", "at least 4"]),
-        ({"total_steps": 10, "pct_start": 0.1}, "total_steps", ["shorter", "at least 11"]),
+        ({"total_steps": 3}, "total_steps", ["3", "too short", "at least 4"]),
+        ({"total_steps": 10, "pct_start": 0.1}, "total_steps", ["too short", "at least 11"]),
         ({"pct_start": 0.6, "three_phase": True}, "pct_start", ["0.6", "all of the 100 steps"]),
         ({"pct_start": 0.0}, "pct_start", ["above 0"]),
         ({"pct_start": 1.0}, "pct_start", ["below 1"]),

@@ -65,7 +65,7 @@ def test_a_value_may_be_a_list_with_one_for_each_group() -> None:
         ({"values": [1, -2, 3]}, "values[1]", "-2 is not"),
         ({"values": [[1, 2], 3, [4, -5]]}, "values[2][1]", "-5 is not"),
         ({"values": [1, [1, 2], [1, 2, 3]]}, "values[2]", r"3 rates, but values\[1\] has 2"),
-        ({"boundaries": [4, 2]}, "boundaries", "2 does not come after 4"),
+        ({"boundaries": [4, 2]}, "boundaries", "2 is not greater than 4"),
         ({"boundaries": [0, 2]}, "boundaries[0]", "0 is not"),
         ({"boundaries": [1, "50%"]}, "boundaries[1]", "'50%'"),
     ],

@@ -156,7 +156,7 @@ def test_a_schedule_without_cycles_is_in_cycle_zero_and_sets_no_momentum(name: s
     assert schedule.cycle(STEPS).dtype == np.int32
     assert list(schedule.cycle_ends(LAST)) == []
     assert not schedule.cycles_momentum
-    with pytest.raises(ValueError, match="no momentum"):
+    with pytest.raises(ValueError, match="does not set the momentum"):
         schedule.momentum(0)
 
 

@@ -8,12 +8,12 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runner.schedules.numerics import half_cosine, power_of_ratio, times_two_to
+from runner.schedules.numerics import half_cosine, ldexp, power_of_ratio
 
 LAST = 2**31 - 1
 
 curve = jax.jit(half_cosine)
-power = jax.jit(lambda *arguments: times_two_to(*power_of_ratio(*arguments)))
+power = jax.jit(lambda *arguments: ldexp(*power_of_ratio(*arguments)))
 
 
 def test_half_a_cosine_is_precise_down_to_the_smallest_shares() -> None:

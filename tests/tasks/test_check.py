@@ -59,11 +59,11 @@ def test_a_run_of_many_steps_is_tabled_piece_by_piece(check, monkeypatch):
                 "scheduler.max_lr=[0.1,0.5]",
                 "optimizer.groups={still: Dense_0/*}",
             ],
-            "gives to the group default the rate -0.05 at step 41",
+            "the rate of the group default is -0.05 at step 41",
         ),
         (
             ["scheduler.scale_fn='1 / (x - 25) ** 2'", "scheduler.scale_mode=iterations"],
-            "gives the rate inf at step 25",
+            "the rate is inf at step 25",
         ),
     ],
 )

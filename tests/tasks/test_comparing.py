@@ -213,13 +213,13 @@ def test_members_of_a_multirun_compare_by_their_own_settings(run, tmp_path):
     [
         (
             ["training.steps=3", "task.compare=[one_cycle]"],
-            "task.compare one_cycle: scheduler.total_steps: 3 is shorter than the phases: the "
-            "climb ends at step -0.1; write at least 4, or pct_start above 0.333",
+            "task.compare one_cycle: scheduler.total_steps: 3 is too short: the peak would be at "
+            "step -0.1; write at least 4, or pct_start above 0.333",
         ),
         (
             ["task.compare=[bad]"],  # 0.01 - (0.29 - 0.01) / 4 at the first step up
-            "task.compare bad: scheduler: gives the rate -0.06 at step 1; change scale_fn, the "
-            "bounds or the multiplier: rates are finite and not negative",
+            "task.compare bad: scheduler: the rate is -0.06 at step 1; change scale_fn, the "
+            "bounds or the multiplier: rates must be finite and at least 0",
         ),
     ],
 )

@@ -181,9 +181,9 @@ def test_a_run_in_the_middle_of_a_cycle_is_warned_about_and_run(run, capsys):
     ("override", "error"),
     [
         ("training.batch_size=1438", "training.batch_size: 1438 is more than the 1437 training"),
-        ("training.epochs=0.01", "training.epochs: '0.01ep' comes to 0 steps"),
-        ("scheduler.step_size_up=0.1%", "scheduler.step_size_up: '0.1%' comes to 0 steps"),
-        ("accelerator=tpu", "accelerator: no tpu is there; JAX found"),
+        ("training.epochs=0.01", "training.epochs: '0.01ep' resolves to 0 steps"),
+        ("scheduler.step_size_up=0.1%", "scheduler.step_size_up: '0.1%' resolves to 0 steps"),
+        ("accelerator=tpu", "accelerator: no tpu is available; JAX found"),
     ],
 )
 def test_what_only_the_data_or_the_machine_can_tell_ends_in_2(run, capsys, override, error):
@@ -235,7 +235,7 @@ def test_a_scale_fn_that_leaves_the_numbers_is_refused_with_its_first_bad_step(r
         "scheduler.step_size_up=10",
     )
     assert code == 2
-    assert re.match("error: scheduler: gives the rate .* at step 4[01]; ", capsys.readouterr().err)
+    assert re.match("error: scheduler: the rate is .* at step 4[01]; ", capsys.readouterr().err)
 
 
 def test_a_missing_data_file_ends_in_3(run, tmp_path, capsys):

@@ -21,7 +21,7 @@ MEAN, STD = 4.893, 6.020
 def digits() -> Dataset:
     """UCI's "Optical Recognition of Handwritten Digits" (Alpaydin and Kaynak 1998, CC BY 4.0).
 
-    1,437 examples to train and 360 to test, the same in every run, each digit in equal share.
+    1,437 training and 360 test examples, the same in every run, with each digit in equal share.
     Inputs are uint8 [n, 8, 8, 1]; mean and standard deviation are those of the training split.
     """
     with (resources.files("runner.data.sources") / "digits.npz").open("rb") as file:

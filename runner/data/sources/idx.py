@@ -1,4 +1,4 @@
-"""MNIST and sets of its form, from the four IDX files with their standard names."""
+"""MNIST and data sets in its format, from four IDX files with their standard names."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ _EVERY_NAME = (
     "t10k-labels-idx1-ubyte, each plain or .gz"
 )
 
-# Deflate cannot shrink by more: a header that claims more than this lies (zlib's documentation).
+# The highest compression ratio of deflate (zlib's documentation): a header that claims more is
+# damaged.
 _MAX_GZIP_RATIO = 1032
 _DOWNLOAD_AGAIN = "download it again"
 
@@ -42,9 +43,9 @@ def idx(
 ) -> Dataset:
     """Ten classes of grey images: inputs uint8 [n, height, width, 1].
 
-    Each file is read plain or, where there is only that, with ``.gz`` behind its name. An IDX
-    file is a magic number, the sizes of the axes (big-endian uint32) and then the bytes (LeCun,
-    Cortes and Burges, "The MNIST database of handwritten digits").
+    Each file may be plain or compressed, with ``.gz`` appended to its name; a plain one is
+    preferred. An IDX file is a magic number, the sizes of the axes (big-endian uint32) and then
+    the bytes (LeCun, Cortes and Burges, "The MNIST database of handwritten digits").
 
     Args:
       root: the folder that holds the files.
@@ -57,13 +58,14 @@ def idx(
     """
     folder = Path(os.path.expanduser(root))
     if not os.path.isdir(folder):
-        raise DataError(str(folder), "there is no such folder", f"make it and put in {_EVERY_NAME}")
+        remedy = f"create it with the files {_EVERY_NAME}"
+        raise DataError(str(folder), "there is no such folder", remedy)
     train, test = (_split(folder, *FILES[part]) for part in ("train", "test"))
     if train.inputs.shape[1:] != test.inputs.shape[1:]:
         raise DataError(
             str(_find(folder, FILES["test"][0])),
-            f"holds images of {_size(test)} pixels, those to train on have {_size(train)}",
-            "take all four files from one set",
+            f"holds images of {_size(test)} pixels, the training images have {_size(train)}",
+            "use four files of one data set",
         )
     return Dataset(train=train, test=test, num_classes=NUM_CLASSES, mean=mean, std=std)
 
@@ -76,7 +78,7 @@ def _split(folder: Path, images_name: str, labels_name: str) -> Split:
         raise DataError(
             str(labels_path),
             f"holds {len(labels)} labels for the {len(images_bhw)} images of {images_path.name}",
-            "take all four files from one set",
+            "use four files of one data set",
         )
     check_labels(str(labels_path), labels, NUM_CLASSES)
     return Split(images_bhw[..., None], labels.astype(np.int32))
@@ -86,14 +88,15 @@ def _find(folder: Path, name: str) -> Path:
     for path in (folder / name, folder / f"{name}.gz"):
         if os.path.isfile(path):
             return path
-    raise DataError(str(folder / name), "there is no such file, nor with .gz", "put it there")
+    problem = "there is no such file, with or without .gz"
+    raise DataError(str(folder / name), problem, "put it there")
 
 
 def read_idx(path: Path, *, ndim: int) -> np.ndarray:
     """The unsigned bytes of one IDX file, as uint8 of ``ndim`` axes.
 
     Raises:
-      DataError: the file cannot be read, is damaged, or is no such array.
+      DataError: the file cannot be read, is damaged, or does not hold such an array.
     """
     compressed = path.suffix == ".gz"
     try:
@@ -119,7 +122,7 @@ def _read_shape(path: Path, file: BufferedIOBase, ndim: int) -> tuple[int, ...]:
         raise DataError(
             str(path),
             f"starts with {header[:4].hex()}, not with {magic.hex()} (bytes with {ndim} axes)",
-            "put the file there that its name says",
+            "replace it with the file of that name",
         )
     if len(header) < 4 * (1 + ndim):
         raise DataError(str(path), "is truncated within its header", _DOWNLOAD_AGAIN)
@@ -136,15 +139,15 @@ def _read_bytes(
     # Before anything is allocated: a damaged header may claim any size.
     if count > largest:
         raise DataError(
-            str(path), f"is too short for the {count} bytes its header promises", _DOWNLOAD_AGAIN
+            str(path), f"is too short for the {count} bytes in its header", _DOWNLOAD_AGAIN
         )
     array = np.empty(shape, np.uint8)
     read = file.readinto(array.data)
-    # The look beyond the last byte also makes gzip compare its checksum.
+    # Reading past the last byte also makes gzip verify its checksum.
     if read != count or file.read(1):
         found = "less" if read != count else "more"
         raise DataError(
-            str(path), f"holds {found} than the {count} bytes its header promises", _DOWNLOAD_AGAIN
+            str(path), f"holds {found} than the {count} bytes in its header", _DOWNLOAD_AGAIN
         )
     return array
 
