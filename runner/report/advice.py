@@ -18,7 +18,22 @@ FEWEST_EPOCHS, MOST_EPOCHS = 2, 10
 WIDEST = 100
 # Optimizers that learn little or nothing at the default rates, which are for sgd.
 ADAPTIVE = frozenset(
-    "adabelief adam adamw adan ademamix adopt amsgrad lamb lion nadam nadamw rmsprop signum yogi".split()
+    [
+        "adabelief",
+        "adam",
+        "adamw",
+        "adan",
+        "ademamix",
+        "adopt",
+        "amsgrad",
+        "lamb",
+        "lion",
+        "nadam",
+        "nadamw",
+        "rmsprop",
+        "signum",
+        "yogi",
+    ]
 )
 # Adam's usual rate is 0.001.
 HIGHEST_ADAPTIVE = 0.02
