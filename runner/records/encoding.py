@@ -1,8 +1,8 @@
-"""Encodes scalars as TensorBoard records in bulk: one event a step, holding every tag.
+"""Encodes scalars as TensorBoard records in bulk: one event per step, with all tags.
 
 Consecutive events differ only in a few bytes, so protobuf serializes one of them and numpy fills
-in the others. That is several times faster than a protobuf object a step and, above all, holds the
-interpreter lock hardly at all: the thread that dispatches the training is not kept waiting.
+in the others. That is several times faster than one protobuf object per step and, above all, hardly
+holds the interpreter lock, for which the thread that dispatches the training would have to wait.
 """
 
 import struct
@@ -14,7 +14,7 @@ from itertools import pairwise
 import numpy as np
 from tensorboardX.crc32c import crc32c
 
-# protobuf makes its classes when the module is imported, out of the type checker's sight.
+# protobuf creates its classes at import time, so type checkers do not see them.
 from tensorboardX.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]
 from tensorboardX.record_writer import masked_crc32c
 
@@ -55,13 +55,13 @@ def scalar_records(
 
 
 def _varint_lengths(steps: np.ndarray) -> np.ndarray:
-    """Bytes that protobuf spends on each step [n]; none on 0, which it leaves out."""
+    """The number of bytes that protobuf uses for each step [n]; 0 for step 0, which it omits."""
     return sum((steps >= 128**power for power in range(1, 9)), (steps > 0).astype(np.int64))
 
 
 @dataclass(frozen=True)
 class _Layout:
-    """One framed event of given tags and step length, and where its changing bytes lie."""
+    """A framed event for given tags and bytes of the step, and the places of its variable bytes."""
 
     template: np.ndarray  # uint8 [record bytes]
     wall_time: slice
@@ -75,7 +75,7 @@ def _layout(tags: tuple[str, ...], step_bytes: int) -> _Layout:
     plain = _event(tags, wall_time=0x11, step=0x11, step_bytes=step_bytes, values=[0x11] * count)
 
     def changed(**fields: object) -> slice:
-        """The bytes of one field: those that differ when all of that field's bytes do."""
+        """The place of one field: the bytes that change when all bytes of the field change."""
         given = {"wall_time": 0x11, "step": 0x11, "values": [0x11] * count, **fields}
         other = _event(tags, step_bytes=step_bytes, **given)
         where = np.flatnonzero(np.frombuffer(plain, "u1") != np.frombuffer(other, "u1"))
@@ -125,7 +125,7 @@ def _fill(
 
 
 def _varints(steps: np.ndarray, length: int) -> np.ndarray:
-    """Protobuf's base-128 encoding of ``steps``, [n, length] bytes, low group first."""
-    groups = (steps[:, None] >> (7 * np.arange(length, dtype=np.uint64))) & np.uint64(0x7F)
-    groups[:, :-1] |= np.uint64(0x80)
-    return groups.astype(np.uint8)
+    """Protobuf's base-128 encoding of ``steps``, [n, length] bytes, lowest 7 bits first."""
+    septets = (steps[:, None] >> (7 * np.arange(length, dtype=np.uint64))) & np.uint64(0x7F)
+    septets[:, :-1] |= np.uint64(0x80)
+    return septets.astype(np.uint8)

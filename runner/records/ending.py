@@ -1,4 +1,4 @@
-"""How a run ends: what signals do to it, its status, and its summary in every case."""
+"""The end of a run: signals, its status, and its summary in every case."""
 
 import signal
 from contextlib import ExitStack
@@ -20,7 +20,7 @@ from runner.signals import EndAtOnceError, end_process, handled_by
 
 
 class Recorded(Protocol):
-    """What a run has recorded so far; see ``records.recorder.Recorder``."""
+    """The figures of a run so far; see ``records.recorder.Recorder``."""
 
     @property
     def steps(self) -> int: ...
@@ -34,28 +34,28 @@ class Recorded(Protocol):
     def seconds_to_first_step(self) -> float | None: ...
 
 
-class Clock(Protocol):
-    """Counts seconds."""
+class CompileTime(Protocol):
+    """Counts the seconds of compilation in this process."""
 
     @property
     def seconds(self) -> float: ...
 
 
 class Ending:
-    """The context of a run; however it is left, ``summary.json`` is written.
+    """Context manager of a run, which writes ``summary.json`` however the run ends.
 
-    Until ``begin`` there is nothing to keep, and a signal ends the process at once. From then on
-    the first signal sets ``stop_signal``, which the training reads between chunks. A second one
-    raises EndAtOnceError in the main thread; if that does not end the run within seconds, the
-    process ends without unwinding.
+    Before ``begin`` there is nothing to save, and a signal ends the process at once. After it, the
+    first signal sets ``stop_signal``, which training checks between chunks. A second one raises
+    EndAtOnceError in the main thread; if that does not end the run within seconds, the process
+    ends without unwinding.
 
     Attributes:
       started: the ``time.perf_counter()`` that the summary's seconds count from.
       stop_signal: the number of the first signal, or None.
       status: ``finished``, ``stopped``, ``diverged`` or ``failed``; None while the run goes on.
-      device, steps_per_epoch, params_count, recorder: for the summary, which has null for what
-        the task has not set.
-      params: the trained parameters, set once training is over.
+      device, steps_per_epoch, params_count, recorder: for the summary; until the task sets them,
+        their entries are null.
+      params: the trained parameters, set after training.
     """
 
     def __init__(self, folder: Path, *, seed: int, leaves_summary: bool = True) -> None:
@@ -68,7 +68,7 @@ class Ending:
         self.params: Any = None
         self.recorder: Recorded | None = None
         self._folder, self._seed, self._leaves_summary = folder, seed, leaves_summary
-        self._compile_clock: Clock | None = None
+        self._compile_clock: CompileTime | None = None
         self._compiled_before = 0.0
         self._has_second_signal = self._is_written = False
         self._writing = RLock()  # reentrant: a signal may interrupt the writing and write itself
@@ -79,7 +79,7 @@ class Ending:
         Raises:
           StorageError: there is no space for the summary.
         """
-        # Called for what it imports: a signal that interrupts an import must import nothing.
+        # Called for its imports: a signal handler may interrupt an import, so it must not import.
         blank_summary("stopped", seed=self._seed, seconds=0.0)
         with ExitStack() as stack:
             stack.enter_context(handled_by(self._handle, last_words=self._write_unhashed))
@@ -88,18 +88,14 @@ class Ending:
             self._signals = stack.pop_all()
         return self
 
-    def begin(self, compile_clock: Clock) -> None:
-        """From here on a signal asks the run to stop instead of ending the process.
-
-        Args:
-          compile_clock: counts the seconds of compilation in this process.
-        """
+    def begin(self, compile_clock: CompileTime) -> None:
+        """Starts the run: from now on, a signal stops it instead of ending the process."""
         self.started = perf_counter()
         self._compiled_before = compile_clock.seconds
         self._compile_clock = compile_clock
 
     def stop_error(self, problem: str, remedy: str) -> RunnerError | None:
-        """The error of a run that was stopped by a signal, whose name is its key; else None."""
+        """The error of a run that a signal stopped, with the signal as its key; else None."""
         if self.stop_signal is None:
             return None
         name = signal.Signals(self.stop_signal).name
@@ -115,7 +111,7 @@ class Ending:
             raise stopped
 
     def finish(self, error: BaseException | None = None) -> dict[str, Any]:
-        """Sets the status that ``error`` stands for, writes the summary and returns it.
+        """Sets the status according to ``error``, writes the summary and returns it.
 
         Raises:
           StorageError: the summary cannot be written.
@@ -123,7 +119,7 @@ class Ending:
         self.status = _status(error)
         try:
             return self._write()
-        except KeyboardInterrupt:  # a second signal; there is no third one
+        except KeyboardInterrupt:  # a second signal; a third one does not raise
             self._write()
             raise
 
@@ -133,15 +129,15 @@ class Ending:
                 try:
                     self.finish(error)
                 except StorageError:
-                    if error is None:  # else what came first is what went wrong
+                    if error is None:  # else that error must not be hidden
                         raise
 
     def _handle(self, number: int, _frame: object) -> None:
-        if self._compile_clock is None:  # it has not begun
+        if self._compile_clock is None:  # before begin()
             end_process(number, last_words=self._write_unhashed)
         elif self.stop_signal is None:
             self.stop_signal = number
-        elif not self._has_second_signal:  # a third must not interrupt what the second unwinds
+        elif not self._has_second_signal:  # a third must not interrupt the unwinding
             self._has_second_signal = True
             raise EndAtOnceError(number)
 
@@ -155,7 +151,7 @@ class Ending:
     def _write(self, *, hashed: bool = True) -> dict[str, Any]:
         with self._writing:
             summary = self._summary()
-            # The parameters of a failed run may be what failed.
+            # After a failure, fetching the parameters may fail as well.
             if hashed and self.params is not None and self.status != "failed":
                 summary["params_sha256"] = params_sha256(self.params)
             if self._leaves_summary:

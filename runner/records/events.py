@@ -1,4 +1,4 @@
-"""Writes a run's TensorBoard events, and lets the training go on when they cannot be written."""
+"""Writes a run's TensorBoard events; training continues if they cannot be written."""
 
 import io
 import logging
@@ -18,7 +18,7 @@ from runner.records.encoding import record, scalar_records
 
 _log = logging.getLogger("runner")
 
-# protobuf makes its classes when these modules are imported, out of the type checker's sight.
+# protobuf creates its classes at import time, so type checkers do not see them.
 _Event = event_pb2.Event  # pyright: ignore[reportAttributeAccessIssue]
 _Summary = summary_pb2.Summary  # pyright: ignore[reportAttributeAccessIssue]
 _Metadata = summary_pb2.SummaryMetadata  # pyright: ignore[reportAttributeAccessIssue]
@@ -29,9 +29,9 @@ _SessionEnd = plugin_hparams_pb2.SessionEndInfo  # pyright: ignore[reportAttribu
 class EventWriter:
     """One attempt's event file in a run folder; used by one thread at a time.
 
-    Nothing is held back: what a method has returned from is in the file. After the first write
-    that fails (a full disk, a quota) it warns, leaves the file ending in a whole record, and
-    does nothing any more; it never raises because of the disk.
+    Writes are unbuffered: when a method returns, its events are in the file. After the first write
+    that fails (a full disk, a quota), it warns, truncates the file to whole records, and ignores
+    further calls; it never raises because of the disk.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -62,9 +62,9 @@ class EventWriter:
     def hparams(
         self, values: Mapping[str, str | int | float | bool], metrics: Sequence[str]
     ) -> None:
-        """Writes the run's settings for TensorBoard's HParams tab, into this same run.
+        """Writes the run's settings for TensorBoard's HParams tab.
 
-        ``metrics`` are the tags of the scalars that tab shows beside them.
+        ``metrics`` are the tags of the scalars that the tab shows next to them.
         """
         experiment, session_start, _ = summary.hparams(dict(values), dict.fromkeys(metrics, 0.0))
         self._event(summary=experiment)
@@ -78,7 +78,7 @@ class EventWriter:
         self._event(summary=_Summary(value=[_Summary.Value(tag=tag, image=image)]))
 
     def flush(self) -> None:
-        """Returns when all that was written is on the disk itself."""
+        """Waits until everything written is on the disk."""
         if self._file is not None:
             try:
                 os.fsync(self._file.fileno())
@@ -86,7 +86,7 @@ class EventWriter:
                 self._give_up(error)
 
     def close(self, *, succeeded: bool = True) -> None:
-        """Marks the session's end in the HParams tab and closes the file; a second call is free."""
+        """Marks the end of the session for the HParams tab and closes the file; idempotent."""
         if self._has_hparams:
             self._event(summary=_session_end(succeeded))
             self._has_hparams = False
@@ -116,14 +116,14 @@ class EventWriter:
             _attempt(lambda: file.truncate(self._good_bytes))
             _attempt(file.close)
         _log.warning(
-            "%s: TensorBoard events can no longer be written (%s); the training goes on without",
+            "%s: TensorBoard events can no longer be written (%s); training continues without them",
             self.path,
             error.strerror or error,
         )
 
 
 def _file_name() -> str:
-    """A name TensorBoard recognises, that sorts by time, and that no other attempt has."""
+    """A name that TensorBoard recognises, that sorts by time and is unique."""
     seconds, nanoseconds = divmod(time.time_ns(), 10**9)
     host = socket.gethostname()
     return f"events.out.tfevents.{seconds}.{host}.{nanoseconds:09d}.{os.getpid()}"
@@ -141,7 +141,7 @@ def _session_end(succeeded: bool) -> object:
 
 
 def _attempt(action: Callable[[], object]) -> None:
-    """Tidies up after a failed write, which may fail in its turn: there is no remedy for that."""
+    """Runs a cleanup action; ignores its failure, which is likely after a failed write."""
     try:
         action()
     except OSError as error:

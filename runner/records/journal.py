@@ -1,4 +1,4 @@
-"""Turns finished chunks and evaluations into events, a display and the figures of a run."""
+"""Writes completed chunks and evaluations to events and the display; keeps the run's figures."""
 
 import math
 import time
@@ -12,7 +12,7 @@ from runner.records.events import EventWriter
 from runner.records.throughput import Throughput
 from runner.training.tags import EVAL_ACCURACY, EVAL_LOSS, LOSS, RATE, THROUGHPUT, group_of, is_rate
 
-# An error names the rates of so many groups.
+# The most groups whose rates an error lists.
 _MOST_RATES = 4
 
 # Steps [n], columns by tag [n], wall times [n].
@@ -25,11 +25,11 @@ class Display(Protocol):
     def update(
         self, step: int, values: Mapping[str, float], steps_per_second: float | None
     ) -> None:
-        """``step`` updates are complete; ``values``, by TensorBoard tag, are the last one's."""
+        """``step`` updates are complete; ``values`` are those of the last one, by tag."""
         ...
 
     def evaluation(self, step: int, metrics: Mapping[str, float]) -> None:
-        """``metrics``, by TensorBoard tag, were measured after ``step`` updates."""
+        """``metrics``, by tag, were measured after ``step`` updates."""
         ...
 
     def close(self) -> None:
@@ -59,7 +59,7 @@ class Journal:
 
         Raises:
           DivergedError: a loss is not finite; everything up to and including that step is recorded
-            (by finish(), where ``log_every`` leaves it out).
+            (by ``finish``, if ``log_every`` skips it).
         """
         columns = {tag: np.asarray(column)[:length] for tag, column in metrics.items()}
         self.throughput.chunk(length)
@@ -78,7 +78,7 @@ class Journal:
             raise _diverged_in_training(rows)
 
     def evaluation(self, step: int, metrics: Mapping[str, Any], *, submitted: float) -> None:
-        """Records scalars measured after ``step`` updates, handed over at that ``perf_counter``.
+        """Records scalars measured after ``step`` updates, handed over at time ``submitted``.
 
         Raises:
           DivergedError: the evaluation's loss is not finite.
@@ -96,7 +96,7 @@ class Journal:
         self._rank(step, values)
 
     def finish(self) -> None:
-        """Writes the last step of the run, if ``log_every`` left it out, and its throughput."""
+        """Writes the last step of the run, if ``log_every`` skipped it, and the throughput."""
         if self._last is None:
             return
         if self._last[0][-1] % self._log_every:
@@ -105,7 +105,7 @@ class Journal:
         self._last = None
 
     def _wall_times(self, length: int, submitted: float) -> np.ndarray:
-        """When each step ended [length]: spread evenly, as only the end of the chunk was seen."""
+        """The end of each step [length]: spread evenly, as only the chunk's end is known."""
         now = time.time()
         begin = submitted if self._wall_time is None else self._wall_time
         self._wall_time = now
@@ -146,7 +146,7 @@ def _is_ready(value: Any) -> bool:
 
 def _last_row(rows: _Rows) -> _Rows:
     steps, columns, wall_times = rows
-    # Copied, or one row would keep the arrays of its chunk alive.
+    # Copied, as a view would keep the arrays of the chunk alive.
     return steps[-1:].copy(), {t: c[-1:].copy() for t, c in columns.items()}, wall_times[-1:].copy()
 
 

@@ -1,4 +1,4 @@
-"""Records a run off its critical path: one thread fetches, writes, shows and checks metrics."""
+"""Records a run in a background thread, which fetches, writes, shows and checks metrics."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -12,28 +12,27 @@ from runner.errors import StorageError
 from runner.records.events import EventWriter
 from runner.records.journal import Display, Journal
 
-# Chunks that may wait for the thread; the next one makes the training wait, so that memory stays
-# bounded.
-_WAITING = 2
-# Closing waits for what the device still computes, but not for a disk or a device that hangs.
-_PATIENCE_SECONDS = 600.0
-_HURRY_SECONDS = 2.0
+# Chunks that may wait for the thread. If the queue is full, training waits, so memory is bounded.
+_QUEUE_SIZE = 2
+# Closing waits for computations on the device, but not for a disk or a device that hangs.
+_CLOSE_SECONDS = 600.0
+_CLOSE_AT_ONCE_SECONDS = 2.0
 
 
 class Recorder:
-    """A run's metrics on their way to TensorBoard and the screen; a context manager.
+    """Sends a run's metrics to TensorBoard and the display; a context manager.
 
-    What it is given may still be being computed: its thread waits for it, not the caller. Until
-    it is closed, its figures lag a few chunks behind what it was given.
+    Metrics may still be under computation on the device: the recorder's thread waits for them, not
+    the caller. Until it is closed, its figures lag a few chunks behind.
     """
 
     def __init__(
         self, *, events: EventWriter, display: Display, log_every: int, started: float
     ) -> None:
-        """Takes over ``events`` and ``display`` and closes them in the end.
+        """Takes over ``events`` and ``display``, and closes them at the end.
 
         Args:
-          log_every: steps from one step that is written to the next; the last one always is.
+          log_every: steps between those that are written; the last step always is.
           started: the ``time.perf_counter()`` that ``seconds_to_first_step`` counts from.
         """
         self.failure: BaseException | None = None
@@ -41,7 +40,7 @@ class Recorder:
         self._journal = Journal(
             events=events, display=display, log_every=log_every, started=started
         )
-        self._queue: Queue[Callable[[], None] | None] = Queue(_WAITING)
+        self._queue: Queue[Callable[[], None] | None] = Queue(_QUEUE_SIZE)
         self._closed = False
         self._thread = Thread(target=self._work, name="recorder", daemon=True)
         self._thread.start()
@@ -70,12 +69,12 @@ class Recorder:
         self._queue.put(partial(self._events.figure, tag, png))
 
     def raise_failure(self) -> None:
-        """Raises what went wrong in the thread, if anything has; later metrics were dropped.
+        """Raises the first exception of the thread, if any; later metrics were dropped.
 
         Raises:
-          DivergedError: a loss is not finite; what came before it, and it, are recorded.
-          StorageError: closing gave up on a disk or device that hangs.
-          Exception: what else it met, such as the failure of the computation it waited for.
+          DivergedError: a loss is not finite; everything up to that step is recorded.
+          StorageError: a disk or device hung while the recorder was closing.
+          Exception: any other failure, such as that of a computation on the device.
         """
         if self.failure is not None:
             raise self.failure
@@ -87,12 +86,12 @@ class Recorder:
 
     @property
     def steps_per_second(self) -> float | None:
-        """Of the training alone, after its first chunk; None before a second one is done."""
+        """The speed of training after the first chunk; None until a second one is complete."""
         return self._journal.throughput.steps_per_second
 
     @property
     def seconds_to_first_step(self) -> float | None:
-        """From ``started`` to the end of the first chunk, the first that is seen of its steps."""
+        """From ``started`` to the end of the first chunk, the first that is known of its steps."""
         return self._journal.throughput.seconds_to_first_step
 
     @property
@@ -105,16 +104,16 @@ class Recorder:
         """``metric``, ``value`` and ``step`` of the best evaluation, the first among equals."""
         return self._journal.best
 
-    def close(self, *, succeeded: bool = True, patience: float = _PATIENCE_SECONDS) -> None:
-        """Waits until all that was handed over is recorded; a second call is free."""
+    def close(self, *, succeeded: bool = True, timeout: float = _CLOSE_SECONDS) -> None:
+        """Waits until everything handed over is recorded, for up to ``timeout``; idempotent."""
         if self._closed:
             return
         self._closed = True
         try:
-            self._join(patience)
+            self._join(timeout)
             if self._thread.is_alive():
-                # Its files stay as they are: the thread may still be writing into them.
-                self.failure = self.failure or _hangs(self._events, patience)
+                # The files stay open: the thread may still be writing to them.
+                self.failure = self.failure or _hangs(self._events, timeout)
             else:
                 self._events.close(succeeded=succeeded and self.failure is None)
         finally:
@@ -124,22 +123,23 @@ class Recorder:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        hurry = isinstance(error, KeyboardInterrupt)  # a second signal: end at once
-        self.close(succeeded=error is None, patience=_HURRY_SECONDS if hurry else _PATIENCE_SECONDS)
+        at_once = isinstance(error, KeyboardInterrupt)  # a second signal
+        timeout = _CLOSE_AT_ONCE_SECONDS if at_once else _CLOSE_SECONDS
+        self.close(succeeded=error is None, timeout=timeout)
 
     def _work(self) -> None:
         while (item := self._queue.get()) is not None:
-            # After a failure the rest is dropped, but still taken: the caller must never block.
+            # After a failure, items are dropped but still taken, so that the caller never blocks.
             if self.failure is None:
                 self._attempt(item)
         self._attempt(self._journal.finish)
 
-    def _join(self, patience: float) -> None:
-        deadline = time.monotonic() + patience
+    def _join(self, timeout: float) -> None:
+        deadline = time.monotonic() + timeout
         try:
-            self._queue.put(None, timeout=patience)
+            self._queue.put(None, timeout=timeout)
         except Full:
-            # The thread is stuck; should it ever go on, it finds that it is to end.
+            # The thread hangs; if it ever continues, it finds the end of the queue.
             with suppress(Empty):
                 self._queue.get_nowait()
             self._queue.put(None)
@@ -152,6 +152,6 @@ class Recorder:
             self.failure = self.failure or error
 
 
-def _hangs(events: EventWriter, patience: float) -> StorageError:
-    problem = f"the last metrics were not recorded within {patience:.0f} s"
-    return StorageError(str(events.path), problem, "see whether the disk or the device hangs")
+def _hangs(events: EventWriter, timeout: float) -> StorageError:
+    problem = f"the last metrics were not recorded within {timeout:.0f} s"
+    return StorageError(str(events.path), problem, "check whether the disk or the device hangs")

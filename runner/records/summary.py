@@ -24,7 +24,7 @@ _RESERVED_BYTES = 8192
 
 
 def blank_summary(status: str, *, seed: int, seconds: float) -> dict[str, Any]:
-    """The summary of a run that ended before its first step; what is not known is null.
+    """The summary of a run that ended before its first step; unknown values are null.
 
     Args:
       seconds: how long the run took.
@@ -90,7 +90,7 @@ def params_sha256(params: Any) -> str:
 
     Parameters are taken in path order, so equal ones have equal hashes however they are stored.
     """
-    # Imported here, so that a summary without parameters needs neither.
+    # Imported here, so that a summary without parameters does not need them.
     import numpy as np
     from jax.tree_util import keystr, tree_leaves_with_path
 
@@ -101,7 +101,7 @@ def params_sha256(params: Any) -> str:
     digest = hashlib.sha256()
     for path in sorted(leaves):
         array = leaves[path]
-        # As JSON, so that no header can be mistaken for the bytes of another array.
+        # As JSON, so that a header cannot be mistaken for the bytes of another array.
         header = json.dumps([path, array.dtype.name, array.shape])
         digest.update(header.encode() + b"\n")
         digest.update(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes())

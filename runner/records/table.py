@@ -12,11 +12,11 @@ def write_table(path: Path, blocks: Iterable[Mapping[str, np.ndarray | None]]) -
     """Writes one row per entry; numbers read back to the same value, floats to the same float32.
 
     Args:
-      blocks: consecutive rows, as many at a time as are to be held in memory: column name →
+      blocks: consecutive rows, of which one block at a time is held in memory: column name →
         values [n], or None for a column that stays empty.
 
     Raises:
-      StorageError: the file already exists, and is never overwritten, or cannot be written.
+      StorageError: the file already exists, or cannot be written.
     """
     try:
         with path.open("x", encoding="ascii", newline="\n") as file:

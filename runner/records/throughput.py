@@ -1,16 +1,16 @@
-"""Steps per second of the training alone, from the moments at which its chunks are seen to end."""
+"""Steps per second of training alone, from the times at which its chunks are observed to end."""
 
 from time import perf_counter
 
-# Chunks that ended while nobody looked are seen to end together: over a shorter time than this,
-# the figure would be of the looking and not of the training.
+# Chunks that end between two observations seem to end together: over a shorter time than this, a
+# figure would depend on the observations more than on the training.
 WINDOW_SECONDS = 0.2
-# So late may a thread see what it waits for: twice the interval at which threads take turns.
-_MOMENT = 0.01
+# The most by which a thread observes an event late: twice the interval at which threads switch.
+_DELAY_SECONDS = 0.01
 
 
 class Throughput:
-    """Counts from the end of the first chunk, which includes the compilation; pauses are excluded.
+    """Measures from the end of the first chunk, which includes the compilation; excludes pauses.
 
     Attributes:
       seconds_to_first_step: from ``started`` (a ``perf_counter``) to the first chunk's end.
@@ -39,17 +39,17 @@ class Throughput:
         self._since = now
 
     def pause(self, *, since: float, seen: bool) -> None:
-        """Something other than training has ended that began no earlier than ``since``.
+        """Excludes something other than training that began at ``since`` or later and has ended.
 
-        seen: whether it was waited for; then it ended a moment ago at most. If not, the next chunk
-          may have been on its way for long. Rather some of the pause is counted as training than
-          the other way round: a figure is never of more than what was done.
+        seen: whether its end was waited for, and is recent. If not, the next chunk may have been
+          running for a while. In doubt, part of the pause is counted as training, so that the speed
+          is never overestimated.
         """
-        ended = perf_counter() - _MOMENT if seen else since
+        ended = perf_counter() - _DELAY_SECONDS if seen else since
         self._since = max(self._since, since, ended)
 
     def window(self) -> float | None:
-        """Steps per second since the last figure returned; None until it covers enough seconds."""
+        """Steps per second since the last figure returned; None until that is long enough."""
         seconds = self._seconds - self._reported_seconds
         return self._report() if seconds >= WINDOW_SECONDS else None
 

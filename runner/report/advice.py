@@ -1,4 +1,4 @@
-"""Warnings about an experiment, given before it is run."""
+"""Warnings about an experiment before it runs."""
 
 from collections.abc import Iterator
 
@@ -14,9 +14,9 @@ from runner.schedules import CyclicLR, Schedule
 
 # Smith (2017), section 3.2: a half cycle of 2 to 10 epochs works well.
 FEWEST_EPOCHS, MOST_EPOCHS = 2, 10
-# Bounds further apart than this factor are more often a typing error than a measured range.
+# Bounds further apart than this factor are more likely a typing error than a measured range.
 WIDEST = 100
-# Optimizers that learn little or nothing at the default rates, which are for sgd.
+# Optimizers that learn little or nothing at the default rates, which suit sgd.
 ADAPTIVE = frozenset(
     [
         "adabelief",
@@ -80,9 +80,9 @@ def _unfinished_lookahead(experiment: Experiment) -> list[str]:
     if left == 0 or experiment.config.training.ema_decay is not None:
         return []
     return [
-        f"optimizer.lookahead.sync_period: the last {left:,} updates come after the last meeting "
-        "with the slow parameters, which are evaluated; "
-        f"training.steps={steps - left} ends with one"
+        f"optimizer.lookahead.sync_period: the last {left:,} updates do not reach the slow "
+        "parameters, which are the ones evaluated; "
+        f"training.steps={steps - left} ends with a synchronisation"
     ]
 
 
@@ -100,7 +100,7 @@ def _cyclic_parts(
 
 def _half_cycles(key: str, choice: Choice, schedule: CyclicLR, steps_per_epoch: int) -> list[str]:
     factory = schedulers.get(choice.name)
-    if not is_built_in(factory):  # a user's own may have other lengths, which only they can judge
+    if not is_built_in(factory):  # a plugin's lengths may mean something else
         return []
     halves = schedule.step_size_up, schedule.step_size_down
     found = []
@@ -127,7 +127,7 @@ def _bounds(key: str, choice: Choice, schedule: CyclicLR) -> list[str]:
                 "usual bounds lie within a factor of 3 to 20"
             )
         if max_lr == base_lr:
-            found.append(f"{key}.max_lr: {max_lr:g} equals base_lr, so the rate never moves")
+            found.append(f"{key}.max_lr: {max_lr:g} equals base_lr, so the rate is constant")
     settings = choice.settings
     if choice.name == "cyclic" and settings.mode == "exp_range" and settings.gamma > 1:
         found.append(f"{key}.gamma: {settings.gamma:g} is above 1, so the cycles grow without end")
@@ -142,6 +142,6 @@ def _high_rate(key: str, schedule: CyclicLR, experiment: Experiment) -> list[str
     if experiment.static.optimizer.name not in ADAPTIVE or highest <= HIGHEST_ADAPTIVE:
         return []
     return [
-        f"{key}.max_lr: {highest:g} is high for {option}, which may not learn at it; "
+        f"{key}.max_lr: {highest:g} is high for {option}, which may not learn at that rate; "
         f"try {key}.base_lr=0.0001 {key}.max_lr=0.002"
     ]

@@ -1,4 +1,4 @@
-"""The lines a person reads before and after a run."""
+"""The lines that are printed before and after a run."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,7 +17,7 @@ LOST_ACCURACY = 0.05
 
 
 def announce(console: Console, experiment: Experiment, *, params: int) -> None:
-    """Prints what is about to run, a model of that many ``params``, and warnings about it."""
+    """Prints what is about to run, and warnings; ``params`` is the number of parameters."""
     config, dataset = experiment.config, experiment.dataset
     print_line(console, f"{config.model.option} · {params:,} parameters")
     print_line(
@@ -41,7 +41,8 @@ def conclude(console: Console, summary: dict[str, Any], folder: Path) -> None:
     )
     if accuracy < best["value"] - LOST_ACCURACY:
         print_warnings(
-            console, ["it ended far below its best; lower scheduler.max_lr, or train longer"]
+            console,
+            ["the last accuracy is far below the best; lower scheduler.max_lr, or train longer"],
         )
     speed, seconds = summary["steps_per_second"], summary["seconds"]["total"]
     pace = f"{speed:,.0f} steps/s · " if speed else ""

@@ -13,7 +13,7 @@ _log = logging.getLogger("runner")
 
 def open_console() -> Console:
     """A console on standard output; a closed pipe or a full disk never ends the run."""
-    # FORCE_COLOR makes rich take a pipe for a terminal: colours are fine there, a live bar is not.
+    # FORCE_COLOR makes rich treat a pipe as a terminal: colours are fine there, a live bar is not.
     interactive = None if sys.stdout.isatty() else False
     console = Console(file=_SafeStream(sys.stdout), force_interactive=interactive)  # type: ignore[arg-type]
     if console.width < 1:  # COLUMNS=0, in which rich prints nothing at all
@@ -44,7 +44,7 @@ class _SafeStream:
             self._discard(error)
 
     def _discard(self, error: OSError) -> None:
-        # What is still in the stream's buffer would fail again, at the latest when Python exits.
+        # The contents of the stream's buffer would fail again, at the latest when Python exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
-        if not isinstance(error, BrokenPipeError):  # such as ``| head``, which is no fault
+        if not isinstance(error, BrokenPipeError):  # such as ``| head``, which is not a problem
             _log.warning("standard output can no longer be written (%s)", error.strerror)

@@ -1,4 +1,4 @@
-"""A table of what a run would be: lengths, schedules, shapes, parameter groups, memory."""
+"""A table that describes a run: lengths, schedules, shapes, parameter groups, memory."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -116,7 +116,7 @@ def _parameters(experiment: Experiment, params: Any) -> Iterator[tuple[str, list
 
 
 def _group_settings(experiment: Experiment, name: str, index: int) -> list[str]:
-    """What a group has of its own: frozen, or its multiplier and its weight decay."""
+    """The settings of one group: that it is frozen, or its multiplier and weight decay."""
     if name in experiment.static.groups.frozen:
         return ["frozen"]
     hyperparams = experiment.hyperparams

@@ -25,8 +25,8 @@ class LiveBar:
     def __init__(self, total: int, console: Console) -> None:
         self._text = ProgressText(total)
         self._drawn_at = -math.inf
-        # Redrawn from update() alone: a thread of its own would take time from the training.
-        # Only what goes to a terminal is redirected above the bar, not a file or a pipe.
+        # Redrawn only by update() and evaluation(): a thread would take time from the training.
+        # Only streams to a terminal are redirected above the bar, not a file or a pipe.
         self._live = Live(
             self,
             console=console,
@@ -84,7 +84,7 @@ def _labelled(pairs: Sequence[tuple[str, str]]) -> Text:
         return Text("compiling the first steps", style="dim")
     line = Text(no_wrap=True, overflow="ellipsis")
     for label, value in pairs:
-        # Padded, so that the line does not move while the figures change.
+        # Padded, so that the line does not shift when the values change.
         line.append(f"{label} ", style="dim").append(value.ljust(7 if "." in value else 3))
         line.append("  ")
     line.rstrip()
@@ -93,10 +93,10 @@ def _labelled(pairs: Sequence[tuple[str, str]]) -> Text:
 
 @contextmanager
 def _logging_to(bypassed: Sequence[TextIO], streams: Sequence[TextIO]) -> Iterator[None]:
-    """Makes handlers of the ``bypassed`` streams write to their replacements in the body.
+    """Context manager in which logging handlers of ``bypassed`` streams write to ``streams``.
 
     rich replaces ``sys.stdout`` and ``sys.stderr`` by streams that print above the bar; a handler
-    made before holds the real one, and its lines would tear the bar.
+    created before holds the original stream, and its lines would break the bar.
     """
     moved: list[tuple[logging.StreamHandler, TextIO]] = []
     for handler in _stream_handlers():

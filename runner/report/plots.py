@@ -1,4 +1,4 @@
-"""Draws schedules as pictures."""
+"""Plots of schedules."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ _MOMENTUM_COLOUR = "#64748b"
 # Twice the picture's width in pixels: more points cannot be seen.
 _POINTS = 2000
 _MOST_ENDS = 60
-# Where curves coincide, the first is drawn beneath and is visible on both sides of the last.
+# Where curves coincide, the first one is wider and is visible on both sides of the last one.
 _WIDTHS = 3.2, 1.3
 _WIDTH = 1.6
 _DASHES = "-", "--", ":", "-."
@@ -30,10 +30,10 @@ _LONGEST_LABEL = 40
 def schedule_figure(
     values: ScheduleValues, *, cycle_ends: Sequence[int] = (), title: str = ""
 ) -> bytes:
-    """A PNG of the rates over steps, below them the momentum where it is cycled.
+    """A PNG of the rates over steps and, if it is cycled, of the momentum below them.
 
     Several rates have a legend of their groups. ``cycle_ends``, steps at which a cycle ends, are
-    drawn as thin lines unless there are too many; ``title`` is a line above the picture.
+    drawn as thin lines unless there are too many; ``title`` is a line above the plot.
     """
     count = len(values.rates)
     widths = np.linspace(*_WIDTHS, count) if count > 1 else [_WIDTH]
@@ -50,7 +50,7 @@ def schedule_figure(
 
 
 def comparison_figure(schedules: Mapping[str, ScheduleValues]) -> bytes:
-    """A PNG of the rates of several schedules by name, below them the momenta that are cycled.
+    """A PNG of the rates of several schedules and, below them, of the momenta that are cycled.
 
     Each schedule has its own colour, the first one the widest line, and each parameter group its
     own dashes. The legend says ``name``, or ``name/group``.

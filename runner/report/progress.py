@@ -16,21 +16,21 @@ _LINE_SECONDS = 60.0
 
 
 def progress_display(total: int, *, console: Console) -> Display:
-    """The display of a run of ``total`` updates that suits ``console``.
+    """The display of a run of ``total`` updates: a live bar if ``console`` is a terminal.
 
-    When it cannot be written any more (a closed terminal, ``| head``) it stops without raising,
-    and the run continues.
+    If it can no longer be written (a closed terminal, ``| head``), it stops without raising, and
+    the run continues.
     """
     live = console.is_interactive
     return _SafeDisplay(lambda: (LiveBar if live else _Lines)(total, console))
 
 
-# rich answers a broken pipe with SystemExit; writing to a closed file is a ValueError.
+# rich raises SystemExit on a broken pipe; writing to a closed file is a ValueError.
 _DISPLAY_ERRORS = (OSError, ValueError, SystemExit)
 
 
 class _SafeDisplay:
-    """A display that stops, instead of raising, when it cannot be written any more."""
+    """A display that stops instead of raising if it can no longer be written."""
 
     def __init__(self, make: Callable[[], Display]) -> None:
         self._display: Display | None = None
@@ -61,7 +61,7 @@ class _SafeDisplay:
 
 
 class _Lines:
-    """Prints the first update, one per tenth of the run, at least one a minute, and the last."""
+    """Prints the first update, one per tenth of the run, at least one per minute, and the last."""
 
     def __init__(self, total: int, console: Console) -> None:
         self._text = ProgressText(total)

@@ -9,7 +9,7 @@ from runner.training.tags import CYCLE, LOSS, RATE, group_of, is_rate
 # The rates of more groups would not fit on a line.
 _MOST_RATES = 3
 _LABEL = 12
-# The time left is estimated from no less than this: a few early chunks say little.
+# The time left is not estimated from less than this: a few early chunks say little.
 _LEAST_SECONDS = 0.2
 
 
@@ -62,7 +62,7 @@ class ProgressText:
         return f"{rate:,.0f} steps/s" if rate >= 100 else f"{rate:.3g} steps/s"
 
     def clock(self) -> str:
-        """The time left (empty until it can be estimated), or at the end the time it took.
+        """The time left (empty until it can be estimated), or at the end the total time.
 
         Estimated from the wall time between the first and the last update, without the first
         evaluation: that excludes compilation, and includes the evaluations that

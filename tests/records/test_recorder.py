@@ -216,8 +216,8 @@ def stuck(folder, screen):
 def test_closing_gives_up_on_what_never_ends_and_still_restores_the_screen(tmp_path):
     screen = Screen()
     with stuck(tmp_path, screen) as recorder:
-        recorder.close(patience=0.3)
-        with pytest.raises(StorageError, match="see whether the disk or the device hangs"):
+        recorder.close(timeout=0.3)
+        with pytest.raises(StorageError, match="check whether the disk or the device hangs"):
             recorder.raise_failure()
         assert screen.closed == 1
 

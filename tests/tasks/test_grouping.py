@@ -261,11 +261,11 @@ def test_numbers_by_name_are_given_one_by_one_on_the_command_line(run):
     assert (folder / "schedule.csv").read_text().splitlines()[11].startswith("10,1.0,")
 
 
-def test_lookahead_that_ends_between_meetings_is_warned_of(run, capsys):
+def test_a_run_that_ends_between_synchronisations_of_lookahead_gives_a_warning(run, capsys):
     assert run("task=check", "training.steps=22", "optimizer.lookahead.sync_period=5")[0] == 0
-    assert "the last 2 updates come after the last meeting" in capsys.readouterr().out
+    assert "the last 2 updates do not reach the slow parameters" in capsys.readouterr().out
     assert run("task=check", "optimizer.lookahead.sync_period=5", name="whole")[0] == 0
-    assert "meeting" not in capsys.readouterr().out
+    assert "sync_period" not in capsys.readouterr().out
 
 
 def test_hundreds_of_accumulated_batches_of_a_convolution_compile_as_few(run, summary):
