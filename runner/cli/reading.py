@@ -14,9 +14,9 @@ from runner.cli.allow_list import dotted, plain
 from runner.cli.composition import Composer
 from runner.cli.exit import check_memory_limit
 from runner.config import Choice, Config, read_config
+from runner.config.markers import OptionsOf
 from runner.config.settings import comparing
 from runner.config.signature import markers
-from runner.config.types import OptionsOf
 from runner.errors import ConfigError, nearest
 from runner.registry import tasks
 

@@ -19,7 +19,7 @@ from typing import Annotated, Any, NoReturn
 
 from etils import epy
 
-from runner.config.types import Text
+from runner.config.markers import Text
 from runner.errors import FLOAT32_MAX, ConfigError, nearest, shown
 from runner.registry import scale_fns
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from runner.config.types import RefusedValueError
+from runner.config.markers import RefusedValueError
 from runner.errors import ConfigError, nearest, shown
 from runner.registry import DEFAULT_GROUP
 

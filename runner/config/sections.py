@@ -6,20 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+from runner.config.by_name import Multiplier, Patterns
 from runner.config.lengths import Length
-from runner.config.types import (
-    AutoOr,
-    Count,
-    InnerShare,
-    InSteps,
-    Multiplier,
-    Number,
-    Patterns,
-    Positive,
-    PositiveShare,
-    Seed,
-    Whole,
-)
+from runner.config.markers import AutoOr, InSteps, Number, Whole
+from runner.config.types import Count, InnerShare, Positive, PositiveShare, Seed
 from runner.errors import INT32_MAX, ConfigError
 
 Accelerator = Literal["auto", "cpu", "gpu", "tpu"]

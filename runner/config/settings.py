@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
+from runner.config.by_name import Parts, PerGroup
 from runner.config.groups import GroupNames, group_names
 from runner.config.sections import (
     Accelerator,
@@ -16,7 +17,7 @@ from runner.config.sections import (
     WrapperSettings,
 )
 from runner.config.signature import MISSING, Context, markers, parameters, settings_of
-from runner.config.types import COMMON_TYPES, Parts, PerGroup, Switch, Unscheduled
+from runner.config.types import COMMON_TYPES, Switch, Unscheduled
 from runner.errors import ConfigError, nearest, shown
 from runner.registry import GROUPS, eval_params_of
 

@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from functools import lru_cache, wraps
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
+from runner.config.by_name import PerGroup
 from runner.config.groups import GroupNames
-from runner.config.types import COMMON_TYPES, AtMost, FloatIfInt, Marker, Needs, PerGroup, is_list
+from runner.config.markers import FloatIfInt, Marker, is_list
+from runner.config.types import COMMON_TYPES, AtMost, Needs
 from runner.errors import ConfigError, nearest, shown
 from runner.registry import GROUPS
 

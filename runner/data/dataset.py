@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from etils import epy
 
-from runner.config.types import Number, Whole, require
+from runner.config.markers import Number, Whole, require
 from runner.errors import FLOAT32_MAX, DataError
 
 with epy.lazy_imports():

@@ -8,9 +8,10 @@ import numpy as np
 
 from runner import registry
 from runner.config import Choice
+from runner.config.by_name import Parts, PerGroup
+from runner.config.markers import Series
 from runner.config.settings import momentum_switch
 from runner.config.signature import markers
-from runner.config.types import Parts, PerGroup, Series
 from runner.errors import ConfigError, OutOfMemoryError, RunnerError, reason
 from runner.experiment.build import Experiment
 from runner.optimizers import Groups

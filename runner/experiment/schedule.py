@@ -6,9 +6,10 @@ from typing import Any
 
 from runner import registry
 from runner.config import Choice
+from runner.config.by_name import Parts
 from runner.config.lengths import resolve_length
+from runner.config.markers import Marker
 from runner.config.signature import markers
-from runner.config.types import Marker, Parts
 from runner.errors import ConfigError, type_name
 from runner.schedules.base import Schedule
 from runner.schedules.function import as_schedule

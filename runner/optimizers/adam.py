@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 from etils import epy
 
-from runner.config.types import Decay, Decays, NonNegative, Number, Positive
+from runner.config.markers import Number
+from runner.config.types import Decay, Decays, NonNegative, Positive
 from runner.optimizers.decay import mask
 from runner.registry import register_optimizer
 

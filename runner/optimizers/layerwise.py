@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 
 from etils import epy
 
-from runner.config.types import Decay, Decays, Needs, NonNegative, Positive, Whole
+from runner.config.markers import Whole
+from runner.config.types import Decay, Decays, Needs, NonNegative, Positive
 from runner.optimizers.decay import mask
 from runner.registry import register_optimizer
 

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 from etils import epy
 
-from runner.config.types import Decay, Decays, NonNegative, Number, Positive, Unscheduled
+from runner.config.markers import Number
+from runner.config.types import Decay, Decays, NonNegative, Positive, Unscheduled
 from runner.registry import evaluated_by, register_optimizer
 
 with epy.lazy_imports():

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from runner.config import Choice
+from runner.config.by_name import Parts
+from runner.config.markers import InSteps
 from runner.config.signature import markers
-from runner.config.types import InSteps, Parts
 from runner.errors import INT32_MAX
 from runner.experiment.build import Experiment
 from runner.registry import is_built_in, schedulers

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from etils import epy
 
-from runner.config.types import Parts, Rates
+from runner.config.by_name import Parts
+from runner.config.types import Rates
 from runner.errors import INT32_MAX, ConfigError
 from runner.pytree import Leaf
 from runner.registry import register_scheduler

@@ -8,17 +8,8 @@ from typing import Annotated, Any, Literal, NamedTuple
 from etils import epy
 
 from runner.config.expression import ScaleFn, scale_function
-from runner.config.types import (
-    AtMost,
-    CycleMomentum,
-    Decay,
-    Positive,
-    PositiveRates,
-    Rates,
-    RefusedValueError,
-    Steps,
-    Whole,
-)
+from runner.config.markers import RefusedValueError, Whole
+from runner.config.types import AtMost, CycleMomentum, Decay, Positive, PositiveRates, Rates, Steps
 from runner.errors import INT32_MAX, ConfigError
 from runner.registry import register_scheduler
 from runner.schedules.base import Schedule

@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 from etils import epy
 
-from runner.config.types import AtMost, Number, Rates, Steps
+from runner.config.markers import Number
+from runner.config.types import AtMost, Rates, Steps
 from runner.registry import register_scheduler
 from runner.schedules.base import Schedule
 from runner.schedules.numerics import Span, half_cosine, ratio

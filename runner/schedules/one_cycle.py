@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 
 from etils import epy
 
-from runner.config.types import AtMost, CycleMomentum, Decay, Number, Positive, PositiveRates, Steps
+from runner.config.markers import Number
+from runner.config.types import AtMost, CycleMomentum, Decay, Positive, PositiveRates, Steps
 from runner.errors import ConfigError, shown
 from runner.pytree import Leaf, Pytree
 from runner.registry import register_scheduler

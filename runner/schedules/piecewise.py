@@ -7,7 +7,9 @@ from typing import Annotated, Any
 
 from etils import epy
 
-from runner.config.types import Milestones, Number, PerGroup, Rates, Series, is_list
+from runner.config.by_name import PerGroup
+from runner.config.markers import Number, Series, is_list
+from runner.config.types import Milestones, Rates
 from runner.errors import ConfigError
 from runner.registry import register_scheduler
 from runner.schedules.base import Schedule

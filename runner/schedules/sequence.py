@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, overload
 
 from etils import epy
 
-from runner.config.types import PartLengths, Parts
+from runner.config.by_name import Parts
+from runner.config.types import PartLengths
 from runner.errors import INT32_MAX, ConfigError, nearest
 from runner.registry import register_scheduler
 from runner.schedules.base import Schedule

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 from etils import epy
 
 from runner.config import Choice, Config
+from runner.config.markers import OptionsOf
 from runner.config.settings import comparing
-from runner.config.types import OptionsOf
 from runner.records.ending import Ending
 from runner.registry import register_task
 

@@ -11,8 +11,9 @@ from typing import Annotated
 
 from etils import epy
 
+from runner.config.markers import Folder
 from runner.config.signature import checked
-from runner.config.types import Folder, Positive, Real32
+from runner.config.types import Positive, Real32
 from runner.data.dataset import Dataset, Split, check_labels
 from runner.errors import DataError
 from runner.registry import register_dataset
