@@ -32,13 +32,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def interruptible() -> None:
-    """Undoes a shell's ``&``, which starts its command to ignore SIGINT, and so all children."""
+    """Undoes a shell's ``&``, which makes its command and all children ignore SIGINT."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
 def environment() -> dict[str, str]:
-    """Of a process that finds this ``runner`` from any folder and computes on the CPU."""
+    """The environment of a process that finds this ``runner`` in any folder and uses the CPU."""
     found = str(Path(runner.__file__).parents[1])
     path = os.pathsep.join(filter(None, [found, os.environ.get("PYTHONPATH")]))
     return {
@@ -52,7 +52,7 @@ def environment() -> dict[str, str]:
 def _absl_leaves_captured_streams_open() -> None:
     """absl (jax, orbax) logs to the stderr of its import, here pytest's, and closes it.
 
-    It does so whenever logging is configured anew, as ``runner.cli.main`` does within a test.
+    It does so whenever logging is configured again, as ``runner.cli.main`` does within a test.
     """
     if "absl.logging" in sys.modules:
         handler = sys.modules["absl.logging"].get_absl_handler()
@@ -133,7 +133,7 @@ def summary():
 
 @pytest.fixture
 def read_table():
-    """Reads a ``schedule.csv``: its header, then its rows, all of it texts."""
+    """Reads a ``schedule.csv``: its header, then its rows, as strings."""
 
     def read(path):
         with path.open(newline="") as file:

@@ -1,4 +1,4 @@
-"""What a user's own package adds: a model, a data set, a schedule, an optimizer, a scale_fn."""
+"""Plugins: a package that adds a model, a data set, a schedule, an optimizer and a scale_fn."""
 
 import json
 import re
@@ -19,7 +19,7 @@ from runner.registry import Registry, register_model, register_optimizer, regist
 
 CommandLine = Callable[..., CompletedProcess[str]]
 
-# The example of the README: a package of one's own, in full.
+# The plugin of the README, in full.
 PACKAGE = """
 import flax.linen as nn
 import numpy as np
@@ -114,9 +114,7 @@ def installed(tmp_path: Path) -> dict[str, str]:
     return {"PYTHONPATH": str(site)}
 
 
-def test_a_package_of_ones_own_trains_under_its_own_parts(
-    package: Path, run_cli: CommandLine
-) -> None:
+def test_a_plugin_trains_with_its_own_parts(package: Path, run_cli: CommandLine) -> None:
     done = run_cli(
         "plugins=[my_models]",
         "model=tanh_net",
@@ -139,7 +137,7 @@ def test_a_package_of_ones_own_trains_under_its_own_parts(
     assert summary["metrics"]["eval/accuracy"] > 0.9
 
 
-def test_a_scale_fn_of_ones_own_shapes_the_schedule(package: Path, run_cli: CommandLine) -> None:
+def test_a_plugins_scale_fn_shapes_the_schedule(package: Path, run_cli: CommandLine) -> None:
     done = run_cli(
         "plugins=[my_models]",
         "task=check",
@@ -288,7 +286,7 @@ def test_an_entry_point_is_loaded_only_when_it_is_needed(
     assert "did you mean from_entry_point?" in member.stderr
 
 
-def test_a_name_is_given_once() -> None:
+def test_a_name_is_registered_once() -> None:
     registry = Registry("model")
     registry.register("a")(len)
     registry.register("a")(len)
@@ -296,7 +294,7 @@ def test_a_name_is_given_once() -> None:
         registry.register("a")(max)
 
 
-def test_what_the_runner_supplies_is_no_setting() -> None:
+def test_arguments_that_the_runner_supplies_are_not_settings() -> None:
     @register_optimizer("supplied")
     def optimizer(learning_rate: float, *, decay: float = 0.5, kind: type = int) -> None: ...
 
@@ -308,7 +306,7 @@ def test_what_the_runner_supplies_is_no_setting() -> None:
     assert options["model", "open_ended"] == {"name": "open_ended", "sizes": [1, 2]}
 
 
-def test_numbers_keep_the_type_of_the_factorys_default() -> None:
+def test_settings_have_the_type_of_the_factorys_annotation() -> None:
     @register_optimizer("typed")
     def optimizer(learning_rate: float, *, decay: float = 0.5, count: int = 1) -> None: ...
 

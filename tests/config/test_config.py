@@ -1,4 +1,4 @@
-"""The configuration: YAML and schema say the same, and nothing but sound settings gets through."""
+"""The configuration: YAML and signatures agree, and only valid settings are accepted."""
 
 import re
 from dataclasses import fields
@@ -54,7 +54,7 @@ def test_an_options_keys_in_yaml_are_the_arguments_of_its_factory(group: str, op
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
-def test_every_option_is_good_as_it_comes(group: str, option: str) -> None:
+def test_every_option_is_valid_with_its_defaults(group: str, option: str) -> None:
     values = composed(f"{group}={option}")
     if "root" in values["dataset"]:
         with pytest.raises(ConfigError, match=r"dataset\.root"):
@@ -72,7 +72,7 @@ def test_every_factory_has_an_option() -> None:
 @pytest.mark.parametrize(
     "path", sorted(CONF.rglob("*.yaml")), ids=lambda path: str(path.relative_to(CONF))
 )
-def test_every_key_of_ours_has_a_comment_above_it(path: Path) -> None:
+def test_every_key_in_conf_has_a_comment_above_it(path: Path) -> None:
     """Keys of Hydra's logging and help sections are Hydra's to explain."""
     lines = path.read_text(encoding="utf-8").splitlines()
     assert lines[0].startswith("# ")
@@ -93,7 +93,7 @@ def test_defaults_are_stated_once() -> None:
     """An option that inherits repeats no value of the one that it inherits from."""
     for group, option in OPTIONS:
         own = yaml.safe_load((CONF / group / f"{option}.yaml").read_text(encoding="utf-8"))
-        # The parts of a sequence come as they are: what they inherit is no setting of its own.
+        # The parts of a sequence are not its own settings.
         parents = [name for name in own.pop("defaults", []) if isinstance(name, str)]
         for parent in parents:
             inherited = composed(f"{group}={parent}")[group] if parent != "_self_" else {}
@@ -107,7 +107,7 @@ def test_lengths_keep_their_units(defaults: Any) -> None:
     assert (config.training.steps, config.training.eval_every) == ("500", "25%")
 
 
-def test_whole_numbers_become_the_floats_that_they_are_meant_as(defaults: Any) -> None:
+def test_an_int_becomes_a_float_if_the_setting_is_a_float(defaults: Any) -> None:
     values = {**defaults, "training": {**defaults["training"], "epochs": 3}}
     assert type(read(values).training.epochs) is float
     assert type(read(composed("scheduler.gamma=1")).scheduler.settings.gamma) is float
@@ -126,7 +126,7 @@ def test_only_the_command_line_names_plugins(defaults: Any) -> None:
     assert read({**defaults, "plugins": ["mine"]}, plugins=("mine",)).plugins == ("mine",)
 
 
-def test_a_momentum_cycles_only_where_there_is_one() -> None:
+def test_cycle_momentum_needs_an_optimizer_with_momentum() -> None:
     with pytest.raises(ConfigError, match=r"scheduler\.cycle_momentum: .*optimizer\.momentum"):
         read(composed("scheduler.cycle_momentum=true", "optimizer.momentum=null"))
     # Those without a momentum, and those whose momentum is not one that can vary.
@@ -142,7 +142,7 @@ def test_a_momentum_cycles_only_where_there_is_one() -> None:
 
 
 def grouped(values: Any, optimizer: Any) -> Any:
-    """``values`` with the groups a and b, and what else the section ``optimizer`` is to have."""
+    """``values`` with the groups a and b, and other settings of the section ``optimizer``."""
     groups = {"a": "x/*", "b": ["y", "z"]}
     return {**values, "optimizer": {**values["optimizer"], "groups": groups, **optimizer}}
 
@@ -177,20 +177,20 @@ def grouped(values: Any, optimizer: Any) -> Any:
         ({"clip_norm": 0}, r"clip_norm: 0"),
     ],
 )
-def test_what_fits_no_group_or_no_bound_is_refused(
+def test_settings_that_do_not_fit_the_groups_or_their_bounds_are_refused(
     defaults: Any, optimizer: Any, says: str
 ) -> None:
     with pytest.raises(ConfigError, match=rf"^optimizer\.(lookahead\.)?{says}"):
         read(grouped(defaults, optimizer))
 
 
-def test_bounds_are_in_what_surrounds_an_optimizer(defaults: Any) -> None:
+def test_settings_of_wrappers_may_be_at_their_bounds(defaults: Any) -> None:
     lookahead = {"sync_period": 1, "slow_step_size": 1}
     wrappers = read(grouped(defaults, {"multiplier": 1e-9, "lookahead": lookahead})).wrappers
     assert (wrappers.multiplier, vars(wrappers.lookahead)) == (1e-9, lookahead)
 
 
-def test_numbers_by_name_are_in_the_order_of_the_groups(defaults: Any) -> None:
+def test_numbers_by_name_are_sorted_in_the_order_of_the_groups(defaults: Any) -> None:
     values = grouped(defaults, {"weight_decay": {"default": 0.3, "b": 0.2, "a": 0.1}})
     values["scheduler"] = {
         **values["scheduler"],
@@ -203,7 +203,7 @@ def test_numbers_by_name_are_in_the_order_of_the_groups(defaults: Any) -> None:
     assert config.scheduler.settings.max_lr == (1.0, 2.0)
 
 
-def test_an_optimizer_of_ones_own_takes_numbers_by_name_too(defaults: Any) -> None:
+def test_a_plugins_optimizer_takes_numbers_by_name(defaults: Any) -> None:
     @register_optimizer("test_by_name")
     def optimizer(learning_rate: float, *, weight_decay: float = 0.0) -> None: ...
 
@@ -226,7 +226,7 @@ def test_a_frozen_group_needs_no_number(defaults: Any) -> None:
     assert (first, last) == (0.1, 0.3)
 
 
-def test_the_parts_of_a_sequence_know_the_groups() -> None:
+def test_numbers_by_name_in_a_part_of_a_sequence_are_sorted() -> None:
     values = grouped(composed("scheduler=sequence"), {})
     values["scheduler"]["parts"]["warmup"]["base_lr"] = {"default": 0.3, "b": 0.2, "a": 0.1}
     part = read(values).scheduler.settings.parts["warmup"]
@@ -253,7 +253,7 @@ ANYTHING = st.recursive(
 
 @settings(max_examples=400, deadline=None)
 @given(path=st.sampled_from(PATHS), value=ANYTHING)
-def test_whatever_the_value_the_answer_is_a_config_or_one_line(path: Any, value: Any) -> None:
+def test_any_value_gives_a_config_or_a_one_line_error(path: Any, value: Any) -> None:
     values = yaml.safe_load(_DEFAULTS)
     section = values
     for key in path[:-1]:

@@ -1,4 +1,4 @@
-"""A written scale_fn computes what it says and can do nothing else, however hostile."""
+"""An expression computes what it says and cannot do anything else, however hostile it is."""
 
 import doctest
 import math
@@ -50,7 +50,7 @@ def test_an_expression_takes_one_number_as_well_as_an_array_of_integers() -> Non
     assert parse("2")(np.arange(6, dtype=np.int32).reshape(2, 3)).shape == (2, 3)
 
 
-def test_equal_texts_are_one_structure() -> None:
+def test_expressions_with_equal_texts_are_equal() -> None:
     assert parse("1 / x") == parse("1 / x")
     assert hash(parse("1 / x")) == hash(parse("1 / x"))
     assert parse("1 / x") != parse("2 / x")
@@ -115,8 +115,8 @@ def test_equal_texts_are_one_structure() -> None:
         ("(sin)(lambda: x)", "Lambda"),
     ],
 )
-def test_everything_else_is_refused_by_name_at_once(text: str, named: str) -> None:
-    started = time.thread_time()  # not the wall's: the machine may be busy
+def test_everything_else_is_refused_quickly_and_by_name(text: str, named: str) -> None:
+    started = time.thread_time()  # not wall time: the machine may be busy
     with pytest.raises(ConfigError) as caught:
         parse(text)
     assert time.thread_time() - started < 0.1
@@ -125,7 +125,7 @@ def test_everything_else_is_refused_by_name_at_once(text: str, named: str) -> No
     assert "\n" not in str(caught.value)
 
 
-def test_a_refusal_prints_nothing_besides() -> None:
+def test_a_refused_expression_prints_nothing() -> None:
     code = (
         "from runner.config.expression import parse\n"
         "from runner.errors import ConfigError\n"
@@ -156,11 +156,11 @@ def test_a_bare_name_is_a_registered_function_and_not_an_expression() -> None:
 
 
 @pytest.mark.parametrize("value", [None, 0.5, b"x", ["x"]])
-def test_what_is_no_text_is_no_expression(value: object) -> None:
+def test_a_value_that_is_not_a_string_is_not_an_expression(value: object) -> None:
     with pytest.raises(ConfigError, match=r"^scale_fn: .* is not an expression"):
         scale_function(value)
 
 
-def test_the_example_in_the_documentation_is_true() -> None:
+def test_the_doctest_passes() -> None:
     results = doctest.testmod(runner.config.expression)
     assert (results.attempted, results.failed) == (1, 0)

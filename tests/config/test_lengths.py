@@ -10,7 +10,7 @@ from runner.errors import ConfigError
     ("value", "steps"),
     [(500, 500), ("500", 500), ("4ep", 88), ("0.5ep", 11), ("25%", 250), ("2 ep", 44), (1, 1)],
 )
-def test_a_length_comes_to_steps(value: int | str, steps: int) -> None:
+def test_a_length_resolves_to_steps(value: int | str, steps: int) -> None:
     """22 steps an epoch, 1,000 steps a run."""
     check_length(value, key="k")
     found = resolve_length(value, key="k", steps_per_epoch=22, total_steps=1000)
@@ -18,13 +18,13 @@ def test_a_length_comes_to_steps(value: int | str, steps: int) -> None:
 
 
 @pytest.mark.parametrize("value", [0, -5, "0ep", "0%", 2**31, "99999999999ep", "1" * 5000])
-def test_what_no_run_can_have_is_refused_at_once(value: int | str) -> None:
+def test_a_length_that_no_run_can_have_is_refused_before_it_is_resolved(value: int | str) -> None:
     with pytest.raises(ConfigError, match=r"k: .*; write steps \(500\), epochs \(4ep\)"):
         check_length(value, key="k")
 
 
 @pytest.mark.parametrize("value", [None, True, 1.5, "", "ep", "4e", "-1ep", "1e3", "٤ep", "4ep\n"])
-def test_what_is_no_length_is_refused(value: object) -> None:
+def test_a_value_that_is_not_a_length_is_refused(value: object) -> None:
     with pytest.raises(ConfigError, match="is not a length"):
         check_length(value, key="k")
 
@@ -35,7 +35,7 @@ def test_a_length_below_one_step_is_refused() -> None:
 
 
 @pytest.mark.parametrize("value", [0, "0", "0ep", "0%"])
-def test_a_length_of_zero_is_one_only_where_it_is_allowed_and_written(value: int | str) -> None:
+def test_a_length_of_zero_must_be_allowed_and_written_as_zero(value: int | str) -> None:
     chosen = {"key": "k", "steps_per_epoch": 22, "total_steps": 1000, "at_least": 0}
     assert resolve_length(value, **chosen) == 0
     with pytest.raises(ConfigError, match="resolves to 0 steps"):

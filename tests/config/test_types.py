@@ -1,4 +1,4 @@
-"""Every bad setting of a schedule is refused under its own name; good ones pass."""
+"""Every invalid setting of a schedule is refused under its own key; valid ones pass."""
 
 import math
 from typing import Any, Literal
@@ -72,7 +72,7 @@ def test_good_settings_pass(change: dict[str, Any]) -> None:
         ("step_size_up", True),
         ("step_size_up", None),
         ("step_size_up", 2**31),
-        ("step_size_up", 2**31 - 1),  # down is as long: the cycle does not fit
+        ("step_size_up", 2**31 - 1),  # the other half is as long: the cycle does not fit
         ("step_size_down", 0),
         ("step_size_down", math.nan),
         ("mode", "triangle"),
@@ -125,7 +125,7 @@ def test_a_constant_rate_may_be_zero_but_not_negative() -> None:
         Constant(base_lr=-1)
 
 
-def test_between_keeps_each_kind_of_bound() -> None:
+def test_bounds_are_inclusive_or_exclusive() -> None:
     require("b1", 0, Number(ge=0, lt=1))
     require("share", 1, Number(gt=0, le=1))
     for bad in (1, -1e-9):
@@ -136,7 +136,7 @@ def test_between_keeps_each_kind_of_bound() -> None:
             require("share", bad, Number(gt=0, le=1))
 
 
-def test_the_small_checks_refuse_what_only_looks_right() -> None:
+def test_values_of_similar_types_are_refused() -> None:
     @checked
     def take(*, flag: bool = False, name: Literal["cycle"] = "cycle") -> None: ...
 
@@ -152,7 +152,7 @@ def test_the_small_checks_refuse_what_only_looks_right() -> None:
             check()
 
 
-def test_a_value_is_shown_in_one_short_line_whatever_it_is() -> None:
+def test_any_value_is_shown_in_one_short_line() -> None:
     assert shown(0.5) == "0.5"
     assert "\n" not in shown(np.zeros((9, 9)))
     assert len(shown("y" * 10**6)) <= 60

@@ -1,4 +1,4 @@
-"""A dataset that exists is one that can be trained on."""
+"""A dataset is validated when it is created."""
 
 import dataclasses
 
@@ -20,7 +20,7 @@ GOOD = {"train": split(), "test": split(), "num_classes": 3, "mean": 0.0, "std":
 NAN = np.full((3, 2, 2, 1), np.nan, np.float32)
 
 
-def test_a_good_one_is_kept_as_it_is():
+def test_a_valid_dataset_keeps_its_arrays():
     dataset = Dataset(**GOOD)
     assert len(dataset.train) == 3
     assert dataset.train.inputs is GOOD["train"].inputs
@@ -66,6 +66,6 @@ def test_splits_of_different_shapes_are_refused():
         ("num_classes", 1),
     ],
 )
-def test_numbers_that_make_no_sense_are_a_setting_at_fault(key, value):
+def test_invalid_numbers_are_a_configuration_error(key, value):
     with pytest.raises(ConfigError, match=f"^{key}: {value}"):
         Dataset(**(GOOD | {key: value}))

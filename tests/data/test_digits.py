@@ -1,4 +1,4 @@
-"""The embedded digits are the published ones, in a split that stays."""
+"""The embedded digits are the published ones, in a fixed split."""
 
 import hashlib
 from importlib import resources
@@ -39,7 +39,7 @@ def test_each_digit_is_held_out_in_equal_share(digits):
 
 def test_the_split_never_changes(digits):
     hashed = hashlib.sha256(digits.test.inputs.tobytes() + digits.test.targets.tobytes())
-    # Written down from the first version: figures of different versions stay comparable.
+    # Recorded from the first version: results of different versions stay comparable.
     assert hashed.hexdigest()[:16] == "0cc93aba01a28c1a"
 
 

@@ -75,21 +75,21 @@ def test_the_home_folder_can_be_written_as_a_tilde(write, monkeypatch):
     assert len(load("~").train) == 4
 
 
-def test_a_plain_file_goes_before_a_compressed_one(tmp_path):
+def test_a_plain_file_takes_precedence_over_a_compressed_one(tmp_path):
     for name, content in GOOD.items():
         (tmp_path / name).write_bytes(content)
         (tmp_path / f"{name}.gz").write_bytes(b"never read")
     assert len(load(tmp_path).train) == 4
 
 
-def test_no_root_says_which_files_to_put_where():
+def test_a_missing_root_names_the_files_it_must_hold():
     with pytest.raises(ConfigError, match=r"^dataset\.root: ") as raised:
         datasets.build("idx", {"root": None, "mean": 0.0, "std": 1.0})
     assert all(name in raised.value.remedy for name in NAMES)
 
 
 @pytest.mark.parametrize("root", ["/no/such/folder", "~nobody-of-that-name/x", "a\0b", "x" * 5000])
-def test_a_folder_that_is_not_there_is_named(root):
+def test_a_missing_folder_is_named(root):
     with pytest.raises(DataError) as raised:
         load(root)
     assert raised.value.key == root
@@ -168,7 +168,7 @@ def test_no_damage_to_a_compressed_file_changes_what_is_read(tmp_path):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_that_may_not_be_read_is_named(write, suffix):
+def test_an_unreadable_file_is_named(write, suffix):
     folder = write({})
     path = folder / f"{TRAIN_IMAGES}{suffix}"
     path.chmod(0)
@@ -176,7 +176,7 @@ def test_a_file_that_may_not_be_read_is_named(write, suffix):
         load(folder)
 
 
-def test_a_folder_in_place_of_a_file_is_no_file(tmp_path):
+def test_a_folder_in_place_of_a_file_is_refused(tmp_path):
     for name in NAMES:
         (tmp_path / name).mkdir()
     with pytest.raises(DataError, match="no such file"):

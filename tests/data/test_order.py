@@ -83,12 +83,12 @@ def test_the_examples_left_over_differ_from_epoch_to_epoch():
     assert len(left_over) > 10
 
 
-def test_seeds_and_epochs_give_orders_of_their_own():
+def test_every_seed_and_epoch_has_its_own_order():
     orders = {epoch_order(s, e, 50).tobytes() for s in range(10) for e in range(10)}
     assert len(orders) == 100
 
 
-def test_every_place_in_the_order_is_equally_likely():
+def test_an_example_is_equally_likely_at_every_place():
     n, epochs = 8, 4000
     where_0_is = [int(np.argmin(epoch_order(7, epoch, n))) for epoch in range(epochs)]
     expected = epochs / n
@@ -96,12 +96,12 @@ def test_every_place_in_the_order_is_equally_likely():
     assert chi_squared < 24.3  # 7 degrees of freedom: exceeded once in 1,000 by chance
 
 
-def test_the_last_steps_of_the_clock_are_reached():
+def test_the_last_possible_steps_have_batches():
     drawn = batch_indices(seed=0, first_step=2**31 - 3, count=3, batch_size=64, n=1437)
     assert drawn.shape == (3, 64)
 
 
-def test_the_cached_order_cannot_be_damaged():
+def test_the_cached_order_is_read_only():
     with pytest.raises(ValueError, match="read-only"):
         epoch_order(0, 0, 5)[0] = 1
 

@@ -1,4 +1,4 @@
-"""Parts of an experiment that are wrong are answered before anything is computed."""
+"""Errors in the parts of an experiment are reported before anything is computed."""
 
 from dataclasses import replace
 
@@ -40,7 +40,7 @@ class Net(nn.Module):
 
 
 class Normalised(nn.Module):
-    """Has all that a model may have beyond parameters: running statistics and dropout."""
+    """A model with running statistics and dropout."""
 
     num_classes: int
 
@@ -128,7 +128,7 @@ def checked(*overrides, **parts):
 
 
 @pytest.mark.parametrize(("group", "name", "factory", "code", "says"), CASES)
-def test_a_part_of_ones_own_that_is_wrong_is_answered(group, name, factory, code, says):
+def test_an_error_in_a_plugin_is_reported(group, name, factory, code, says):
     GROUPS[group][0](name)(factory)
     with pytest.raises(RunnerError) as caught:
         checked(**{group: name})
@@ -137,13 +137,13 @@ def test_a_part_of_ones_own_that_is_wrong_is_answered(group, name, factory, code
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_a_model_with_running_statistics_and_dropout_is_right():
+def test_a_model_with_running_statistics_and_dropout_is_accepted():
     register_model("normalised")(lambda *, num_classes: Normalised(num_classes))
     experiment = checked(model="normalised")
     assert experiment.initial_state().model_state["batch_stats"]
 
 
-def test_accumulated_batches_of_a_model_of_ones_own_are_right():
+def test_accumulation_with_a_plugins_model_is_accepted():
     register_model("accumulated")(lambda *, num_classes: Normalised(num_classes))
     experiment = checked("training.accumulate=3", "training.batch_size=4", model="accumulated")
     assert experiment.static.accumulate == 3
@@ -170,8 +170,8 @@ def test_layer_decay_needs_a_model_that_declares_its_layers():
         (["training.ema_decay=0.9", "optimizer.lookahead.sync_period=5"], 5),
     ],
 )
-def test_a_model_that_cannot_fit_is_refused_before_it_is_made(kept, copies):
-    # Parameters, gradients, momentum and what else is kept, in the 4 bytes of float32 each.
+def test_a_model_that_does_not_fit_is_refused_before_it_is_built(kept, copies):
+    # Parameters, gradients, momentum and averages, in 4 bytes of float32 each.
     gigabytes = copies * 4 * (64 * 2e6 + 2e6 + 2e6 * 2e6 + 2e6 + 2e6 * 10 + 10) / 2**30
     with pytest.raises(OutOfMemoryError, match=f"take {gigabytes:,.1f} GiB"):
         checked("model.hidden=[2000000,2000000]", *kept)

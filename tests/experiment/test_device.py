@@ -1,4 +1,4 @@
-"""Devices are found or named; the compilation cache helps where it can, and never hinders."""
+"""Missing devices are reported; problems with the compilation cache never stop a run."""
 
 import warnings
 
@@ -19,7 +19,7 @@ def _restored():
         jax.config.update(key, value)
 
 
-def test_a_cache_folder_that_cannot_be_written_is_told_once_and_done_without(tmp_path, caplog):
+def test_a_cache_folder_that_cannot_be_written_gives_one_warning_and_no_cache(tmp_path, caplog):
     (tmp_path / "file").touch()
     for folder in (tmp_path / "file", tmp_path / "file" / "below"):
         caplog.clear()
@@ -29,18 +29,18 @@ def test_a_cache_folder_that_cannot_be_written_is_told_once_and_done_without(tmp
         assert warning.startswith(f"compilation_cache: {folder} cannot be written (")
 
 
-def test_a_cache_folder_is_made_and_left_empty_until_something_is_compiled(tmp_path, caplog):
+def test_a_cache_folder_is_created_and_empty_until_something_is_compiled(tmp_path, caplog):
     use_compilation_cache(str(tmp_path / "a" / "b"))
     assert jax.config.values["jax_enable_compilation_cache"]
     assert list((tmp_path / "a" / "b").iterdir()) == []
     assert caplog.messages == []
 
 
-def test_a_damaged_entry_is_no_news(tmp_path):
-    with warnings.catch_warnings(record=True) as told:
+def test_a_damaged_cache_entry_gives_no_warning(tmp_path):
+    with warnings.catch_warnings(record=True) as caught:
         use_compilation_cache(str(tmp_path))
         warnings.warn("Error reading persistent compilation cache entry for 'jit_f'", stacklevel=1)
-    assert told == []
+    assert caught == []
 
 
 @pytest.mark.parametrize("accelerator", ["auto", "cpu"])

@@ -9,7 +9,7 @@ from runner.errors import ConfigError
 from runner.experiment.schedule import Clock, build_schedule
 
 OPTIONS = sorted(path.stem for path in (CONF / "scheduler").iterdir())
-# What three steps are too few for.
+# Settings of options that need more than three steps.
 MORE = {
     "inverse_sqrt": ["scheduler.warmup=1"],
     "one_cycle": ["scheduler.total_steps=10"],
@@ -37,7 +37,7 @@ def test_every_option_can_be_a_part(option):
     np.testing.assert_allclose(schedule(np.arange(200, 800)), alone(np.arange(600)), rtol=3e-7)
 
 
-def test_lengths_become_steps_and_those_in_lists_too():
+def test_lengths_are_resolved_to_steps_also_in_lists():
     schedule = built("scheduler=multistep", "scheduler.milestones=[30,2ep,50%]")
     np.testing.assert_array_equal(schedule.milestones, [30, 40, 400])
     with pytest.raises(ConfigError, match=r"^scheduler\.milestones\[1\]: '0.01%' resolves to 0"):
@@ -52,7 +52,7 @@ def test_the_length_of_a_run_is_the_default_length():
 RAMP = ["scheduler.parts.warmup.total_iters=50%"]
 
 
-def test_a_share_within_a_part_is_of_that_part():
+def test_a_share_in_a_part_is_of_the_length_of_the_part():
     schedule = built("scheduler=sequence", "scheduler.parts.cycles.T_0=25%", *RAMP)
     warmup, cycles = schedule.parts
     assert (int(warmup.total_iters), int(cycles.T_0)) == (100, 150)
@@ -135,6 +135,6 @@ def test_a_sequence_as_long_as_the_run_fits():
         ),
     ],
 )
-def test_what_does_not_fit_the_run_is_one_line(run, capsys, overrides, line):
+def test_a_setting_that_does_not_fit_the_run_gives_one_line(run, capsys, overrides, line):
     code, _ = run(*overrides)
     assert (code, capsys.readouterr().err.strip()) == (2, line)

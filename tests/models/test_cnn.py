@@ -76,7 +76,7 @@ def test_equal_arguments_give_equal_hashable_modules():
 @pytest.mark.parametrize(
     ("key", "value"), [("features", []), ("features", [4, 0]), ("dense", 0), ("dense", True)]
 )
-def test_widths_that_are_none_are_refused(key, value):
+def test_invalid_widths_are_refused(key, value):
     arguments = {"features": [4], "dense": 9, "num_classes": 3} | {key: value}
     with pytest.raises(ConfigError, match=rf"^model\.{key}(\[\d\])?: "):
         models.build("cnn", arguments)

@@ -58,6 +58,6 @@ def test_equal_arguments_give_equal_hashable_modules():
 
 
 @pytest.mark.parametrize("hidden", [[], [8, 0], [-1], [True], [1.5], ["8"]])
-def test_widths_that_are_none_are_refused(hidden):
+def test_invalid_widths_are_refused(hidden):
     with pytest.raises(ConfigError, match=r"^model\.hidden(\[\d\])?: "):
         models.build("mlp", {"hidden": hidden, "num_classes": 3})

@@ -1,4 +1,4 @@
-"""Adam and its kin: the cases of the common tests, and first updates by hand."""
+"""Adam and its variants: the cases of the common tests, and first updates by hand."""
 
 import numpy as np
 import optax

@@ -1,4 +1,4 @@
-"""Every optimizer is optax's: a hundred updates equal, bit for bit, those of optax by hand."""
+"""Every optimizer is optax's: a hundred updates equal those of optax bit for bit."""
 
 from typing import Any
 
@@ -16,16 +16,16 @@ STEPS = 100
 INPUTS = np.random.default_rng(1).normal(size=(STEPS, 4, 2, 2, 2)).astype(np.float32)
 CASES = all_cases()
 
-Numbers = dict[str, Any]
+Hyperparams = dict[str, Any]
 
 
 def loss(params: dict[str, jax.Array], inputs: jax.Array) -> jax.Array:
-    """Of a small net: convolution at one place, scale, matrix, bias; inputs [4, 2, 2, 2]."""
+    """The loss of a small network: convolution, scale, matrix, bias; inputs [4, 2, 2, 2]."""
     hidden = jnp.tanh(jnp.tensordot(inputs, params["kernel"], 3) * params["scale"])
     return jnp.mean((hidden @ params["matrix"] + params["bias"] - 0.3) ** 2)
 
 
-def a_hundred_updates(build: Any, numbers: Numbers, rates: jax.Array, params: Any) -> Any:
+def a_hundred_updates(build: Any, hyperparams: Hyperparams, rates: jax.Array, params: Any) -> Any:
     """Params after every update, [STEPS, ...]; one update has one rate and one input."""
     inputs = jnp.asarray(INPUTS)
 
@@ -33,11 +33,11 @@ def a_hundred_updates(build: Any, numbers: Numbers, rates: jax.Array, params: An
         params, state = carry
         rate, inputs = now
         grads = jax.grad(loss)(params, inputs)
-        updates, state = build(rate, numbers).update(grads, state, params)
+        updates, state = build(rate, hyperparams).update(grads, state, params)
         params = optax.apply_updates(params, updates)
         return (params, state), params
 
-    start = (params, build(rates[0], numbers).init(params))
+    start = (params, build(rates[0], hyperparams).init(params))
     return jax.lax.scan(step, start, (rates, inputs))[1]
 
 
@@ -51,24 +51,24 @@ def problem() -> tuple[np.ndarray, dict[str, np.ndarray]]:
 
 
 @pytest.mark.parametrize("case", CASES, ids=[f"{c.name}-{i}" for i, c in enumerate(CASES)])
-def test_a_hundred_updates_equal_optax_by_hand_in_one_program_for_all_numbers(
+def test_a_hundred_updates_equal_optax_in_one_program_for_all_hyperparams(
     case: Case, problem: Any
 ) -> None:
     name, arguments, by_hand, constant = case
     rates, start = problem
     traced = []
 
-    def run(optimizer: Any, numbers: Numbers, rates: jax.Array, params: Any) -> Any:
+    def run(optimizer: Any, hyperparams: Hyperparams, rates: jax.Array, params: Any) -> Any:
         traced.append(optimizer)
-        return a_hundred_updates(optimizer.build, numbers, rates, params)
+        return a_hundred_updates(optimizer.build, hyperparams, rates, params)
 
     ours = jax.jit(run, static_argnums=0)
     theirs = jax.jit(lambda n, *rest: a_hundred_updates(lambda lr, n: by_hand(lr, **n), n, *rest))
     for factor in (1.0, 0.9):
         changed = {k: v if k in constant else scaled(v, factor) for k, v in arguments.items()}
-        optimizer, numbers = split(name, changed)
-        assert set(numbers) == {k for k, v in arguments.items() if isinstance(v, float)}
-        passed = ours(optimizer, numbers, rates * factor, start)
+        optimizer, hyperparams = split(name, changed)
+        assert set(hyperparams) == {k for k, v in arguments.items() if isinstance(v, float)}
+        passed = ours(optimizer, hyperparams, rates * factor, start)
         given = {k: np.float32(v) for k, v in changed.items() if isinstance(v, float)}
         expected = theirs(given, rates * factor, start)
         for key in start:
@@ -91,11 +91,11 @@ SPARING = [case for case in CASES if "decay_all" in case.arguments]
 
 @pytest.mark.parametrize("case", SPARING, ids=[f"{c.name}-{i}" for i, c in enumerate(SPARING)])
 @pytest.mark.parametrize("decay_all", [False, True])
-def test_biases_and_scales_of_norms_decay_only_where_all_do(case: Case, decay_all: bool) -> None:
-    """Without gradients nothing but the decay moves a parameter."""
+def test_biases_and_scales_of_norms_decay_only_with_decay_all(case: Case, decay_all: bool) -> None:
+    """Without gradients only the decay changes a parameter."""
     params = {"kernel": jnp.ones((2, 2, 2, 3)), "matrix": jnp.ones((5, 4)), "bias": jnp.ones(4)}
-    optimizer, numbers = split(case.name, case.arguments | {"decay_all": decay_all})
-    tx = optimizer.build(0.1, numbers)
+    optimizer, hyperparams = split(case.name, case.arguments | {"decay_all": decay_all})
+    tx = optimizer.build(0.1, hyperparams)
     grads = jax.tree.map(jnp.zeros_like, params)
     updates, _ = tx.update(grads, tx.init(params), params)
     moved = {key: bool((update != 0).all()) for key, update in updates.items()}

@@ -28,8 +28,8 @@ RMSPROP = {
 RADAM = ADAM | {"threshold": 5.0, "nesterov": False}
 DECAYED = {"weight_decay": 0.1, "decay_all": True}
 BETAS = {"betas": (0.8, 0.9), "eps": 1e-8}
-# PyTorch's NAdam warms its momentum up, to b1 * (1 - 0.96 ** (step * momentum_decay) / 2), where
-# optax's is b1 from the start: the two are one where the warm-up is over at once.
+# PyTorch's NAdam warms up its momentum to b1 * (1 - 0.96 ** (step * momentum_decay) / 2); optax's
+# is b1 from the start. They are equal if the warm-up is over at once.
 CONSTANT = {"momentum_decay": 1e6}
 ADAGRAD = {"initial_accumulator_value": 0.1, "eps": 1e-12}
 ADADELTA = {"rho": 0.8, "eps": 1e-6, "weight_decay": 0.0}
@@ -38,16 +38,16 @@ ADADELTA_DECAYED = ADADELTA | {"weight_decay": 0.1}
 
 def passed(name: str, arguments: Any, rates: Any, grads: Any, start: Any) -> np.ndarray:
     """Params after each update, float32 [steps, size]."""
-    optimizer, numbers = split(name, arguments)
+    optimizer, hyperparams = split(name, arguments)
 
     def step(carry: Any, now: Any) -> Any:
         params, state = carry
         rate, grad = now
-        updates, state = optimizer.build(rate, numbers).update(grad, state, params)
+        updates, state = optimizer.build(rate, hyperparams).update(grad, state, params)
         params = optax.apply_updates(params, updates)
         return (params, state), params
 
-    state = optimizer.build(0.0, numbers).init(jnp.asarray(start))
+    state = optimizer.build(0.0, hyperparams).init(jnp.asarray(start))
     run = jax.jit(lambda carry, now: jax.lax.scan(step, carry, now)[1])
     return np.asarray(run((start, state), (rates, grads)))
 
@@ -114,7 +114,7 @@ def test_updates_are_pytorchs(name: str, arguments: Any, torchs: str, given: Any
 
 
 def test_rmsprops_velocity_is_pytorchs_while_the_rate_stays() -> None:
-    """Ours holds updates already multiplied by their rates, so that an old rate lingers in it."""
+    """Ours accumulates updates multiplied by their rates, so that old rates have an effect."""
     ours, given = RMSPROP | {"momentum": 0.8}, {"alpha": 0.9, "momentum": 0.8}
     problem = a_problem(constant=True)
     expected = theirs("RMSprop", given, *problem)
@@ -149,10 +149,10 @@ def test_amsgrads_maximum_departs_from_pytorchs() -> None:
     third gradient of 1 the moment is 1, corrected 8/7: ours divides by sqrt(4), theirs by
     sqrt(2 / (1 - 1/8)).
     """
-    numbers = {"b1": 0.0, "b2": 0.5, "eps": 1e-12}
+    arguments = {"b1": 0.0, "b2": 0.5, "eps": 1e-12}
     grads = np.array([[2.0], [0.0], [1.0]], np.float32)
     problem = np.ones(3, np.float32), grads, np.zeros(1, np.float32)
-    ours = np.diff(passed("amsgrad", numbers, *problem).ravel())[-1]
+    ours = np.diff(passed("amsgrad", arguments, *problem).ravel())[-1]
     given = {"betas": (0.0, 0.5), "eps": 1e-12, "amsgrad": True}
     np.testing.assert_allclose(ours, -1 / 2, rtol=1e-6)
     others = np.diff(theirs("Adam", given, *problem).ravel())[-1]

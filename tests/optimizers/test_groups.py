@@ -1,4 +1,4 @@
-"""Parameter groups: first match wins, each group has its own numbers, frozen ones have no state."""
+"""Parameter groups: the first match wins, each has its own hyperparams, frozen ones no state."""
 
 import fnmatch
 
@@ -63,7 +63,7 @@ def test_without_patterns_there_is_one_group():
         ({}, ("default",), "frozen: leaves no parameter"),
     ],
 )
-def test_a_pattern_that_does_nothing_is_answered(patterns, frozen, said):
+def test_a_pattern_that_does_nothing_is_refused(patterns, frozen, said):
     with pytest.raises(ConfigError, match=said):
         assign(PARAMS, patterns, frozen=frozen)
 
@@ -90,13 +90,13 @@ def test_every_parameter_is_in_the_first_group_that_matches(patterns, data):
     try:
         groups = assign({path: np.ones(1) for path in paths}, named)
     except ConfigError:
-        return  # a pattern that takes nothing, which is looked at above
+        return  # a pattern that selects nothing, which is tested above
     for path, group in groups.members:
         first = next((n for n, (p,) in named.items() if fnmatch.fnmatchcase(path, p)), "default")
         assert group == first
 
 
-def test_what_is_frozen_is_none_and_comes_back_as_it_was():
+def test_frozen_parameters_are_none_and_merged_back_unchanged():
     groups = assign(PARAMS, {"body": ("body/*",)}, frozen=("body",))
     trained = groups.trained(PARAMS)
     assert trained["body"] == {"kernel": None, "bias": None}
@@ -107,18 +107,18 @@ def test_what_is_frozen_is_none_and_comes_back_as_it_was():
 
 def test_a_frozen_group_has_no_state():
     groups = assign(PARAMS, {"body": ("body/*",)}, frozen=("body",))
-    optimizer, numbers = split("adam", {"b1": 0.9, "b2": 0.999, "eps": 1e-8})
-    tx = groups.transformation(lambda *_: optimizer.build(0.1, numbers))
+    optimizer, hyperparams = split("adam", {"b1": 0.9, "b2": 0.999, "eps": 1e-8})
+    tx = groups.transformation(lambda *_: optimizer.build(0.1, hyperparams))
     shapes = [leaf.shape for leaf in jax.tree.leaves(tx.init(groups.trained(PARAMS)))]
     assert sorted(shapes) == [(), (2,), (2,), (3, 2), (3, 2)]  # a count and two moments
 
 
-def test_a_frozen_group_leaves_the_others_their_numbers():
+def test_a_frozen_group_leaves_the_others_their_hyperparams():
     patterns = {"body": ("body/*",), "biases": ("*/bias",)}
     groups = assign(PARAMS, patterns, frozen=("body",))
-    _, numbers = split("adamw", {"weight_decay": (0.25, 0.5, 4.0)} | ADAMW)
+    _, hyperparams = split("adamw", {"weight_decay": (0.25, 0.5, 4.0)} | ADAMW)
     tx = groups.transformation(
-        lambda i, _: optax.add_decayed_weights(of_group(numbers, i)["weight_decay"])
+        lambda i, _: optax.add_decayed_weights(of_group(hyperparams, i)["weight_decay"])
     )
     params = groups.trained(PARAMS)
     updates, _ = tx.update(params, tx.init(params), params)
@@ -127,17 +127,19 @@ def test_a_frozen_group_leaves_the_others_their_numbers():
     np.testing.assert_array_equal(updates["head"]["kernel"], np.full((3, 2), 5.0))
 
 
-def test_a_list_of_another_key_is_no_number_for_each_group():
+def test_a_list_of_another_argument_is_static():
     register_optimizer("test_listed")(
         lambda learning_rate, *, weight_decay, shares: optax.sgd(learning_rate * shares[1])
     )
-    optimizer, numbers = split("test_listed", {"weight_decay": (0.1, 0.2), "shares": (0.5, 0.25)})
+    optimizer, hyperparams = split(
+        "test_listed", {"weight_decay": (0.1, 0.2), "shares": (0.5, 0.25)}
+    )
     assert optimizer.static == (("shares", (0.5, 0.25)),)
-    assert list(numbers) == ["weight_decay"]
+    assert list(hyperparams) == ["weight_decay"]
 
 
 @pytest.mark.parametrize("decays", [(0.1, 1e39), (float("nan"), 0.1)])
-def test_one_number_beyond_float32_is_refused_wherever_it_stands(decays):
+def test_a_number_outside_the_range_of_float32_is_refused_anywhere_in_a_list(decays):
     with pytest.raises(
         ConfigError,
         match=r"optimizer\.weight_decay\[\d\]: .* is (not finite|outside the range of float32)",
@@ -152,8 +154,8 @@ RATES = {"tail": 0.003, "mid": 0.01, "default": 0.0007}
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
-def test_each_group_moves_as_if_its_optimizer_had_nothing_else(case):
-    """optax's own optimizer, by hand for one group alone; bit for bit, an operation at a time."""
+def test_each_group_is_updated_as_if_there_were_no_others(case):
+    """optax's own optimizer on one group; bit for bit, without compilation."""
     name, arguments, by_hand, _ = case
     random = np.random.default_rng(0)
     params = {k: jnp.asarray(random.normal(size=s), jnp.float32) for k, s in SHAPES.items()}
@@ -165,9 +167,9 @@ def test_each_group_moves_as_if_its_optimizer_had_nothing_else(case):
     decays = dict(zip(groups.names, (0.0, 0.03, 0.2), strict=True))
     has_decay = isinstance(arguments.get("weight_decay"), float)
     listed = {"weight_decay": tuple(decays.values())} if has_decay else {}
-    optimizer, numbers = split(name, arguments | listed)
+    optimizer, hyperparams = split(name, arguments | listed)
     rates = [jnp.float32(RATES[group]) for group in groups.names]
-    tx = groups.transformation(lambda i, _: optimizer.build(rates[i], of_group(numbers, i)))
+    tx = groups.transformation(lambda i, _: optimizer.build(rates[i], of_group(hyperparams, i)))
     together = trained(tx, params, all_grads)
     for group, rate in zip(groups.names, rates, strict=True):
         keys = [path for path, of in groups.members if of == group]

@@ -57,14 +57,14 @@ def test_the_rate_of_each_layer_is_a_power_of_the_decay_by_hand():
 
 
 def test_a_decoupled_weight_decay_shrinks_with_the_rate():
-    """Without gradients nothing but the decay moves a parameter: rate * 0.5 of it."""
+    """Without gradients only the decay changes a parameter: by rate * 0.5 of it."""
     zeros = jax.tree.map(jnp.zeros_like, PARAMS)
     after = trained(composed("adamw", ADAMW, layer_decay=0.5), PARAMS, [zeros])
     for key, rate in {"bias": 0.1, "matrix": 0.05, "scale": 0.05, "kernel": 0.025}.items():
         np.testing.assert_allclose(after[key], PARAMS[key] * (1 - rate * 0.5), rtol=1e-6)
 
 
-def test_it_multiplies_the_rates_of_groups():
+def test_layer_decay_multiplies_the_rates_of_groups():
     depths = layer_depths(LAYERS, PARAMS)
     groups = assign(
         PARAMS, {"flat": ("scale", "bias"), "still": ("matrix",)}, frozen=("still",), depths=depths
@@ -81,8 +81,8 @@ CASES = all_cases()
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
-def test_each_layer_moves_as_if_its_optimizer_had_nothing_else(case):
-    """optax's own optimizer at the layer's rate, by hand; bit for bit, an operation at a time."""
+def test_each_layer_is_updated_as_if_there_were_no_others(case):
+    """optax's own optimizer at the layer's rate; bit for bit, without compilation."""
     name, arguments, by_hand, _ = case
     after = trained(composed(name, arguments, layer_decay=0.5, rates=(0.01,)), PARAMS, GRADS)
     hyperparams = split(name, arguments)[1]

@@ -45,7 +45,7 @@ REFUSED = [
 
 
 def test_the_first_update_is_the_rate_times_the_first_estimate_whatever_the_gradient():
-    # Adam's two corrections cancel at the first update, and nothing has moved that tells more.
+    # Adam's two corrections cancel at the first update, and the estimate has not changed yet.
     passed = trajectory("prodigy", {"estim_lr0": 0.01}, [0.5], [[5.0, -0.1]], [1.0, 1.0])
     np.testing.assert_allclose(passed, [[0.995, 1.005]], rtol=1e-6)
 

@@ -108,8 +108,8 @@ def test_training_and_evaluation_are_the_papers_with_the_rate_of_each_step(name,
 
 
 @BOTH
-def test_what_is_evaluated_is_optaxs(name, arguments):
-    """At a constant rate, where optax reads no schedule ahead of its time."""
+def test_the_evaluated_parameters_are_optaxs(name, arguments):
+    """At a constant rate, at which optax does not use the rate of another step."""
     tx = getattr(contrib, name)(0.1, **arguments)
     params, state = PARAMS, tx.init(PARAMS)
     for ours, evaluated in run(name, arguments, rates=lambda _: jnp.float32(0.1)):
@@ -121,7 +121,7 @@ def test_what_is_evaluated_is_optaxs(name, arguments):
 
 @BOTH
 def test_each_group_is_evaluated_by_its_own_average(name, arguments):
-    """The head's rate is a multiple of the body's, whose norm is not the head's business."""
+    """The rates of the groups differ, and each group has its own sum of weights."""
     rates = CyclicLR(base_lr=[0.0, 0.0], max_lr=[0.5, 0.05], step_size_up=3)
     passed = run(name, arguments, patterns={"head": ("head/*",)}, rates=rates)
     for place, part in enumerate(("head", "body")):
@@ -135,7 +135,7 @@ def test_each_group_is_evaluated_by_its_own_average(name, arguments):
 
 @BOTH
 @pytest.mark.parametrize("clip_norm", [None, 1e6])
-def test_frozen_parameters_are_left_out_and_clipping_changes_no_meaning(name, arguments, clip_norm):
+def test_frozen_parameters_are_left_out_with_and_without_clipping(name, arguments, clip_norm):
     whole = run(name, arguments)
     patterns = {"body": ("body/*",), "biases": ("*/bias",)}
     passed = run(name, arguments, patterns=patterns, frozen=("body",), clip_norm=clip_norm)
@@ -146,7 +146,7 @@ def test_frozen_parameters_are_left_out_and_clipping_changes_no_meaning(name, ar
 
 
 @BOTH
-def test_runs_of_other_b1_share_one_program_and_keep_their_own(name, arguments):
+def test_runs_with_different_b1_share_one_program(name, arguments):
     traced = []
 
     @jax.jit

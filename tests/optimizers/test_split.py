@@ -1,4 +1,4 @@
-"""An optimizer is parted in structure, which is compiled, and numbers, which are arguments."""
+"""An optimizer is split into a static part, which is compiled in, and hyperparams, as arguments."""
 
 import jax
 import jax.numpy as jnp
@@ -35,34 +35,36 @@ MUON = {
 } | ADAM
 
 
-def test_other_numbers_share_the_program_and_other_structure_does_not():
+def test_other_hyperparams_share_the_program_and_another_static_part_does_not():
     traced = []
 
-    def step(optimizer, rate, numbers, params):
+    def step(optimizer, rate, hyperparams, params):
         traced.append(optimizer)
-        tx = optimizer.build(rate, numbers)
+        tx = optimizer.build(rate, hyperparams)
         return tx.update(params, tx.init(params), params)[0]
 
     compiled = jax.jit(step, static_argnums=0)
     arguments = {"momentum": 0.9, "nesterov": False, "weight_decay": 0.1}
     for momentum, weight_decay, rate in ((0.9, 0.1, 0.1), (0.8, 0.0, 0.2), (0.0, 1.0, 1e-9)):
         changed = arguments | {"momentum": momentum, "weight_decay": weight_decay}
-        optimizer, numbers = split("sgd", changed)
-        compiled(optimizer, jnp.float32(rate), numbers, jnp.ones(3))
+        optimizer, hyperparams = split("sgd", changed)
+        compiled(optimizer, jnp.float32(rate), hyperparams, jnp.ones(3))
     assert len(traced) == 1
-    optimizer, numbers = split("sgd", arguments | {"nesterov": True})
-    compiled(optimizer, jnp.float32(0.1), numbers, jnp.ones(3))
+    optimizer, hyperparams = split("sgd", arguments | {"nesterov": True})
+    compiled(optimizer, jnp.float32(0.1), hyperparams, jnp.ones(3))
     assert len(traced) == 2
 
 
-def test_numbers_are_float32_scalars_and_the_rest_is_structure():
-    optimizer, numbers = split("sgd", {"momentum": 0.9, "nesterov": True, "weight_decay": None})
-    assert {key: (n.dtype, n.shape) for key, n in numbers.items()} == {"momentum": (np.float32, ())}
+def test_hyperparams_are_float32_scalars_and_the_rest_is_static():
+    optimizer, hyperparams = split("sgd", {"momentum": 0.9, "nesterov": True, "weight_decay": None})
+    assert {key: (n.dtype, n.shape) for key, n in hyperparams.items()} == {
+        "momentum": (np.float32, ())
+    }
     assert optimizer.static == (("nesterov", True), ("weight_decay", None))
     assert hash(optimizer) == hash(split("sgd", SGD | {"nesterov": True, "momentum": 0.1})[0])
 
 
-def test_lanes_with_numbers_of_their_own_equal_each_alone():
+def test_lanes_equal_separate_runs():
     optimizer, _ = split("sgd", SGD)
     params, momenta = jnp.arange(3.0), jnp.array([0.1, 0.9])
 
@@ -88,19 +90,19 @@ def test_lanes_with_numbers_of_their_own_equal_each_alone():
         ("muon", MUON, "momentum"),
     ],
 )
-def test_what_a_schedules_momentum_replaces(name, arguments, key):
+def test_the_hyperparam_that_a_schedules_momentum_replaces(name, arguments, key):
     assert split(name, arguments)[0].momentum_name == key
 
 
 def test_without_momentum_or_decay_there_is_no_state():
-    optimizer, numbers = split("sgd", SGD | {"momentum": None})
-    assert jax.tree.leaves(optimizer.build(0.1, numbers).init(jnp.ones(3))) == []
+    optimizer, hyperparams = split("sgd", SGD | {"momentum": None})
+    assert jax.tree.leaves(optimizer.build(0.1, hyperparams).init(jnp.ones(3))) == []
 
 
-def test_optaxs_own_optimizers_can_be_registered_as_they_are():
+def test_optaxs_own_optimizers_can_be_registered_directly():
     register_optimizer("test_lion")(optax.lion)
-    optimizer, numbers = split("test_lion", {"b1": 0.9, "b2": 0.99})
-    assert (sorted(numbers), optimizer.momentum_name) == (["b1", "b2"], "b1")
+    optimizer, hyperparams = split("test_lion", {"b1": 0.9, "b2": 0.99})
+    assert (sorted(hyperparams), optimizer.momentum_name) == (["b1", "b2"], "b1")
     passed = trajectory("test_lion", {"b1": 0.9, "b2": 0.99}, [0.1], [[3.0, -2.0]], [1.0, 1.0])
     # Lion moves by the sign alone; optax's weight decay of 0.001 joins it.
     np.testing.assert_allclose(passed, [[0.8999, 1.0999]], rtol=1e-6)
@@ -119,6 +121,6 @@ def test_optaxs_own_optimizers_can_be_registered_as_they_are():
         ("sgd", SGD | {"nesterov": {"a": 1}}, r"optimizer\.nesterov: \{'a': 1\}"),
     ],
 )
-def test_what_cannot_be_built_is_said_before_anything_is_traced(name, arguments, said):
+def test_errors_are_raised_before_anything_is_traced(name, arguments, said):
     with pytest.raises(ConfigError, match=said):
         split(name, arguments)

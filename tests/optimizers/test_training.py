@@ -1,4 +1,4 @@
-"""Every optimizer trains from the command line, and says so where it has no momentum to cycle."""
+"""Every optimizer trains from the command line, or reports that it has no momentum to cycle."""
 
 import json
 from pathlib import Path
@@ -37,7 +37,7 @@ def test_every_optimizer_takes_three_steps(
         (["optimizer.momentum=0"], "optimizer.momentum is 0.0"),
     ],
 )
-def test_a_momentum_that_is_not_there_cannot_cycle(
+def test_cycle_momentum_needs_a_momentum(
     chosen: list[str],
     says: str,
     tmp_path: Path,
@@ -50,7 +50,7 @@ def test_a_momentum_that_is_not_there_cannot_cycle(
 
 
 @pytest.mark.parametrize(("override", "key"), all_refused())
-def test_a_number_out_of_range_is_one_line(
+def test_a_number_out_of_range_gives_one_line(
     override: str,
     key: str,
     tmp_path: Path,

@@ -1,4 +1,4 @@
-"""What surrounds an optimizer equals optax's own, by hand."""
+"""The wrappers around an optimizer equal optax's own."""
 
 from fractions import Fraction
 
@@ -88,7 +88,7 @@ def test_lookahead_is_optaxs(period, share):
         )
 
 
-def test_at_a_meeting_fast_and_slow_are_the_same_to_the_bit():
+def test_after_a_synchronisation_fast_and_slow_are_equal_to_the_bit():
     lookahead = Wrappers.of(sync_period=5, slow_step_size=0.3).lookahead
     fast, slow = trained(optax.sgd(0.1), PARAMS, lookahead.after, PARAMS)
     jax.tree.map(lambda f, s: np.testing.assert_array_equal(f[4::5], s[4::5]), fast, slow)
@@ -125,7 +125,7 @@ def test_the_average_is_optaxs_unbiased_one(decay):
     st.lists(st.floats(0.125, 8, width=32), min_size=1, max_size=60),
 )
 def test_the_average_is_within_4e_6_of_exact_arithmetic(decay, values):
-    average, kept = Average.of(decay), jnp.float32(-100)  # where it starts from has no share
+    average, kept = Average.of(decay), jnp.float32(-100)  # the initial value must not matter
     exact, weights = Fraction(0), Fraction(0)
     for step, value in enumerate(values):
         kept = average.after(jnp.int32(step), jnp.float32(value), kept)
@@ -134,7 +134,7 @@ def test_the_average_is_within_4e_6_of_exact_arithmetic(decay, values):
         assert abs(Fraction(float(kept)) / (exact / weights) - 1) <= Fraction(4, 10**6)
 
 
-def test_what_stands_still_is_averaged_to_the_bit():
+def test_the_average_of_constant_parameters_is_exact():
     average, value = Average.of(0.9999), jnp.float32(0.1)
     kept = jnp.float32(5)
     for step in (*range(20), 10**6, 2**31 - 2):
@@ -142,7 +142,7 @@ def test_what_stands_still_is_averaged_to_the_bit():
         assert float(kept) == float(value)
 
 
-def test_what_is_not_there_is_structure_and_numbers_are_not():
+def test_which_wrappers_are_present_is_static_and_their_hyperparams_are_not():
     one = jax.tree.structure(Wrappers.of(clip_norm=1.0, ema_decay=0.9))
     assert one == jax.tree.structure(Wrappers.of(clip_norm=2.0, ema_decay=0.99, multiplier=3.0))
     assert one != jax.tree.structure(Wrappers.of(clip_norm=1.0))

@@ -68,7 +68,7 @@ def test_strided_columns_are_read_as_they_are(scratch):
     assert b"".join(scalar_records(steps, columns, wall_times)) == expected
 
 
-def test_nothing_gives_no_records():
+def test_no_steps_give_no_records():
     assert list(scalar_records(np.arange(0), {"a": np.zeros(0)}, np.zeros(0))) == []
 
 

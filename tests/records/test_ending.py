@@ -1,4 +1,4 @@
-"""How a run ends: signals to real processes, and the summary that is left in every case."""
+"""The end of a run: signals to real processes, and the summary in every case."""
 
 import json
 import os
@@ -34,7 +34,7 @@ HEAD = """if True:
 
 @pytest.fixture
 def start(tmp_path, environment):
-    """Starts a process of the given program, in whose folder the summary is left."""
+    """Starts a process that runs the given program in the folder of the summary."""
     started = []
 
     def start(body, *, before=()):
@@ -65,7 +65,7 @@ def read(folder):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_the_first_signal_lets_the_body_end_in_its_own_time(start, number):
+def test_the_first_signal_lets_the_body_finish(start, number):
     process = start("""
     with ending:
         ending.begin(clock)
@@ -106,7 +106,7 @@ def test_the_second_signal_ends_at_once_and_unwinds(start, tmp_path, number):
     assert read(tmp_path)["status"] == "stopped"
 
 
-def test_a_second_signal_ends_a_main_thread_that_never_comes_back_to_python(start, tmp_path):
+def test_a_second_signal_ends_a_main_thread_that_never_returns_to_python(start, tmp_path):
     process = start("""
     with ending:
         ending.begin(clock)
@@ -143,7 +143,7 @@ def test_a_signal_the_process_was_started_to_ignore_stays_ignored(start):
     assert (output, process.returncode) == ("None\n", 0)
 
 
-def test_the_handlers_from_before_are_put_back(tmp_path):
+def test_the_previous_handlers_are_restored(tmp_path):
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     threads = threading.active_count()
     for _ in range(3):
@@ -174,28 +174,28 @@ def test_a_signal_before_the_run_has_begun_ends_it_at_once_with_a_summary(start,
 def test_a_process_that_ends_at_once_keeps_the_summary_of_a_run_that_has_ended(
     tmp_path, monkeypatch
 ):
-    said = []
+    callbacks = []
 
     def handled_by(_handler, *, last_words):
-        said.append(last_words)
+        callbacks.append(last_words)
         return nullcontext()
 
     monkeypatch.setattr(ending_module, "handled_by", handled_by)
     with Ending(tmp_path, seed=0) as ending:
         ending.params = {"bias": np.zeros(2)}
         finished = ending.finish()
-        said[0]()
+        callbacks[0]()
     assert finished["params_sha256"] is not None
     assert read(tmp_path) == finished
 
 
-def test_a_task_that_leaves_no_summary_leaves_none_when_it_fails(tmp_path):
+def test_a_task_without_a_summary_writes_none_when_it_fails(tmp_path):
     with pytest.raises(ValueError, match="x"), Ending(tmp_path, seed=0, leaves_summary=False):
         raise ValueError("x")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_summary_that_cannot_be_written_does_not_hide_what_went_wrong(tmp_path, monkeypatch):
+def test_a_summary_that_cannot_be_written_does_not_hide_an_earlier_error(tmp_path, monkeypatch):
     def full(*_):
         raise StorageError("summary.json", "cannot be written", "free some space")
 
@@ -229,7 +229,7 @@ def test_outside_the_main_thread_nothing_changes(tmp_path):
         (RuntimeError("a bug"), "failed"),
     ],
 )
-def test_a_run_that_ends_early_says_how(tmp_path, error, status):
+def test_the_summary_of_a_run_that_ends_early_has_its_status(tmp_path, error, status):
     ending = Ending(tmp_path, seed=3)
     ending.begin(CLOCK)
     with pytest.raises(type(error)), ending:
@@ -249,7 +249,7 @@ class Broken:
         raise RuntimeError("INTERNAL: the device is gone")
 
 
-def test_parameters_that_cannot_be_fetched_do_not_cost_the_summary(tmp_path):
+def test_parameters_that_cannot_be_fetched_do_not_prevent_the_summary(tmp_path):
     ending = Ending(tmp_path, seed=0)
     ending.params = {"kernel": Broken()}
     with pytest.raises(ValueError, match="first"), ending:
@@ -258,7 +258,7 @@ def test_parameters_that_cannot_be_fetched_do_not_cost_the_summary(tmp_path):
 
 
 @pytest.mark.parametrize("interrupted", ["params_sha256", "write_summary"])
-def test_a_second_signal_does_not_cost_the_summary(tmp_path, monkeypatch, interrupted):
+def test_a_second_signal_does_not_prevent_the_summary(tmp_path, monkeypatch, interrupted):
     action, calls = getattr(ending_module, interrupted), []
 
     def once(*args):

@@ -58,7 +58,7 @@ def test_a_reader_sees_what_was_written_before_the_file_is_closed(tmp_path):
     writer.close()
 
 
-def test_hparams_lie_in_the_same_run_as_the_scalars(tmp_path):
+def test_hparams_are_in_the_same_run_as_the_scalars(tmp_path):
     writer = EventWriter(tmp_path)
     settings = {"seed": 3, "model.name": "mlp", "scheduler.max_lr": 0.5, "optimizer.nesterov": True}
     writer.hparams(settings, ["eval/accuracy", "eval/loss"])
@@ -100,7 +100,7 @@ def test_a_figure_can_be_read_back(tmp_path):
     assert Image.open(io.BytesIO(image.encoded_image_string)).getpixel((3, 3)) == (255, 0, 0, 255)
 
 
-def test_attempts_within_one_second_write_files_of_their_own_in_order(tmp_path):
+def test_attempts_within_one_second_write_separate_files_in_order(tmp_path):
     for attempt in range(5):
         writer = EventWriter(tmp_path)
         writer.scalars(np.array([attempt]), {"a": np.array([attempt])}, np.array([1.7e9]))
@@ -110,14 +110,14 @@ def test_attempts_within_one_second_write_files_of_their_own_in_order(tmp_path):
 
 
 class FullAfter(io.FileIO):
-    """A file whose disk fills up after ``room`` bytes: short writes first, then an error."""
+    """A file whose disk fills up after ``capacity`` bytes: short writes first, then an error."""
 
-    room = 5_000
+    capacity = 5_000
 
     def write(self, data):
-        if self.tell() >= self.room:
+        if self.tell() >= self.capacity:
             raise OSError(28, "No space left on device")
-        return super().write(data[: self.room - self.tell()])
+        return super().write(data[: self.capacity - self.tell()])
 
 
 def write_until_well_past_full(writer):

@@ -1,4 +1,4 @@
-"""The recorder: everything handed over is recorded in order, and nothing makes the caller hang."""
+"""The recorder: everything handed over is recorded in order, and the caller never hangs."""
 
 import threading
 import time
@@ -17,7 +17,7 @@ event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.ev
 
 
 class Screen:
-    """A display that remembers what it was told."""
+    """A display that remembers its calls."""
 
     def __init__(self):
         self.updates, self.evaluations, self.closed = [], [], 0
@@ -72,7 +72,7 @@ def chunk_metrics(start, capacity, loss=None):
     }
 
 
-def test_each_step_is_written_once_and_capacity_beyond_the_count_is_not(tmp_path):
+def test_each_step_is_written_once_and_padding_is_not(tmp_path):
     with recording(tmp_path) as recorder:
         for start, count in ((0, 8), (8, 8), (16, 3)):
             recorder.chunk(start, count, chunk_metrics(start, 8))
@@ -86,19 +86,19 @@ def test_each_step_is_written_once_and_capacity_beyond_the_count_is_not(tmp_path
 @pytest.mark.parametrize(
     ("log_every", "expected"), [(7, [0, 7, 14, 18]), (6, [0, 6, 12, 18]), (100, [0, 18])]
 )
-def test_every_nth_step_is_written_and_the_runs_last(tmp_path, log_every, expected):
+def test_every_nth_step_and_the_last_one_are_written(tmp_path, log_every, expected):
     with recording(tmp_path, log_every=log_every) as recorder:
         for start, count in ((0, 8), (8, 8), (16, 3)):
             recorder.chunk(start, count, chunk_metrics(start, 8))
     assert list(read(tmp_path, "train/loss")) == expected
 
 
-def test_a_short_runs_throughput_is_written_at_its_end(tmp_path):
+def test_the_throughput_of_a_short_run_is_written_at_its_end(tmp_path):
     with recording(tmp_path) as recorder:
         for start in (0, 8, 16):
             recorder.chunk(start, 8, chunk_metrics(start, 8))
-    told = read(tmp_path, "throughput/steps_per_second")
-    assert told == {23: np.float32(recorder.steps_per_second)}
+    found = read(tmp_path, "throughput/steps_per_second")
+    assert found == {23: np.float32(recorder.steps_per_second)}
     assert 0 < recorder.seconds_to_first_step < 5
 
 
@@ -129,7 +129,9 @@ def test_without_an_accuracy_the_lowest_loss_is_the_best(tmp_path):
 
 @pytest.mark.parametrize(("bad", "word"), [(np.nan, "nan"), (np.inf, "inf"), (-np.inf, "-inf")])
 @pytest.mark.parametrize("log_every", [1, 5])
-def test_a_loss_that_is_not_finite_is_found_logged_or_not(tmp_path, bad, word, log_every):
+def test_a_loss_that_is_not_finite_is_found_whether_or_not_its_step_is_logged(
+    tmp_path, bad, word, log_every
+):
     loss = np.ones(8)
     loss[4:] = bad
     with recording(tmp_path, log_every=log_every) as recorder:
@@ -179,7 +181,7 @@ def test_the_failure_of_a_computation_reaches_the_caller(tmp_path):
     assert len(read(tmp_path, "train/loss")) == 8
 
 
-def test_the_caller_goes_on_while_results_are_pending_but_not_without_bound(tmp_path):
+def test_the_caller_continues_while_a_few_results_are_pending(tmp_path):
     released = threading.Event()
     handed_over = []
 
@@ -213,7 +215,7 @@ def stuck(folder, screen):
     events.close()
 
 
-def test_closing_gives_up_on_what_never_ends_and_still_restores_the_screen(tmp_path):
+def test_closing_times_out_and_still_closes_the_display(tmp_path):
     screen = Screen()
     with stuck(tmp_path, screen) as recorder:
         recorder.close(timeout=0.3)
@@ -230,7 +232,7 @@ def test_a_second_signal_does_not_wait_for_the_device(tmp_path):
         assert screen.closed == 1
 
 
-def test_the_screen_is_told_the_last_steps_values(tmp_path):
+def test_the_display_gets_the_values_of_the_last_step(tmp_path):
     screen = Screen()
     with recording(tmp_path, screen=screen) as recorder:
         recorder.chunk(0, 3, chunk_metrics(0, 8))
@@ -244,7 +246,7 @@ def test_the_screen_is_told_the_last_steps_values(tmp_path):
     assert screen.closed >= 1
 
 
-def test_wall_times_rise_from_step_to_step(tmp_path):
+def test_wall_times_increase_from_step_to_step(tmp_path):
     before = time.time()
     with recording(tmp_path) as recorder:
         for start in (0, 8):
@@ -257,7 +259,7 @@ def test_wall_times_rise_from_step_to_step(tmp_path):
     assert times[-1] - times[8] > 0.03  # spread over the second chunk's 0.05 s
 
 
-def test_the_loop_stays_clear_of_the_host_under_a_transfer_guard(tmp_path):
+def test_the_recorder_works_under_a_transfer_guard(tmp_path):
     double = jax.jit(lambda x: x * 2)
     ones = jnp.ones(8)
     with recording(tmp_path) as recorder, jax.transfer_guard("disallow"):

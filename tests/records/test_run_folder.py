@@ -1,4 +1,4 @@
-"""Run folders: each run gets one of its own, and what cannot be written is named."""
+"""Run folders: each run gets its own, and a folder that cannot be written is named."""
 
 import os
 import subprocess
@@ -84,13 +84,13 @@ def test_a_folder_that_was_there_before_stays_with_what_it_held(tmp_path, theirs
 def test_nothing_is_removed_from_a_folder_that_holds_anything_else(tmp_path, name):
     claimed = claim(tmp_path / "run", explicit=True)
     record(claimed.folder)
-    (claimed.folder / name).write_text("of worth")
+    (claimed.folder / name).write_text("mine")
     before = sorted(tmp_path.rglob("*"))
     claimed.give_back()
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_runs_that_give_their_folder_back_do_not_end_others_that_claim_it(tmp_path):
+def test_runs_that_give_their_folder_back_do_not_disturb_others_that_claim_it(tmp_path):
     def run(_):
         claimed = claim(tmp_path / "time", explicit=False)
         record(claimed.folder)
@@ -143,12 +143,12 @@ def test_a_file_system_that_refuses_new_folders_is_named():
         claim(Path("/proc/outputs/run"), explicit=False)
 
 
-def test_a_name_too_long_for_the_file_system_is_an_answer(tmp_path):
+def test_a_name_too_long_for_the_file_system_is_a_storage_error(tmp_path):
     with pytest.raises(StorageError, match="File name too long"):
         claim(tmp_path / ("x" * 300), explicit=True)
 
 
-def test_a_default_sweep_folder_gives_way_and_one_asked_for_is_refused(tmp_path):
+def test_a_taken_default_sweep_folder_gives_the_next_name_and_an_explicit_one_is_refused(tmp_path):
     folder = tmp_path / "sweep"
     assert claim_sweep(folder, explicit=False) == folder
     assert claim_sweep(folder, explicit=False) == tmp_path / "sweep-1"

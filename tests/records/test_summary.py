@@ -1,4 +1,4 @@
-"""summary.json is whole or absent, valid JSON whatever the numbers; hashes tell params apart."""
+"""summary.json is complete or absent, and valid JSON; different params have different hashes."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ from runner.errors import StorageError
 from runner.records.summary import params_sha256, reserve_summary, write_summary
 
 
-def test_numbers_json_has_no_word_for_become_null(tmp_path):
+def test_numbers_that_json_lacks_become_null(tmp_path):
     summary = {
         "status": "diverged",
         "steps": 12,
@@ -63,12 +63,12 @@ def test_a_full_disk_leaves_the_earlier_summary_and_says_so(tmp_path, monkeypatc
     assert json.loads((tmp_path / "summary.json").read_text()) == {"steps": 1}
 
 
-def test_a_folder_that_is_gone_is_an_answer(tmp_path):
+def test_a_missing_folder_is_a_storage_error(tmp_path):
     with pytest.raises(StorageError, match="No such file or directory"):
         write_summary(tmp_path / "gone", {})
 
 
-def test_the_room_reserved_becomes_the_summary(tmp_path):
+def test_the_reserved_space_becomes_the_summary(tmp_path):
     reserve_summary(tmp_path)
     [reserved] = tmp_path.iterdir()
     assert reserved.name != "summary.json"  # which would say that the run has ended
@@ -92,7 +92,7 @@ def test_a_summary_fits_on_a_disk_that_others_filled(small_disk):
     assert len(json.loads(path.read_text())["versions"]) == 40
 
 
-def test_a_disk_without_room_for_a_summary_is_an_answer_at_once(small_disk):
+def test_a_disk_without_space_for_a_summary_is_reported_at_once(small_disk):
     fill(small_disk)
     with pytest.raises(StorageError, match="No space left"):
         reserve_summary(small_disk)
@@ -106,7 +106,7 @@ def params():
     }
 
 
-def test_equal_params_have_equal_hashes_wherever_they_live():
+def test_equal_params_have_equal_hashes_however_they_are_stored():
     on_device, on_host = params(), jax.tree.map(np.asarray, params())
     reordered = dict(reversed(params().items()))
     big_endian = jax.tree.map(lambda leaf: np.asarray(leaf).astype(">f4"), params())
@@ -130,7 +130,7 @@ def test_any_difference_gives_another_hash(change):
     assert params_sha256(changed) != params_sha256(params())
 
 
-def test_the_hash_is_what_its_description_says():
+def test_the_hash_is_computed_as_documented():
     by_hand = hashlib.sha256(
         b'["a/b", "float32", [2]]\n\x00\x00\x80\x3f\x00\x00\x00\x40["c", "bfloat16", []]\n\x80\x3f'
     )

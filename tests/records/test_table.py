@@ -28,7 +28,7 @@ def test_the_table_reads_back_to_the_same_float32(tmp_path):
     assert rows[1][1] == "0.1"  # the fewest digits, not 0.10000000149
 
 
-def test_groups_get_a_column_each_and_a_constant_momentum_none(tmp_path):
+def test_each_group_has_a_column_and_a_constant_momentum_an_empty_one(tmp_path):
     path = tmp_path / "schedule.csv"
     rates = {"lr/body": np.float32([0.1, 0.2]), "lr/head": np.float32([1, 2])}
     block = {"step": np.arange(2), **rates, "momentum": None, "cycle": np.array([0, 1])}

@@ -58,18 +58,18 @@ def test_cycles_started_halfway_end_earlier():
     assert nearest_cycle_ends(cyclic(100, 50, last_epoch=60), 400) == [390, 540]
 
 
-def test_a_longest_cycle_has_no_end_after_it():
+def test_the_longest_possible_cycle_has_no_end_after_it():
     schedule = cyclic(2**30, 2**30 - 1)
     assert nearest_cycle_ends(schedule, 2**31 - 1) == [2**31 - 1]
 
 
-def test_a_run_that_ends_within_a_cycle_is_told_the_lengths_that_do_not():
+def test_a_warning_about_an_unfinished_cycle_names_the_nearest_lengths():
     (warning,) = advice(cyclic(100, 50), steps=400)
     assert "training.steps=300 or training.steps=450" in warning
     assert advice(cyclic(100, 50), steps=450) == []
 
 
-def test_a_constant_rate_is_no_cause_for_warnings():
+def test_a_constant_rate_gives_no_warning():
     assert advice(Constant(base_lr=0.1), steps=400) == []
 
 
@@ -81,20 +81,20 @@ def test_half_cycles_outside_2_to_10_epochs_are_named_with_their_length():
     assert advice(cyclic(40, 200), steps=240, step_size_up=40, step_size_down=200) == []
 
 
-def test_bounds_more_than_a_hundredfold_apart_are_doubted():
+def test_bounds_more_than_a_hundredfold_apart_give_a_warning():
     (warning,) = advice(cyclic(100, base_lr=0.001, max_lr=0.11), steps=400)
     assert warning.startswith("scheduler.max_lr: 0.11 is 110 times base_lr 0.001")
     assert advice(cyclic(100, base_lr=0.001, max_lr=0.09), steps=400) == []
 
 
-def test_bounds_that_meet_and_amplitudes_that_grow_are_named():
+def test_equal_bounds_and_growing_amplitudes_give_a_warning():
     (equal,) = advice(cyclic(100, base_lr=0.1), steps=400)
     assert "equals base_lr" in equal
     (growing,) = advice(cyclic(100), steps=400, mode="exp_range", gamma=1.001)
     assert growing.startswith("scheduler.gamma: 1.001 is above 1")
 
 
-def test_rates_for_sgd_are_doubted_with_adam():
+def test_rates_for_sgd_give_a_warning_with_adam():
     (warning,) = advice(cyclic(100), steps=400, optimizer="adam")
     assert warning.startswith("scheduler.max_lr: 0.1 is high for adam")
     assert advice(cyclic(100, base_lr=1e-4, max_lr=0.006), steps=400, optimizer="adam") == []
@@ -102,7 +102,7 @@ def test_rates_for_sgd_are_doubted_with_adam():
     assert advice(cyclic(100), steps=400, optimizer="adamax") == []
 
 
-def test_arguments_of_another_schedule_are_not_judged():
+def test_unknown_settings_give_no_warning():
     assert advice(cyclic(100, 1), steps=404, length="5ep") == []
 
 
@@ -112,7 +112,7 @@ def test_the_one_step_size_of_triangular_lr_is_named_once():
     assert warning.startswith("scheduler.step_size: 1.5 epochs")
 
 
-def test_each_groups_bounds_are_looked_at():
+def test_the_bounds_of_every_group_are_checked():
     warnings = advice(cyclic(100, base_lr=[0.001, 0.1], max_lr=[0.2, 0.1]), steps=400)
     assert [warning.split(" is ")[0].split(" equals")[0] for warning in warnings] == [
         "scheduler.max_lr: 0.2",
@@ -120,21 +120,21 @@ def test_each_groups_bounds_are_looked_at():
     ]
 
 
-def test_a_run_shorter_than_its_one_cycle_is_told_so_and_a_longer_one_is_not():
+def test_a_run_shorter_than_its_one_cycle_gives_a_warning_and_a_longer_one_does_not():
     (warning,) = advice(OneCycle(max_lr=1, total_steps=500), steps=400)
     assert "training.steps=500 ends with a cycle" in warning
     for steps in (500, 600):
         assert advice(OneCycle(max_lr=1, total_steps=500), steps=steps) == []
 
 
-def test_restarts_end_with_a_cycle_and_one_descent_ends_anywhere():
+def test_a_run_that_ends_between_restarts_gives_a_warning_and_one_descent_does_not():
     (warning,) = advice(CosineRestarts(base_lr=1, T_0=100, T_mult=2), steps=400)
     assert "training.steps=300 or training.steps=700" in warning
     assert advice(CosineRestarts(base_lr=1, T_0=100), steps=400) == []
     assert advice(Cosine(base_lr=1, T_max=900), steps=400) == []
 
 
-def test_cyclic_parts_of_a_sequence_are_looked_at_under_their_own_keys():
+def test_warnings_about_cyclic_parts_of_a_sequence_have_the_keys_of_the_parts():
     parts = {"rest": Constant(0.1), "cycles": cyclic(30, 100)}
     schedule = Sequence(parts, {"rest": 40, "cycles": None})
     choices = {"rest": choice(parts["rest"]), "cycles": choice(parts["cycles"], step_size_up=30)}

@@ -1,4 +1,4 @@
-"""The console of a run outlives whoever reads it."""
+"""The console of a run: a closed pipe or a full disk never ends the run."""
 
 import logging
 import os
@@ -22,7 +22,7 @@ def printing_to(monkeypatch):
     return replace
 
 
-def test_a_reader_that_has_seen_enough_is_no_news(printing_to, caplog):
+def test_a_closed_pipe_gives_no_warning(printing_to, caplog):
     reading, writing = os.pipe()
     os.close(reading)
     stream = printing_to(writing)
@@ -35,7 +35,7 @@ def test_a_reader_that_has_seen_enough_is_no_news(printing_to, caplog):
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no full device")
-def test_a_full_disk_is_told_once(printing_to, caplog):
+def test_a_full_disk_gives_one_warning(printing_to, caplog):
     stream = printing_to(os.open("/dev/full", os.O_WRONLY))
     console = open_console()
     with caplog.at_level(logging.WARNING):
@@ -47,7 +47,7 @@ def test_a_full_disk_is_told_once(printing_to, caplog):
     ]
 
 
-def test_what_is_printed_arrives(capsys):
+def test_printed_text_is_written(capsys):
     open_console().print("a · b")
     assert capsys.readouterr().out == "a · b\n"
 

@@ -1,4 +1,4 @@
-"""The schedule's picture shows the curve."""
+"""Plots of schedules show their curves."""
 
 import io
 import subprocess
@@ -46,7 +46,7 @@ def test_the_curve_is_drawn_from_its_lowest_to_its_highest_point():
     assert np.all(np.minimum(np.abs(shares - 0.25), np.abs(shares - 0.75)) < 0.02)
 
 
-def test_momentum_gets_a_panel_of_its_own_and_groups_a_colour_each():
+def test_momentum_has_its_own_panel_and_each_group_its_own_colour():
     steps = np.arange(401)
     rates = {"body": triangle(steps, 100), "head": 2 * triangle(steps, 100)}
     plain = schedule_figure(values({"lr": rates["body"]}))
@@ -59,7 +59,7 @@ def test_momentum_gets_a_panel_of_its_own_and_groups_a_colour_each():
 
 
 @pytest.mark.parametrize("count", [2, 3, 6])
-def test_schedules_compared_get_a_colour_each(count):
+def test_each_compared_schedule_has_its_own_colour(count):
     steps = np.arange(401)
     schedules = {
         f"option_{n}": values({"lr": triangle(steps, 100) + np.float32(n)}) for n in range(count)
@@ -115,7 +115,7 @@ def test_the_legend_names_the_schedules_and_groups_differ_in_dashes(monkeypatch)
     assert [colour for _, colour, _ in momenta] == [first]
 
 
-def test_a_title_is_shown_as_it_is():
+def test_a_title_is_not_parsed_as_mathematics():
     assert schedule_figure(values({"lr": np.ones(9)}), title="$^$").startswith(b"\x89PNG")
 
 
@@ -140,7 +140,7 @@ def test_unusual_schedules_are_drawn_without_a_warning(rate):
     assert png.startswith(b"\x89PNG")
 
 
-def test_pyplot_and_its_figures_stay_out():
+def test_pyplot_is_not_imported():
     code = (
         "import sys, numpy as np; from runner.report import plots;"
         "print('matplotlib' in sys.modules);"

@@ -32,7 +32,7 @@ def last_frame(screen):
     return [line.rstrip() for line in text.replace("\r", "\n").splitlines() if line.strip()][-2:]
 
 
-def test_a_run_elsewhere_gives_about_ten_lines_with_the_first_and_the_last(monkeypatch):
+def test_without_a_terminal_there_are_about_ten_lines_with_the_first_and_the_last(monkeypatch):
     now = [0.0]
     monkeypatch.setattr(progress_module.time, "perf_counter", lambda: now[0])
     out, console = plain()
@@ -66,11 +66,11 @@ def test_a_line_shows_the_evaluation_after_its_own_step():
     display.close()
     lines = out.getvalue().splitlines()
     assert [re.search(r"step +(\d+)/", line)[1] for line in lines] == ["1", "10", "20", "30", "40"]
-    told = [re.findall(r"accuracy (\S+)", line) for line in lines]
-    assert told == [[], ["0.1000"], ["0.2000"], ["0.3000"], ["0.4000"]]
+    found = [re.findall(r"accuracy (\S+)", line) for line in lines]
+    assert found == [[], ["0.1000"], ["0.2000"], ["0.3000"], ["0.4000"]]
 
 
-def test_a_slow_run_gives_a_line_a_minute(monkeypatch):
+def test_a_slow_run_prints_a_line_per_minute(monkeypatch):
     now = [0.0]
     monkeypatch.setattr(progress_module.time, "perf_counter", lambda: now[0])
     out, console = plain()
@@ -85,15 +85,15 @@ def test_a_slow_run_gives_a_line_a_minute(monkeypatch):
     assert lines[-1].endswith("0.1 steps/s  115d 17:41:40 left")
 
 
-def test_the_time_left_holds_no_compilation(monkeypatch):
+def test_the_time_left_excludes_compilation(monkeypatch):
     now = [0.0]
     monkeypatch.setattr(progress_module.time, "perf_counter", lambda: now[0])
     out, console = plain()
     display = progress_display(1000, console=console)
 
-    def take(seconds, news, step, *figures):
+    def take(seconds, report, step, *figures):
         now[0] += seconds
-        news(step, *figures)
+        report(step, *figures)
 
     take(30.0, display.update, 100, VALUES, None)  # with the compilation of a step
     take(1.0, display.update, 200, VALUES, 100.0)
@@ -102,13 +102,13 @@ def test_the_time_left_holds_no_compilation(monkeypatch):
     take(0.5, display.evaluation, 300, {"eval/loss": 0.1})
     take(1.0, display.update, 400, VALUES, 100.0)
     display.close()
-    told = [re.findall(r"(\S+) left", line) for line in out.getvalue().splitlines()]
-    # 100 steps a second are 8 s for 800 of them; at 400 three seconds and an evaluation of half a
-    # second lie behind the 300 steps since the first news, which makes it 7 s for the other 600.
-    assert told == [[], ["0:08"], ["0:09"], ["0:07"]]
+    found = [re.findall(r"(\S+) left", line) for line in out.getvalue().splitlines()]
+    # At 100 steps per second, 800 steps take 8 s. At step 400, the 300 steps since the first update
+    # have taken 3 s and an evaluation of 0.5 s, so the other 600 take 7 s.
+    assert found == [[], ["0:08"], ["0:09"], ["0:07"]]
 
 
-def test_no_time_is_told_from_a_moment_too_short_to_know(monkeypatch):
+def test_the_time_left_is_not_estimated_too_early(monkeypatch):
     now = [0.0]
     monkeypatch.setattr(progress_module.time, "perf_counter", lambda: now[0])
     out, console = plain()
@@ -117,8 +117,8 @@ def test_no_time_is_told_from_a_moment_too_short_to_know(monkeypatch):
         now[0] += seconds
         display.update(step, VALUES, 1000.0)
     display.close()
-    told = ["left" in line for line in out.getvalue().splitlines()]
-    assert told == [False, False, True]
+    found = ["left" in line for line in out.getvalue().splitlines()]
+    assert found == [False, False, True]
 
 
 def test_the_bar_shows_loss_rate_cycle_speed_and_the_time_left(monkeypatch):
@@ -134,7 +134,7 @@ def test_the_bar_shows_loss_rate_cycle_speed_and_the_time_left(monkeypatch):
     now[0] += 1.0
     display.update(1000, VALUES, 11_930.4)
     bar, figures = last_frame(screen)
-    # 500 steps in the 61 s since the first news leave 122 s for the other 1,000.
+    # 500 steps in the 61 s since the first update leave 122 s for the other 1,000.
     assert re.fullmatch(r"━+╺?[━ ]* +50%  1,000/2,000  11,930 steps/s  2:02 left", bar)
     shown = " ".join(figures.split())
     assert shown == "loss 0.2500 rate 0.08430 cycle 3 eval loss 0.1040 accuracy 0.9722"
@@ -196,7 +196,7 @@ def test_log_lines_pass_above_the_bar_and_return_to_their_stream(monkeypatch):
 
 @pytest.mark.parametrize("live", [True, False])
 @pytest.mark.parametrize("error", [OSError(5, "Input/output error"), ValueError("closed file")])
-def test_a_display_that_breaks_falls_silent(live, error, monkeypatch):
+def test_a_display_that_breaks_stops_without_raising(live, error, monkeypatch):
     class Broken(io.StringIO):
         working = True
 
@@ -256,5 +256,5 @@ def test_numbers_have_four_digits(value, text):
     ("seconds", "text"),
     [(0.4, "0:00"), (59.6, "1:00"), (750, "12:30"), (10_800, "3:00:00"), (2e5, "2d 7:33:20")],
 )
-def test_durations_are_read_as_a_clock(seconds, text):
+def test_durations_are_formatted_like_a_clock(seconds, text):
     assert duration(seconds) == text

@@ -1,4 +1,4 @@
-"""What the test file of a schedule declares for the tests of all schedules, docs and benchmark.
+"""What a schedule's test file declares for the tests of all schedules, docs and benchmark.
 
 A module ``test_*.py`` of this folder that has ``CASES`` (registered name → ``Case``) is found.
 """
@@ -27,7 +27,7 @@ _momenta = jax.jit(lambda schedule, steps: schedule.momentum(steps))
 
 @dataclass(frozen=True)
 class Drawn:
-    """A schedule of random settings, and what another computation says of it.
+    """A schedule with random settings, and its values from another computation.
 
     Attributes:
       steps: [steps], where they are compared.
@@ -47,7 +47,7 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Case:
-    """How the promises of all schedules are tested on one.
+    """How the tests of all schedules test one.
 
     Attributes:
       factory: called with settings, gives the schedule.
@@ -148,7 +148,7 @@ def against_pytorch(
 def against_closed_form(
     schedule: Any, make: Make, rates: Sequence[float], steps: int, *, noise: float = 0.0
 ) -> Drawn:
-    """The same by PyTorch's closed form, which its steps, a recursion, only approximate."""
+    """The same with PyTorch's closed form, which its recursive steps only approximate."""
     import torch
 
     scheduler = make(torch.optim.lr_scheduler, _optimizer(rates))

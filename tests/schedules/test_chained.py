@@ -118,7 +118,7 @@ CASES = {
 }
 
 
-def test_factors_multiply_whatever_the_height_of_the_parts() -> None:
+def test_factors_multiply_whatever_the_scale_of_the_parts() -> None:
     line = Linear(base_lr=8, start_factor=0.5, total_iters=2)
     schedule = chained(16, line=line, steps=Step(base_lr=0.25, step_size=3, gamma=0.5))
     np.testing.assert_array_equal(schedule(np.arange(7)), [8, 12, 16, 8, 8, 8, 4])
@@ -182,7 +182,7 @@ def test_chained_schedules_nest() -> None:
 
 
 class Bare(Schedule):
-    """A schedule of somebody else's, without a base rate."""
+    """A plugin's schedule without a base rate."""
 
     def _rate(self, steps: Any) -> Any:
         return steps * np.float32(1)

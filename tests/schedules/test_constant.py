@@ -73,7 +73,7 @@ def test_its_rate_is_a_leaf() -> None:
     np.testing.assert_array_equal(values, [0.25, 0.5])
 
 
-def test_the_first_steps_have_a_share_of_it() -> None:
+def test_the_rate_is_reduced_for_the_first_steps() -> None:
     schedule = Constant(base_lr=[4, 8], factor=0.25, total_iters=2)
     expected = [[1, 2], [1, 2], [4, 8], [4, 8]]
     np.testing.assert_array_equal(jax.vmap(schedule)(np.arange(4)), expected)

@@ -132,7 +132,7 @@ def half_cosine(low: float, high: float, left: int, length: int) -> float:
     return low + (high - low) * math.sin(math.pi / 2 * (left / length)) ** 2
 
 
-def test_it_falls_once_and_stays() -> None:
+def test_it_falls_once_and_stays_low() -> None:
     """PyTorch's CosineAnnealingLR rises again after T_max."""
     schedule = Cosine(base_lr=1, T_max=4, eta_min=0.5)
     middle = [0.5 + 0.25 * (1 + math.cos(math.pi * step / 4)) for step in (1, 2, 3)]
@@ -156,7 +156,7 @@ def test_pytorch_rises_to_an_eta_min_above_the_rate(live: Any) -> None:
         Cosine(base_lr=1.0, T_max=4, eta_min=3.0)
 
 
-def test_a_periodic_one_ends_a_cycle_at_every_low_point() -> None:
+def test_a_periodic_cosine_ends_a_cycle_at_every_low_point() -> None:
     schedule = Cosine(base_lr=1, T_max=3, periodic=True)
     np.testing.assert_array_equal(schedule.cycle(np.arange(10)), [0, 0, 0, 1, 1, 1, 1, 1, 1, 2])
     assert list(schedule.cycle_ends(15)) == [3, 9, 15]

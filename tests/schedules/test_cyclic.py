@@ -1,4 +1,4 @@
-"""CyclicLR by hand: joints, halves, modes, scale_fn, momentum, and its life as a pytree."""
+"""CyclicLR by hand: cycle boundaries, modes, scale_fn, momentum, and its behaviour as a pytree."""
 
 import subprocess
 import sys
@@ -77,13 +77,13 @@ def rates(steps: Any, **settings: Any) -> list[float]:
 
 
 def test_halves_of_different_length_repeat_in_every_cycle() -> None:
-    # Up 2, down 3, peaks at 2, 7, 12: braintools has the first alone.
+    # Up 2, down 3, peaks at 2, 7, 12: braintools has only the first.
     got = rates(range(13), base_lr=0, max_lr=6, step_size_up=2, step_size_down=3)
     np.testing.assert_allclose(got, [0, 3, 6, 4, 2, 0, 3, 6, 4, 2, 0, 3, 6], rtol=1e-6)
 
 
 def test_triangular2_halves_the_amplitude_and_not_the_base() -> None:
-    # The documentation's example prints 0.0055 and 0.00325 for these peaks; its formula, these.
+    # The documentation's example has 0.0055 and 0.00325 for these peaks; its formula gives these.
     got = rates([5, 15, 25], base_lr=1e-4, max_lr=1e-3, step_size_up=5, mode="triangular2")
     np.testing.assert_allclose(got, [1e-3, 5.5e-4, 3.25e-4], rtol=1e-6)
 
@@ -94,7 +94,7 @@ def test_exp_range_decays_with_the_position_and_not_within_the_cycle() -> None:
 
 
 @pytest.mark.parametrize("mode", ["triangular", "triangular2", "exp_range"])
-def test_joints_are_exact_to_the_last_position(mode: str) -> None:
+def test_cycle_starts_and_peaks_are_exact_to_the_last_position(mode: str) -> None:
     up, down, base, top = 12_345, 67_891, 0.1, 0.7
     schedule = CyclicLR(base_lr=base, max_lr=top, step_size_up=up, step_size_down=down, mode=mode)
     starts = np.arange(0, LAST - up, up + down)
@@ -107,7 +107,7 @@ def test_joints_are_exact_to_the_last_position(mode: str) -> None:
         np.testing.assert_array_equal(peaks, np.full(len(starts), top, np.float32))
 
 
-def test_momentum_runs_against_the_rate_and_meets_its_bounds() -> None:
+def test_momentum_cycles_inversely_to_the_rate_and_reaches_its_bounds() -> None:
     schedule = CyclicLR(base_lr=0, max_lr=1, step_size_up=4, cycle_momentum=True)
     got = schedule.momentum(np.arange(9))
     np.testing.assert_allclose(
@@ -116,7 +116,7 @@ def test_momentum_runs_against_the_rate_and_meets_its_bounds() -> None:
     assert (got[0], got[4]) == (np.float32(0.9), np.float32(0.8))
 
 
-def test_momentum_is_not_made_up() -> None:
+def test_momentum_is_cycled_only_on_request() -> None:
     schedule = CyclicLR()
     assert not schedule.cycles_momentum
     with pytest.raises(ValueError, match="cycle_momentum=True"):
@@ -157,7 +157,7 @@ def test_cycle_ends_are_where_the_rate_is_back_at_base_lr(
     assert low.tolist() == ends
 
 
-def test_cycle_ends_of_a_long_run_cost_no_memory() -> None:
+def test_cycle_ends_of_a_long_run_take_no_memory() -> None:
     ends = CyclicLR(step_size_up=1).cycle_ends(LAST)
     assert len(ends) == LAST // 2
     assert ends[-1] == LAST - 1
@@ -171,10 +171,10 @@ def test_scale_fn_counts_cycles_from_one_or_positions_from_zero() -> None:
     np.testing.assert_allclose(by_position, [1 / 2, 1 / 6, 1 / 10], rtol=1e-6)
 
 
-def test_scale_fn_overrides_the_mode_and_scale_mode_means_nothing_without_it() -> None:
+def test_scale_fn_overrides_the_mode_and_scale_mode_is_ignored_without_it() -> None:
     plain = rates(range(30), step_size_up=3)
     overridden = rates(range(30), step_size_up=3, scale_fn="1", mode="triangular2")
-    np.testing.assert_allclose(overridden, plain, rtol=2e-7)  # another program: an ulp apart
+    np.testing.assert_allclose(overridden, plain, rtol=2e-7)  # another program may differ by an ulp
     assert rates(range(30), step_size_up=3, scale_mode="iterations") == plain
     decayed = rates(range(30), step_size_up=3, mode="triangular2", scale_mode="iterations")
     assert decayed == rates(range(30), step_size_up=3, mode="triangular2")
@@ -188,12 +188,12 @@ def test_scale_fn_may_be_the_name_of_a_registered_function() -> None:
         CyclicLR(scale_fn="cyclic_test_fourth")
 
 
-def test_a_length_that_nobody_resolved_is_refused() -> None:
+def test_an_unresolved_length_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"^step_size_up: '4ep'"):
         CyclicLR(step_size_up="4ep")  # type: ignore[arg-type]
 
 
-def test_all_modes_and_numbers_share_one_structure_and_one_compilation() -> None:
+def test_all_modes_and_numbers_share_one_pytree_structure_and_one_compilation() -> None:
     traced = []
 
     @jax.jit
@@ -255,18 +255,18 @@ def test_every_kind_of_integer_is_a_step() -> None:
 
 
 @pytest.mark.parametrize("step", [1.0, True, np.float32(3)])
-def test_a_step_that_is_no_integer_is_refused(step: Any) -> None:
+def test_a_step_that_is_not_an_integer_is_refused(step: Any) -> None:
     with pytest.raises(TypeError, match="integer"):
         CyclicLR()(step)
 
 
 @pytest.mark.parametrize("step", [-1, 2**31, np.array([3, -2])])
-def test_a_step_out_of_range_is_refused_where_it_is_known(step: Any) -> None:
+def test_a_concrete_step_out_of_range_is_refused(step: Any) -> None:
     with pytest.raises(ValueError, match="steps go from 0 to 2147483647"):
         CyclicLR()(step)
 
 
-def test_values_are_float32_whatever_jax_is_set_to() -> None:
+def test_values_are_float32_in_every_configuration_of_jax() -> None:
     settings: dict[str, Any] = {"cycle_momentum": True, "mode": "exp_range", "gamma": 0.9}
     for more in ({}, {"scale_fn": "1 / (1 + 0.5 ** x)"}):
         schedule = CyclicLR(**settings, **more)
@@ -290,14 +290,14 @@ def test_it_is_an_optax_learning_rate() -> None:
     assert used == [0.25, 0.75, 1.25, 0.75, 0.25]
 
 
-def test_the_registry_builds_it_and_places_errors_below_the_group() -> None:
+def test_the_registry_builds_it_and_prefixes_the_keys_of_errors() -> None:
     built = schedulers.build("cyclic", {"base_lr": 0.25, "max_lr": 1.25, "step_size_up": 2})
     assert float(built(2)) == 1.25
     with pytest.raises(ConfigError, match=r"^scheduler\.gamma: "):
         schedulers.build("cyclic", {"gamma": 0})
 
 
-def test_a_tree_of_it_can_hold_anything_and_names_its_leaves() -> None:
+def test_its_leaves_may_be_any_objects_and_have_names() -> None:
     schedule = CyclicLR()
     emptied = jax.tree.map(lambda leaf: object(), schedule)
     assert jax.tree.structure(emptied) == jax.tree.structure(schedule)
@@ -309,7 +309,7 @@ def test_a_tree_of_it_can_hold_anything_and_names_its_leaves() -> None:
     assert "step_size_up" in paths
 
 
-def test_making_one_starts_no_backend() -> None:
+def test_construction_starts_no_backend() -> None:
     code = "from runner.schedules import CyclicLR; CyclicLR(mode='exp_range', gamma=0.9)"
     done = subprocess.run(
         [sys.executable, "-c", code],

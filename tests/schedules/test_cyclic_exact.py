@@ -104,7 +104,7 @@ def test_momentum_does_not_round_above_its_bound() -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(case=cases())
-def test_the_rate_stays_within_its_bounds_and_joins_exactly(
+def test_the_rate_stays_within_its_bounds_and_cycles_start_exactly(
     case: tuple[dict[str, Any], np.ndarray],
 ) -> None:
     chosen, positions = case

@@ -1,4 +1,4 @@
-"""What other implementations do that is not done here, each shown live where it can be."""
+"""Differences from other implementations, demonstrated with them where possible."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from runner.schedules import CyclicLR, OneCycle
 
 
 def test_a_number_is_the_bound_of_every_group() -> None:
-    """braintools, given one max_lr and two groups, leaves the second at its base_lr for ever."""
+    """braintools, given one max_lr and two groups, keeps the second at its base_lr."""
     schedule = CyclicLR(base_lr=[0.1, 0.2], max_lr=0.5, step_size_up=2)
     np.testing.assert_array_equal(schedule(2), np.float32([0.5, 0.5]))
     np.testing.assert_array_equal(schedule(4), np.float32([0.1, 0.2]))
@@ -38,10 +38,10 @@ def test_the_peaks_of_triangular2_are_those_of_its_formula() -> None:
         ("base_lr", {"step_size_up": 5, "base_lr": 0.5, "max_lr": 0.1}),
     ],
 )
-def test_what_pytorch_accepts_in_silence_is_an_error(
+def test_settings_that_pytorch_silently_accepts_are_errors(
     torch: Any, key: str, chosen: dict[str, Any]
 ) -> None:
-    """Negative and empty halves and bounds in the wrong order; PyTorch takes them all."""
+    """Negative and empty halves and bounds in the wrong order; PyTorch accepts them all."""
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(()))], lr=1.0)
     bounds = {"base_lr": 0.1, "max_lr": 0.5} | chosen
     torch.optim.lr_scheduler.CyclicLR(optimizer, **bounds, cycle_momentum=False)
@@ -50,7 +50,7 @@ def test_what_pytorch_accepts_in_silence_is_an_error(
     assert caught.value.key == key
 
 
-def test_scale_mode_does_not_change_a_mode_of_ours() -> None:
+def test_scale_mode_does_not_change_a_built_in_mode() -> None:
     """TF-Addons scales triangular2 by the step when scale_mode says iterations."""
     steps = np.arange(50)
     plain, other = (
@@ -61,8 +61,8 @@ def test_scale_mode_does_not_change_a_mode_of_ours() -> None:
 
 
 @pytest.mark.oracle
-def test_a_momentum_of_zero_stays_what_it_is(torch: Any) -> None:
-    """PyTorch's CyclicLR makes it 0.9; here only a schedule asked to cycle it sets a momentum."""
+def test_a_momentum_of_zero_stays_zero(torch: Any) -> None:
+    """PyTorch's CyclicLR sets it to 0.9; here only ``cycle_momentum`` makes a schedule set it."""
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(()))], lr=1.0, momentum=0)
     torch.optim.lr_scheduler.CyclicLR(optimizer, 0.1, 0.5)
     assert optimizer.param_groups[0]["momentum"] == 0.9

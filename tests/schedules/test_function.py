@@ -43,11 +43,11 @@ def test_optaxs_schedules_may_be_what_a_plugin_returns():
     np.testing.assert_allclose(schedule(2), 0.25)
 
 
-def test_schedules_stay_as_they_are():
+def test_schedules_are_unchanged():
     schedule = Constant(0.5)
     assert as_schedule(schedule) is schedule
 
 
 @pytest.mark.parametrize("value", [0.1, None, "0.1"])
-def test_what_cannot_be_called_is_not_made_a_schedule(value):
+def test_values_that_are_not_callable_are_unchanged(value):
     assert as_schedule(value) is value

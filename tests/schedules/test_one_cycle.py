@@ -64,7 +64,7 @@ CASES = {
 values = jax.jit(lambda schedule, steps: (schedule(steps), schedule.momentum(steps)))
 
 
-def test_two_phases_along_lines() -> None:
+def test_two_linear_phases() -> None:
     # peak = 0.3 * 10 - 1 = 2; initial 1 / 4, final 1 / 16.
     schedule = OneCycle(
         max_lr=1, total_steps=10, anneal_strategy="linear", div_factor=4, final_div_factor=4
@@ -79,7 +79,7 @@ def test_its_base_rate_is_the_initial_one() -> None:
     assert float(OneCycle(max_lr=1, total_steps=10, div_factor=4).base_rate) == 0.25
 
 
-def test_three_phases_along_lines() -> None:
+def test_three_linear_phases() -> None:
     # peak 2, back at the initial rate at 4, then to the final one at 9.
     schedule = OneCycle(
         max_lr=1,
@@ -95,7 +95,7 @@ def test_three_phases_along_lines() -> None:
     np.testing.assert_allclose(schedule.momentum(np.arange(10)), momenta, rtol=1e-6)
 
 
-def test_phases_along_cosines() -> None:
+def test_cosine_phases() -> None:
     schedule = OneCycle(max_lr=1, total_steps=10, div_factor=2, final_div_factor=4)
     falling = [0.125 + 0.875 * (1 + math.cos(math.pi * step / 7)) / 2 for step in range(8)]
     np.testing.assert_allclose(schedule(np.arange(10)), [0.5, 0.75, *falling], rtol=1e-6)
@@ -116,13 +116,13 @@ def test_the_peak_and_the_ends_are_exact_where_the_peak_is_a_step() -> None:
             )
 
 
-def test_the_highest_rate_is_that_of_the_step_before_the_share_of_the_steps() -> None:
+def test_the_peak_is_one_step_before_pct_start_of_the_steps() -> None:
     # optax and braintools have it one step later.
     schedule = OneCycle(max_lr=1, total_steps=1000, pct_start=0.25)
     assert np.asarray(schedule(np.arange(1000))).argmax() == 249
 
 
-def test_past_its_end_the_final_rate_holds() -> None:
+def test_after_its_end_the_rate_stays_final() -> None:
     """PyTorch's linear form is below zero one step past the end, and raises after that."""
     schedule = OneCycle(max_lr=1, total_steps=10, anneal_strategy="linear")
     rates, momenta = values(schedule, np.array([9, 10, 11, 10**6, LAST]))
@@ -150,7 +150,7 @@ def test_it_is_one_cycle_that_ends_with_its_steps() -> None:
     assert list(schedule.cycle_ends(LAST)) == [10]
 
 
-def test_momentum_is_not_made_up() -> None:
+def test_momentum_is_cycled_only_on_request() -> None:
     schedule = OneCycle(max_lr=1, total_steps=10, cycle_momentum=False)
     assert not schedule.cycles_momentum
     with pytest.raises(ValueError, match="cycle_momentum=True"):
@@ -174,7 +174,7 @@ def test_momentum_is_not_made_up() -> None:
         ({"total_steps": "100%"}, "total_steps", ["100%"]),
     ],
 )
-def test_what_is_no_cycle_is_refused(change: dict[str, Any], key: str, words: list[str]) -> None:
+def test_invalid_cycles_are_refused(change: dict[str, Any], key: str, words: list[str]) -> None:
     with pytest.raises(ConfigError) as caught:
         OneCycle(**{"max_lr": 1, "total_steps": 100} | change)
     assert caught.value.key == key
@@ -195,7 +195,7 @@ def test_the_shortest_cycles_have_all_their_phases() -> None:
     divs=st.tuples(st.floats(1, 1e4), st.floats(1, 1e8)),
     places=st.lists(st.floats(0, 1.2), min_size=20, max_size=20),
 )
-def test_the_lines_equal_exact_arithmetic(
+def test_linear_phases_equal_exact_arithmetic(
     total: int, share: float, three: bool, divs: tuple[float, float], places: list[float]
 ) -> None:
     peak = share * total - 1

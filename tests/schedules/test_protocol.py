@@ -1,4 +1,4 @@
-"""What every schedule promises, whatever its formula."""
+"""The properties that all schedules have."""
 
 import doctest
 import importlib
@@ -36,7 +36,7 @@ def test_every_registered_schedule_has_a_case() -> None:
 
 
 @everywhere
-def test_only_numbers_differ_and_so_nothing_is_compiled_twice(name: str) -> None:
+def test_schedules_that_differ_in_numbers_share_a_program(name: str) -> None:
     traced = []
 
     @jax.jit
@@ -62,7 +62,7 @@ def test_stacked_lanes_equal_each_schedule_alone(name: str) -> None:
 
 
 @everywhere
-def test_scan_and_single_steps_give_the_values_of_a_call_for_all(name: str) -> None:
+def test_scan_and_single_steps_equal_one_call_for_all_steps(name: str) -> None:
     for schedule in CASES[name].schedules():
         together = np.asarray(schedule(STEPS))
         assert (together.dtype, together.shape) == (np.float32, STEPS.shape)
@@ -73,7 +73,7 @@ def test_scan_and_single_steps_give_the_values_of_a_call_for_all(name: str) -> N
 
 
 @everywhere
-def test_values_are_float32_whatever_jax_is_set_to(name: str) -> None:
+def test_values_are_float32_in_every_configuration_of_jax(name: str) -> None:
     for schedule in CASES[name].schedules():
         with jax.numpy_dtype_promotion("strict"):
             plain = values(schedule, np.arange(9))
@@ -86,7 +86,7 @@ def test_values_are_float32_whatever_jax_is_set_to(name: str) -> None:
 
 
 @everywhere
-def test_a_list_gives_each_group_the_rates_of_a_schedule_of_its_own(name: str) -> None:
+def test_a_list_gives_each_group_the_rates_of_a_separate_schedule(name: str) -> None:
     case = CASES[name]
     for settings in (case.one, case.other):
         listed = [key for key in case.lists if key in settings]
@@ -139,7 +139,7 @@ def test_every_step_to_the_last_has_a_rate_and_a_cycle(name: str) -> None:
 
 
 @everywhere
-def test_the_cycle_counts_the_ends_that_are_behind(name: str) -> None:
+def test_the_cycle_counts_the_past_cycle_ends(name: str) -> None:
     for schedule in CASES[name].schedules():
         ends = schedule.cycle_ends(60)
         assert all(type(end) is int for end in ends)
@@ -170,7 +170,7 @@ def test_its_base_rate_is_base_lr(name: str) -> None:
 
 
 @everywhere
-def test_steps_that_are_none_are_refused(name: str) -> None:
+def test_invalid_steps_are_refused(name: str) -> None:
     schedule, _ = CASES[name].schedules()
     for method in (schedule, schedule.cycle):
         with pytest.raises(TypeError, match="integer"):
@@ -191,7 +191,7 @@ def test_it_is_an_optax_learning_rate(name: str) -> None:
 
 
 @everywhere
-def test_a_tree_of_it_can_hold_anything_and_names_its_leaves(name: str) -> None:
+def test_its_leaves_may_be_any_objects_and_have_names(name: str) -> None:
     schedule, _ = CASES[name].schedules()
     emptied = jax.tree.map(lambda leaf: object(), schedule)
     assert jax.tree.structure(emptied) == jax.tree.structure(schedule)
@@ -199,7 +199,7 @@ def test_a_tree_of_it_can_hold_anything_and_names_its_leaves(name: str) -> None:
         assert jax.tree_util.keystr(path, simple=True, separator="/")
 
 
-def test_making_them_starts_no_backend() -> None:
+def test_construction_starts_no_backend() -> None:
     code = "import test_protocol as t; [case.schedules() for case in t.CASES.values()]"
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -212,7 +212,7 @@ def test_making_them_starts_no_backend() -> None:
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_the_examples_in_the_documentation_are_true(module: str) -> None:
+def test_doctests_pass(module: str) -> None:
     found = importlib.import_module(f"runner.schedules.{module}")
     results = doctest.testmod(found)
     assert results.failed == 0

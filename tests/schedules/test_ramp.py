@@ -101,14 +101,14 @@ def steps_of(total: int, places: list[float]) -> np.ndarray:
     return np.clip(wanted, 0, LAST)
 
 
-def test_a_warm_up_and_a_decay_along_a_line() -> None:
+def test_a_linear_warm_up_and_a_linear_decay() -> None:
     up = Linear(base_lr=2, start_factor=0.25, total_iters=3)
     np.testing.assert_allclose(up(np.arange(6)), [0.5, 1, 1.5, 2, 2, 2], rtol=1e-6)
     down = Linear(base_lr=2, start_factor=1, end_factor=0, total_iters=4)
     np.testing.assert_allclose(down(np.arange(6)), [2, 1.5, 1, 0.5, 0, 0], rtol=1e-6)
 
 
-def test_a_start_at_zero_is_fine() -> None:
+def test_a_start_factor_of_zero_is_allowed() -> None:
     """PyTorch's LinearLR divides by its start_factor and refuses zero."""
     schedule = Linear(base_lr=1, start_factor=0, total_iters=4)
     np.testing.assert_array_equal(schedule(np.arange(5)), [0, 0.25, 0.5, 0.75, 1])
@@ -128,7 +128,7 @@ def test_a_line_equals_exact_arithmetic(
 
 
 @pytest.mark.parametrize(("start", "end"), [(0.25, 1), (1, 0.25), (0.5, 0.5)])
-def test_a_line_of_no_length_begins_at_its_end(start: float, end: float) -> None:
+def test_a_line_of_length_zero_starts_at_its_end(start: float, end: float) -> None:
     schedule = Linear(base_lr=2, start_factor=start, end_factor=end, total_iters=0)
     np.testing.assert_array_equal(schedule(np.array([0, 1, LAST])), [2 * end] * 3)
 
@@ -138,7 +138,7 @@ def test_a_square_falls_to_zero() -> None:
     np.testing.assert_array_equal(schedule(np.arange(6)), [16, 9, 4, 1, 0, 0])
 
 
-def test_a_power_is_not_lost_where_its_product_with_the_rate_is_not() -> None:
+def test_a_power_below_the_range_of_float32_counts_if_the_rate_is_not() -> None:
     exact = Fraction(7.88) * Fraction(1, 7149) ** 10
     assert float(exact) == pytest.approx(2.261e-38, rel=1e-3)
     rate = float(Polynomial(base_lr=7.88, total_iters=7149, power=10)(7148))

@@ -1,4 +1,4 @@
-"""Sequence by hand: joints, cycles numbered on, momentum, nesting."""
+"""Sequence by hand: starts of parts, cycle numbers, momentum, nesting."""
 
 from typing import Any
 
@@ -82,7 +82,7 @@ CASES = {
 }
 
 
-def test_each_part_starts_at_its_own_zero_and_the_last_goes_on() -> None:
+def test_each_part_starts_at_its_own_step_0_and_the_last_one_continues() -> None:
     schedule = sequence((Linear(base_lr=1, start_factor=0, total_iters=2), 2), (cyclic(), 3))
     np.testing.assert_array_equal(schedule(np.arange(8)), [0, 0.5, 1, 2, 3, 2, 1, 2])
     assert float(schedule(LAST)) == float(cyclic()(LAST - 2))
@@ -92,11 +92,11 @@ def test_its_base_rate_is_that_of_its_first_part() -> None:
     assert float(sequence((Linear(base_lr=3, total_iters=2), 2), (cyclic(), 3)).base_rate) == 3
 
 
-def test_cycles_are_numbered_on_across_parts() -> None:
+def test_cycle_numbers_continue_across_parts() -> None:
     schedule = sequence(
         (Constant(5), 3), (cyclic(1), 4), (Constant(7), 2), (CosineRestarts(base_lr=1, T_0=2), None)
     )
-    # 3 and 4 steps; two cycles of two; a rest that bears the next number; then on from there.
+    # 3 steps; two cycles of two; a part without cycles, with the next number; further cycles.
     expected = [0, 0, 0, 0, 0, 1, 1, 2, 2, 2, 2, 3, 3, 4]
     np.testing.assert_array_equal(schedule.cycle(np.arange(14)), expected)
     assert list(schedule.cycle_ends(15)) == [5, 7, 11, 13, 15]
@@ -109,19 +109,19 @@ def test_a_cycle_that_is_cut_off_has_a_number_and_no_end() -> None:
     assert list(schedule.cycle_ends(10)) == [4, 8, 10]
 
 
-def test_a_part_that_starts_in_a_later_cycle_does_not_count_from_there_twice() -> None:
+def test_the_first_cycle_of_a_part_is_not_counted_twice() -> None:
     schedule = sequence((cyclic(1, last_epoch=6), 4), (cyclic(1), None))
     np.testing.assert_array_equal(schedule.cycle(np.arange(8)), [3, 3, 4, 4, 5, 5, 6, 6])
 
 
-def test_cycle_ends_of_a_long_run_cost_no_memory() -> None:
+def test_cycle_ends_of_a_long_run_take_no_memory() -> None:
     ends = sequence((Constant(1), 10), (cyclic(1), 10**9), (cyclic(1), None)).cycle_ends(LAST)
     assert len(ends) == 10**9 // 2 + (LAST - 10 - 10**9) // 2
     assert (ends[0], ends[-1]) == (12, LAST - 1)
     assert ends[10**9 // 2 - 1 : 10**9 // 2 + 1] == [10**9 + 10, 10**9 + 12]
 
 
-def test_momentum_rests_where_no_part_cycles_it() -> None:
+def test_momentum_is_constant_in_parts_that_do_not_cycle_it() -> None:
     cycling = cyclic(2, cycle_momentum=True, base_momentum=0.5, max_momentum=0.9)
     schedule = sequence((Constant(1), 2), (cycling, 3), (Constant(1), 2), (cycling, None))
     assert schedule.cycles_momentum
@@ -135,7 +135,7 @@ def test_momentum_rests_where_no_part_cycles_it() -> None:
         still.momentum(0)
 
 
-def test_a_part_of_no_length_is_left_out() -> None:
+def test_a_part_of_length_zero_is_skipped() -> None:
     steps = np.arange(20)
     cycling = cyclic(2, cycle_momentum=True, base_momentum=0.5, max_momentum=0.9)
     parts = [(cyclic(3), 7), (CosineRestarts(base_lr=1, T_0=2), None)]
@@ -192,6 +192,6 @@ def test_bad_lengths_are_refused_by_name(lengths: Any, key: str, words: str) -> 
     assert caught.value.key == key
 
 
-def test_a_sequence_has_parts() -> None:
+def test_a_sequence_without_parts_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"^parts: "):
         Sequence({}, {})

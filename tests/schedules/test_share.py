@@ -1,4 +1,4 @@
-"""Half a cosine without cancellation, and powers of quotients without lost digits."""
+"""Half a cosine without cancellation, and precise powers of quotients."""
 
 import math
 from fractions import Fraction

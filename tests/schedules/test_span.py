@@ -29,7 +29,7 @@ def test_values_stay_between_the_bounds_and_meet_them_at_the_ends(
     assert (first, last) == (low, high)
 
 
-def test_a_share_above_one_sees_the_bounds_as_given_and_not_as_rounded() -> None:
+def test_a_share_above_one_uses_the_bounds_before_rounding() -> None:
     low, high, share = 0.1, 0.1 + 1e-9, 1e6  # equal as float32 numbers
     expected = float(Fraction(low) + (Fraction(high) - Fraction(low)) * Fraction(share))
     value = float(at(Span(low, high), np.float32(share)))

@@ -141,7 +141,7 @@ def test_cycles_decay_and_warm_up_again_and_the_last_takes_the_rest() -> None:
     assert list(schedule.cycle_ends(4)) == []
 
 
-def test_equal_cycles_of_a_long_run_cost_no_memory() -> None:
+def test_equal_cycles_of_a_long_run_take_no_memory() -> None:
     schedule = WSD(base_lr=1, total_steps=2 * 10**9, decay=1, cycles=10**9)
     assert schedule.cycle_ends(LAST) == range(2, 2 * 10**9 + 1, 2)
     assert schedule.cycle_ends(9) == range(2, 10, 2)

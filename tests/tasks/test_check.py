@@ -1,4 +1,4 @@
-"""``task=check``: its table against the formula, its picture, and what it says."""
+"""``task=check``: its table against the formula, its plot, and what it prints."""
 
 from fractions import Fraction
 
@@ -40,7 +40,7 @@ def test_the_table_is_the_formula_at_every_step(check, read_table):
         assert int(cycle) == step // 16
 
 
-def test_a_run_of_many_steps_is_tabled_piece_by_piece(check, monkeypatch):
+def test_a_long_table_is_written_in_blocks(check, monkeypatch):
     _, whole = check("training.steps=50", name="whole")
     monkeypatch.setattr(timeline, "MOST_STEPS", 17)
     monkeypatch.setattr(timeline, "_BLOCK", 7)
@@ -67,7 +67,7 @@ def test_a_run_of_many_steps_is_tabled_piece_by_piece(check, monkeypatch):
         ),
     ],
 )
-def test_the_first_rate_that_cannot_be_is_named(overrides, said, monkeypatch):
+def test_the_first_invalid_rate_is_named(overrides, said, monkeypatch):
     monkeypatch.setattr(timeline, "MOST_STEPS", 17)
     cycle = ("scheduler=cyclic", "scheduler.step_size_up=10", "training.steps=60")
     experiment = build(configure(*cycle, *overrides), jax.devices("cpu")[0])
@@ -83,7 +83,7 @@ def test_no_training_takes_place_and_the_picture_can_be_opened(check):
         assert picture.width >= 800
 
 
-def test_shapes_counts_lengths_and_memory_are_told(check, capsys):
+def test_shapes_sizes_lengths_and_memory_are_printed(check, capsys):
     check("model.hidden=[32]", "training.epochs=20")
     text = " ".join(capsys.readouterr().out.split())
     assert "440 steps, 20 epochs of 22 steps" in text

@@ -1,4 +1,4 @@
-"""``task.compare``: each scheduler beside the chosen one is what it would be if it were chosen."""
+"""``task.compare``: a compared scheduler gives the same as if it were the chosen one."""
 
 import csv
 from fractions import Fraction
@@ -17,7 +17,7 @@ def check(run):
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """What the next pictures are drawn of: name → values, one mapping a picture."""
+    """What the next plots show: name → values, one mapping per plot."""
     pictures = []
     draw = plots.comparison_figure
 
@@ -101,7 +101,7 @@ def test_a_scheduler_is_drawn_once(check, drawn):
     assert [path.name for path in folder.glob("schedule_*")] == ["schedule_linear.csv"]
 
 
-def test_compared_with_itself_the_picture_is_that_of_one(check):
+def test_comparing_a_scheduler_with_itself_does_not_change_the_plot(check):
     _, plain = check("scheduler=cosine", name="plain")
     _, same = check("scheduler=cosine", "task.compare=[cosine]", name="same")
     pictures = [Image.open(folder / "schedule.png") for folder in (plain, same)]
@@ -131,7 +131,7 @@ def test_each_gets_a_row_and_its_own_warnings(check, capsys):
     )
 
 
-def test_an_override_holds_for_whichever_has_that_key():
+def test_an_override_applies_to_every_scheduler_with_that_key():
     found = compared(
         "task=check",
         "scheduler.max_lr=0.7",
@@ -149,7 +149,7 @@ def test_an_override_holds_for_whichever_has_that_key():
     assert dict(found["constant"]) == {"base_lr": 0.1, "factor": 1.0, "total_iters": 0}
 
 
-def test_parts_and_added_keys_hold_where_they_are(tmp_path):
+def test_overrides_of_parts_and_added_keys_apply_to_schedulers_with_them(tmp_path):
     folder = tmp_path / "conf/scheduler"
     folder.mkdir(parents=True)
     (folder / "longer.yaml").write_text("defaults: [sequence, _self_]\nlengths: {warmup: 50%}\n")
@@ -173,7 +173,7 @@ def test_parts_and_added_keys_hold_where_they_are(tmp_path):
 
 
 @pytest.mark.parametrize("flag", ["--config-dir={}", "hydra.searchpath=[file://{}]"])
-def test_an_option_of_ones_own_is_compared(check, tmp_path, flag):
+def test_a_users_option_is_compared(check, tmp_path, flag):
     folder = tmp_path / "conf/scheduler"
     folder.mkdir(parents=True)
     (folder / "it's slow.yaml").write_text("defaults: [triangular, _self_]\nstep_size_up: 10ep\n")
@@ -223,7 +223,9 @@ def test_members_of_a_multirun_compare_by_their_own_settings(run, tmp_path):
         ),
     ],
 )
-def test_what_does_not_fit_the_run_names_the_option(check, capsys, tmp_path, overrides, line):
+def test_an_error_of_a_compared_scheduler_names_the_option(
+    check, capsys, tmp_path, overrides, line
+):
     folder = tmp_path / "conf/scheduler"
     folder.mkdir(parents=True)
     (folder / "bad.yaml").write_text(

@@ -1,4 +1,4 @@
-"""Groups and wrappers from the command line: what is recorded, told and refused."""
+"""Groups and wrappers from the command line: what is recorded, printed and refused."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -99,7 +99,7 @@ def test_check_lists_which_parameters_are_in_which_group(run, capsys):
     ]
 
 
-def test_check_tells_what_surrounds_the_optimizer(run, capsys):
+def test_check_prints_the_wrappers_around_the_optimizer(run, capsys):
     around = [
         "optimizer.clip_norm=1",
         "optimizer.clip_value=0.5",
@@ -120,7 +120,7 @@ def test_check_tells_what_surrounds_the_optimizer(run, capsys):
         assert told in text
 
 
-def test_every_number_around_the_optimizer_reaches_the_experiment():
+def test_every_setting_of_the_wrappers_reaches_the_experiment():
     config = configure(
         *GROUPS,
         "optimizer.clip_norm=2",
@@ -144,13 +144,13 @@ def test_every_number_around_the_optimizer_reaches_the_experiment():
     assert (lengths.examples_per_step, lengths.steps_per_epoch) == (96, 14)  # 1437 examples
 
 
-def test_batches_may_take_all_examples_in_one_step():
+def test_one_step_may_take_all_examples():
     config = configure("training.batch_size=479", "training.accumulate=3", "training.steps=5")
     assert build(config, jax.devices("cpu")[0]).lengths.steps_per_epoch == 1  # 3 * 479 = 1437
 
 
 @pytest.mark.parametrize("option", ["clip_norm: 0.5", "groups: {head: Dense_2/*}"])
-def test_an_option_of_ones_own_sets_what_surrounds_it(run, tmp_path, option, summary):
+def test_a_users_option_may_set_wrappers_and_groups(run, tmp_path, option, summary):
     folder = Path(tmp_path) / "mine" / "optimizer"
     folder.mkdir(parents=True)
     (folder / "calm.yaml").write_text(f"defaults: [sgd, _self_]\n{option}\n")
@@ -207,7 +207,7 @@ NUMBERS = [
 ]
 
 
-def test_twenty_runs_that_differ_in_numbers_compile_nothing_anew(run, compilations):
+def test_twenty_runs_that_differ_in_hyperparams_share_their_programs(run, compilations):
     assert len(NUMBERS) == 20
     same = (
         *SMALL[:2],
@@ -229,8 +229,8 @@ def test_twenty_runs_that_differ_in_numbers_compile_nothing_anew(run, compilatio
     assert compilations() == before
 
 
-def test_a_frozen_group_needs_no_numbers_and_has_no_say(run, read_table):
-    """Its place in a list or in a mapping is not looked at: 9 above 0.05 would be an error."""
+def test_the_numbers_of_a_frozen_group_are_ignored(run, read_table):
+    """Its place in a list or in a mapping is ignored: 9 above 0.05 would be an error."""
     code, folder = run(
         "task=check",
         *CYCLE,
@@ -246,7 +246,7 @@ def test_a_frozen_group_needs_no_numbers_and_has_no_say(run, read_table):
     assert [row[1:3] for row in (rows[0], rows[10])] == [["0.3", "0.01"], ["0.4", "0.05"]]
 
 
-def test_numbers_by_name_are_given_one_by_one_on_the_command_line(run):
+def test_numbers_by_name_can_be_set_one_by_one_on_the_command_line(run):
     code, folder = run(
         "task=check",
         *CYCLE,
@@ -268,11 +268,11 @@ def test_a_run_that_ends_between_synchronisations_of_lookahead_gives_a_warning(r
     assert "sync_period" not in capsys.readouterr().out
 
 
-def test_hundreds_of_accumulated_batches_of_a_convolution_compile_as_few(run, summary):
+def test_hundreds_of_microbatches_of_a_convolution_compile_quickly(run, summary):
     small = ("model=cnn", "model.features=[2]", "training.batch_size=2", "training.steps=2")
     code, folder = run(*small, "training.accumulate=300")
     assert code == 0
-    assert summary(folder)["seconds"]["compile"] < 60  # laid out in one program: minutes
+    assert summary(folder)["seconds"]["compile"] < 60  # unrolled into one program: minutes
 
 
 @pytest.mark.parametrize(
@@ -313,7 +313,7 @@ def test_hundreds_of_accumulated_batches_of_a_convolution_compile_as_few(run, su
         ("training.compute_dtype=float16", "training.compute_dtype"),
     ],
 )
-def test_what_is_wrong_in_itself_is_one_line_that_names_the_key(run, capsys, overrides, key):
+def test_an_invalid_setting_gives_one_line_that_names_the_key(run, capsys, overrides, key):
     code, folder = run(*overrides.split())
     said = capsys.readouterr().err
     assert code == 2
@@ -380,6 +380,8 @@ def test_what_is_wrong_in_itself_is_one_line_that_names_the_key(run, capsys, ove
         ),
     ],
 )
-def test_what_does_not_fit_the_model_or_the_data_is_one_line(run, capsys, overrides, line):
+def test_a_setting_that_does_not_fit_the_model_or_the_data_gives_one_line(
+    run, capsys, overrides, line
+):
     code, _ = run(*overrides)
     assert (code, capsys.readouterr().err.strip()) == (2, f"error: {line}")

@@ -1,4 +1,4 @@
-"""The main job as a user meets it: what it leaves behind, and how it ends when it cannot."""
+"""The train task from the command line: its output, and how it ends after an error."""
 
 import json
 import os
@@ -53,7 +53,7 @@ def test_the_default_run_learns_the_digits(default_run, summary):
     assert found["versions"]["python"] == sys.version.split()[0]
 
 
-def test_rate_and_cycle_of_every_step_are_the_formula_when_tensorboard_reads_them(default_run):
+def test_rate_and_cycle_of_every_step_in_tensorboard_follow_the_formula(default_run):
     found = scalars(default_run)
     steps, rates = found["schedule/lr"]
     assert steps == list(range(880))
@@ -65,7 +65,7 @@ def test_rate_and_cycle_of_every_step_are_the_formula_when_tensorboard_reads_the
     assert found["schedule/cycle"] == (steps, [step // (2 * half) for step in steps])
 
 
-def test_loss_evaluation_throughput_and_settings_are_there_as_well(default_run, summary):
+def test_loss_evaluation_throughput_and_settings_are_recorded(default_run, summary):
     found = scalars(default_run)
     steps, losses = found["train/loss"]
     assert steps == list(range(880))
@@ -84,7 +84,7 @@ def test_loss_evaluation_throughput_and_settings_are_there_as_well(default_run, 
     assert [path.name for path in default_run.iterdir() if path.is_dir()] == [".hydra"]
 
 
-def test_equal_runs_have_equal_hashes_and_other_seeds_other_ones(run, summary):
+def test_equal_runs_have_equal_hashes_and_other_seeds_do_not(run, summary):
     hashes = []
     for number, seed in enumerate((1, 1, 2)):
         code, folder = run(*SHORT, f"seed={seed}", name=str(number))
@@ -93,7 +93,7 @@ def test_equal_runs_have_equal_hashes_and_other_seeds_other_ones(run, summary):
     assert hashes[0] == hashes[1] != hashes[2]
 
 
-def test_examples_fed_from_the_host_change_no_bit(run, summary):
+def test_feeding_from_the_host_changes_no_bit(run, summary):
     _, resident = run(*SHORT, "training.feed=device", name="resident")
     _, sent = run(*SHORT, "training.feed=host", name="sent")
     assert summary(resident)["params_sha256"] == summary(sent)["params_sha256"]
@@ -115,12 +115,12 @@ def test_dispatch_changes_no_result_beyond_the_rounding_of_another_program(run, 
     assert scan["eval/accuracy"][1] == pytest.approx(step["eval/accuracy"][1], abs=1 / 360)
 
 
-def test_fewer_steps_are_logged_where_asked_and_the_last_always(run):
+def test_log_every_skips_steps_but_never_the_last(run):
     _, folder = run(*SHORT, "training.log_every=25")
     assert scalars(folder)["train/loss"][0] == [0, 25, 50, 59]
 
 
-def test_momentum_is_logged_and_used_where_it_cycles(run):
+def test_momentum_is_logged_and_used_if_it_cycles(run):
     _, folder = run(
         *SHORT,
         "scheduler.cycle_momentum=true",
@@ -148,7 +148,7 @@ def test_every_option_runs(run, summary, options):
     assert summary(folder)["steps"] == 3
 
 
-def test_a_loss_that_explodes_ends_in_5_and_keeps_what_came_before(run, summary, capsys):
+def test_a_loss_that_diverges_ends_in_5_and_keeps_the_steps_before(run, summary, capsys):
     code, folder = run(*SHORT, "scheduler.max_lr=1e30", "scheduler.step_size_up=20")
     assert code == 5
     found = summary(folder)
@@ -161,7 +161,7 @@ def test_a_loss_that_explodes_ends_in_5_and_keeps_what_came_before(run, summary,
     assert re.fullmatch(r"error: train/loss: (nan|inf) at step \d+, where the rate was .*\n", error)
 
 
-def test_a_nan_that_jax_itself_looks_for_ends_in_5(run_cli, summary, tmp_path):
+def test_a_nan_found_by_jax_debug_nans_ends_in_5(run_cli, summary, tmp_path):
     # A process of its own, as jax compiles programs differently while it looks for them.
     rates = ("scheduler.max_lr=1e30", "scheduler.step_size_up=20")
     done = run_cli(*SHORT, *rates, "hydra.run.dir=run", env={"JAX_DEBUG_NANS": "1"})
@@ -171,7 +171,7 @@ def test_a_nan_that_jax_itself_looks_for_ends_in_5(run_cli, summary, tmp_path):
     assert re.fullmatch(said, done.stderr)
 
 
-def test_a_run_in_the_middle_of_a_cycle_is_warned_about_and_run(run, capsys):
+def test_a_run_that_ends_within_a_cycle_gives_a_warning(run, capsys):
     code, _ = run(*SHORT)
     assert code == 0
     assert "training.steps=220" in capsys.readouterr().out
@@ -186,7 +186,7 @@ def test_a_run_in_the_middle_of_a_cycle_is_warned_about_and_run(run, capsys):
         ("accelerator=tpu", "accelerator: no tpu is available; JAX found"),
     ],
 )
-def test_what_only_the_data_or_the_machine_can_tell_ends_in_2(run, capsys, override, error):
+def test_settings_that_do_not_fit_the_data_or_the_machine_end_in_2(run, capsys, override, error):
     code, folder = run(
         "training.steps=60", override, *(["training.steps=null"] * ("epochs" in override))
     )
@@ -195,7 +195,9 @@ def test_what_only_the_data_or_the_machine_can_tell_ends_in_2(run, capsys, overr
     assert not folder.exists()
 
 
-def test_a_folder_of_ones_own_is_left_as_it_was_and_may_be_used_again(run, summary, tmp_path):
+def test_an_existing_folder_is_restored_after_an_error_and_can_be_used_again(
+    run, summary, tmp_path
+):
     (tmp_path / "run").mkdir()
     code, folder = run(*SHORT, "training.batch_size=1438")
     assert code == 2
@@ -212,7 +214,7 @@ def test_a_member_of_a_multirun_that_cannot_begin_keeps_its_folder(tmp_path, mon
     assert statuses == ["finished", "failed"]
 
 
-def test_a_disk_without_room_for_the_summary_is_answered_before_anything_compiles(
+def test_a_disk_without_space_for_the_summary_is_reported_before_anything_compiles(
     run, capsys, monkeypatch, compilations
 ):
     def full(descriptor):
@@ -227,7 +229,7 @@ def test_a_disk_without_room_for_the_summary_is_answered_before_anything_compile
     assert [path.name for path in folder.iterdir()] == [".hydra"]
 
 
-def test_a_scale_fn_that_leaves_the_numbers_is_refused_with_its_first_bad_step(run, capsys):
+def test_a_scale_fn_that_divides_by_zero_is_refused_with_its_first_invalid_step(run, capsys):
     code, _ = run(
         "training.steps=60",
         "scheduler=cyclic",
@@ -274,7 +276,7 @@ def test_six_jobs_of_a_multirun_share_one_compilation(tmp_path, monkeypatch, com
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_a_run_with_its_records_whole(tmp_path, environment, summary, number, code):
+def test_a_signal_ends_a_run_with_complete_records(tmp_path, environment, summary, number, code):
     command = [sys.executable, "-m", "runner", "training.steps=100000000", "hydra.run.dir=run"]
     process = subprocess.Popen(
         command,
@@ -300,9 +302,9 @@ def test_a_signal_ends_a_run_with_its_records_whole(tmp_path, environment, summa
     assert steps == list(range(found["steps"]))
 
 
-def test_a_terminal_that_is_closed_ends_a_run_as_sigterm_does(tmp_path, environment, summary):
+def test_closing_the_terminal_ends_a_run_as_sigterm_does(tmp_path, environment, summary):
     terminal, other_end = os.openpty()
-    # The first terminal that a new session opens is its own.
+    # The first terminal that a new session opens becomes its controlling terminal.
     program = (
         f"import os; fd = os.open({os.ttyname(other_end)!r}, os.O_RDWR)\n"
         "for number in range(3): os.dup2(fd, number)\n"
@@ -315,7 +317,7 @@ def test_a_terminal_that_is_closed_ends_a_run_as_sigterm_does(tmp_path, environm
         deadline = time.monotonic() + 60
         while not _has_events(tmp_path / "run") and time.monotonic() < deadline:
             while select.select([terminal], [], [], 0.1)[0]:
-                os.read(terminal, 65_536)  # what is not read would hold up the run
+                os.read(terminal, 65_536)  # a full terminal would block the run
         os.close(terminal)
         os.close(other_end)
         assert process.wait(timeout=60) == 143
@@ -324,7 +326,7 @@ def test_a_terminal_that_is_closed_ends_a_run_as_sigterm_does(tmp_path, environm
     assert summary(tmp_path / "run")["status"] == "stopped"
 
 
-def test_a_run_whose_events_fill_the_disk_ends_well_with_its_summary(
+def test_a_run_whose_events_fill_the_disk_finishes_with_its_summary(
     small_disk, tmp_path, environment, summary
 ):
     done = subprocess.run(
@@ -351,15 +353,15 @@ def test_a_run_whose_events_fill_the_disk_ends_well_with_its_summary(
     }
 
 
-def test_a_signal_after_the_last_step_is_told_of(run, summary, monkeypatch):
+def test_a_run_that_gets_a_signal_after_its_last_step_is_finished(run, summary, monkeypatch):
     import runner.records.ending as endings
 
-    told, hashed = [], endings.params_sha256
+    signals, hashed = [], endings.params_sha256
     original = tasks.get("train")
 
     def noted(config, folder, ending):
         original(config, folder, ending)
-        told.append(ending.stop_signal)
+        signals.append(ending.stop_signal)
 
     monkeypatch.setitem(tasks._factories, "train", noted)
 
@@ -370,7 +372,7 @@ def test_a_signal_after_the_last_step_is_told_of(run, summary, monkeypatch):
     monkeypatch.setattr(endings, "params_sha256", interrupted)
     code, folder = run(*SHORT)
     assert code == 0
-    assert told == [signal.SIGTERM]
+    assert signals == [signal.SIGTERM]
     assert (summary(folder)["status"], summary(folder)["steps"]) == ("finished", 60)
 
 

@@ -98,7 +98,7 @@ def same_bytes(one, other):
 
 
 def by_hand(dataset, *, steps, params, max_lr):
-    """A plain loop, an update a dispatch, the rate from the formula in Python's own floats."""
+    """A plain loop with one dispatch per update and the rate from the formula in Python floats."""
 
     def loss_fn(params, x, y):
         x = x.reshape(len(x), -1)
@@ -154,7 +154,7 @@ def test_the_length_of_a_chunk_changes_nothing(dataset, chunk):
     assert list(noted.evaluations) == [20, 40, 50]
 
 
-def test_stopping_and_going_on_equals_never_having_stopped(dataset):
+def test_resuming_equals_never_having_stopped(dataset):
     whole, _ = fit(dataset, steps=50)
     part, _ = fit(dataset, steps=23)
     resumed, _ = fit(dataset, steps=50, start=part)
@@ -162,14 +162,14 @@ def test_stopping_and_going_on_equals_never_having_stopped(dataset):
 
 
 @pytest.mark.parametrize("model", [linear(num_classes=10), mlp(hidden=[16], num_classes=10)])
-def test_one_dispatch_a_chunk_equals_one_a_step(dataset, model):
+def test_one_dispatch_per_chunk_equals_one_per_step(dataset, model):
     one, noted = fit(dataset, model=model, dispatch="scan")
     other, others = fit(dataset, model=model, dispatch="step")
     assert same_bytes(one, other)
     assert noted.metrics == others.metrics
 
 
-def test_examples_sent_along_equal_examples_on_the_device(dataset):
+def test_feeding_from_the_host_equals_a_resident_data_set(dataset):
     one, noted = fit(dataset, placement="device", eval_every=30)
     other, others = fit(dataset, placement="host", eval_every=30)
     assert same_bytes(one, other)
@@ -177,7 +177,7 @@ def test_examples_sent_along_equal_examples_on_the_device(dataset):
     assert noted.evaluations == others.evaluations
 
 
-def test_a_seed_repeats_itself_and_differs_from_another(dataset):
+def test_equal_seeds_give_equal_runs_and_other_seeds_do_not(dataset):
     assert same_bytes(fit(dataset)[0], fit(dataset)[0])
     assert not same_bytes(fit(dataset)[0], fit(dataset, seed=4)[0])
 
@@ -210,7 +210,7 @@ def test_runs_that_differ_in_hyperparams_share_one_compilation(dataset, compilat
     )
     assert compilations() == before
     fit(dataset, optimizer="adam", arguments={"b1": 0.9, "b2": 0.99, "eps": 1e-8}, batch_size=19)
-    assert compilations() > before  # other shapes: the count does count
+    assert compilations() > before  # other shapes: the counter works
 
 
 def test_a_convolution_on_the_cpu_is_kept_out_of_the_while_loop():
@@ -223,7 +223,7 @@ def test_a_convolution_on_the_cpu_is_kept_out_of_the_while_loop():
     assert may_loop(multiplies, "cpu")
 
 
-def test_data_stays_on_the_host_where_the_device_has_no_room(dataset):
+def test_a_data_set_too_large_for_the_device_stays_on_the_host(dataset):
     class Small:
         def __init__(self, limit):
             self.limit = limit

@@ -1,4 +1,4 @@
-"""One update: accumulated batches, frozen parameters, averages and the type that is computed in."""
+"""One update: microbatches, frozen parameters, averages and the compute dtype."""
 
 from dataclasses import replace
 
@@ -31,7 +31,7 @@ PATTERNS = {"first": ("Dense_0/*",), "biases": ("*/bias",)}
 
 
 class Noisy(nn.Module):
-    """Running statistics and dropout: all a model may have beyond parameters."""
+    """A model with running statistics and dropout."""
 
     @nn.compact
     def __call__(self, x, *, train):
@@ -42,7 +42,7 @@ class Noisy(nn.Module):
 
 
 class Watched(nn.Module):
-    """A linear classifier that counts what its dropout has kept, in the type it computes in."""
+    """A linear classifier that counts what its dropout has kept, in the compute dtype."""
 
     @nn.compact
     def __call__(self, x, *, train):
@@ -89,7 +89,7 @@ def close(one, other, rtol=1e-5, atol=1e-6):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=atol), one, other)
 
 
-def test_accumulated_batches_equal_one_of_their_size():
+def test_accumulated_microbatches_equal_one_batch():
     static, hyperparams, state = set_up()
     whole, noted = updates(static, hyperparams, state, size=12)
     parted, noted_too = updates(replace(static, accumulate=3), hyperparams, state, size=12)
@@ -117,7 +117,7 @@ def test_accumulation_equals_optaxs():
 
 
 @pytest.mark.parametrize("model", [Noisy(), cnn(features=[2], dense=4, num_classes=10)])
-def test_batches_dispatched_one_after_another_equal_those_in_a_loop(model):
+def test_microbatches_dispatched_one_by_one_equal_those_in_a_loop(model):
     static, hyperparams, state = set_up(model, accumulate=3)
     source, rows = Source(INPUTS, TARGETS, 0.0, 1.0), np.arange(24).reshape(2, 12)
     ends = []
@@ -130,7 +130,7 @@ def test_batches_dispatched_one_after_another_equal_those_in_a_loop(model):
     assert int(laid_out.step) == 2
 
 
-def test_running_statistics_pass_through_every_accumulated_batch():
+def test_running_statistics_pass_through_every_microbatch():
     static, hyperparams, state = set_up(Noisy(), accumulate=3)
     one, _ = updates(static, hyperparams, state, steps=1, size=12)
     kernel = state.params["Dense_0"]["kernel"]
@@ -142,7 +142,7 @@ def test_running_statistics_pass_through_every_accumulated_batch():
 
 
 @pytest.mark.parametrize(("accumulate", "steps"), [(1, 2), (2, 1)])
-def test_dropout_keeps_others_in_every_batch(accumulate, steps):
+def test_dropout_differs_between_steps_and_between_microbatches(accumulate, steps):
     set_up_so = set_up(Watched(), accumulate=accumulate)
     after, _ = updates(*set_up_so, steps=steps)
     counts = np.asarray(after.model_state["watched"]["counts"])
@@ -150,7 +150,7 @@ def test_dropout_keeps_others_in_every_batch(accumulate, steps):
     np.testing.assert_allclose(np.bincount(counts.astype(int)), [250, 500, 250], atol=95)
 
 
-def test_a_frozen_group_keeps_its_bytes_while_the_others_move():
+def test_a_frozen_group_stays_bit_for_bit_unchanged():
     wrappers = Wrappers.of(clip_norm=0.5, sync_period=2, ema_decay=0.9)
     static, hyperparams, state = set_up(frozen=("first",), wrappers=wrappers)
     # Among them zeros of negative sign, which a sum with zero could change.
@@ -168,7 +168,7 @@ def test_a_frozen_group_keeps_its_bytes_while_the_others_move():
     }
 
 
-def test_a_frozen_group_takes_no_memory_but_its_own():
+def test_a_frozen_group_has_no_optimizer_state_and_no_averages():
     wrappers = Wrappers.of(sync_period=2, ema_decay=0.9)
     _, _, state = set_up(optimizer="adam", arguments=ADAM, frozen=("first",), wrappers=wrappers)
     trained = sum(leaf.size for leaf in jax.tree.leaves(state.params["Dense_1"]))
@@ -178,7 +178,7 @@ def test_a_frozen_group_takes_no_memory_but_its_own():
         assert sum(leaf.size for leaf in jax.tree.leaves(kept)) == trained
 
 
-def test_a_frozen_group_has_no_part_in_the_norm_that_is_clipped():
+def test_a_frozen_group_does_not_count_in_the_clipped_norm():
     static, hyperparams, state = set_up(
         arguments=SGD | {"weight_decay": 0.0, "momentum": 0.0},
         frozen=("first",),
@@ -191,7 +191,7 @@ def test_a_frozen_group_has_no_part_in_the_norm_that_is_clipped():
     np.testing.assert_allclose(optax.tree.norm(moved), 1e-3, rtol=1e-3)
 
 
-def test_each_group_moves_at_its_rate_times_its_multiplier():
+def test_each_group_is_updated_at_its_rate_times_its_multiplier():
     """Plain sgd: what a parameter moves by is its rate times its gradient, by hand."""
     schedule = CyclicLR(base_lr=[0.0, 0.1, 0.2], max_lr=[1.0, 0.5, 0.2], step_size_up=4)
     static, hyperparams, state = set_up(
@@ -233,7 +233,7 @@ def test_without_groups_a_multiplier_is_a_factor_of_the_rate():
     close(after.params, jax.tree.map(lambda p, g: p - 0.05 * g, state.params, grads))
 
 
-def test_a_schedules_momentum_takes_the_place_of_the_optimizers():
+def test_a_schedules_momentum_replaces_the_optimizers():
     """Heavy ball by hand, with a momentum that falls from 0.9 by 0.1 an update."""
     schedule = CyclicLR(
         base_lr=0.1,
@@ -266,8 +266,8 @@ def gradients(params, i):
     return jax.grad(loss)(params)
 
 
-def test_lookahead_and_average_go_with_every_update_from_the_first():
-    """Both by hand: a meeting after updates 2 and 4, and weights that double each update."""
+def test_lookahead_and_average_follow_every_update():
+    """Both by hand: synchronised after updates 2 and 4, with weights that double each update."""
     static, hyperparams, state = set_up(
         arguments=SGD | {"weight_decay": 0.0, "momentum": 0.0},
         wrappers=Wrappers.of(sync_period=2, slow_step_size=0.25, ema_decay=0.5),
@@ -289,7 +289,7 @@ def test_lookahead_and_average_go_with_every_update_from_the_first():
 
 
 def correct(static, state, params):
-    """How many targets the model hits with ``params``."""
+    """The number of correct predictions with ``params``, and the summed loss."""
     logits = static.model.apply({"params": params}, INPUTS, train=False)
     return int((logits.argmax(-1) == TARGETS).sum()), float(
         optax.softmax_cross_entropy_with_integer_labels(logits, TARGETS).sum()
@@ -305,7 +305,7 @@ def correct(static, state, params):
         ({"sync_period": 3, "ema_decay": 0.9}, "average"),
     ],
 )
-def test_what_is_evaluated(wrappers, scored):
+def test_the_parameters_that_are_evaluated(wrappers, scored):
     static, hyperparams, state = set_up(wrappers=Wrappers.of(**wrappers))
     state, _ = updates(static, hyperparams, state)
     found = score(static, state, (INPUTS, TARGETS), jnp.ones(len(INPUTS), bool))
@@ -320,7 +320,7 @@ def test_what_is_evaluated(wrappers, scored):
     ("wrappers", "scored"),
     [({}, "params"), ({"sync_period": 3}, "slow"), ({"ema_decay": 0.9}, "average")],
 )
-def test_what_is_frozen_is_evaluated_with_the_rest(wrappers, scored):
+def test_frozen_parameters_are_evaluated_with_the_others(wrappers, scored):
     static, hyperparams, state = set_up(frozen=("first",), wrappers=Wrappers.of(**wrappers))
     state, _ = updates(static, hyperparams, state)
     found = score(static, state, (INPUTS, TARGETS), jnp.ones(len(INPUTS), bool))
@@ -330,7 +330,7 @@ def test_what_is_frozen_is_evaluated_with_the_rest(wrappers, scored):
 
 
 @pytest.mark.parametrize("frozen", [(), ("first",)])
-def test_what_an_optimizer_declares_is_evaluated(frozen):
+def test_the_parameters_that_an_optimizer_declares_are_evaluated(frozen):
     """Plain schedule-free sgd at a constant rate: the mean of all z, by hand."""
     static, hyperparams, state = set_up(
         optimizer="schedule_free_sgd",
@@ -390,8 +390,8 @@ def test_gradients_in_bfloat16_are_averaged_in_float32():
     np.testing.assert_allclose(after.params["Dense_0"]["bias"], expected, rtol=1e-6)
 
 
-def test_in_bfloat16_the_model_computes_and_nothing_else():
-    """The gradient is that of the model by hand in bfloat16; all that is kept is float32."""
+def test_only_the_model_computes_in_bfloat16():
+    """The gradient is that of a bfloat16 model by hand; the state and the metrics are float32."""
     plain = SGD | {"weight_decay": 0.0, "momentum": 0.0}
     static, hyperparams, state = set_up(arguments=plain, compute_dtype="bfloat16")
     after, (noted,) = updates(static, hyperparams, state, steps=1)
@@ -421,8 +421,8 @@ def test_running_statistics_stay_in_float32(model):
 
 
 @pytest.mark.parametrize("compute_dtype", ["float32", "bfloat16"])
-def test_lanes_with_hyperparams_of_their_own_equal_each_alone(compute_dtype):
-    """Under vmap, with everything on: groups, clipping, lookahead, average, accumulation."""
+def test_lanes_equal_separate_runs(compute_dtype):
+    """Under vmap, with groups, clipping, lookahead, average and accumulation."""
 
     def lane(i):
         schedule = CyclicLR(
@@ -480,7 +480,7 @@ OPTIMIZERS = sorted(optimizers.names())
 
 @pytest.mark.parametrize("compute_dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_every_optimizer_goes_under_jit_vmap_and_scan(name, compute_dtype):
+def test_every_optimizer_works_under_jit_vmap_and_scan(name, compute_dtype):
     """Two lanes of four updates, a group frozen and a group of its own rate, equal each alone."""
     arguments = dict(configure(f"optimizer={name}").optimizer.settings)
 
