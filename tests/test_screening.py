@@ -147,7 +147,7 @@ def test_an_option_that_names_nothing_is_told_what_its_file_lacks(
     said = refuse(capsys, "scheduler=slow")
     assert said == (
         "scheduler.name: has no value with the option 'slow'; begin scheduler/slow.yaml with "
-        "defaults: [triangular, _self_] to build upon an option, or with name: ...\n"
+        "defaults: [triangular, _self_] to build on an option, or with name: ...\n"
     )
     file.write_text(f"defaults: [triangular, _self_]\n{text if 'defaults' not in text else ''}")
     assert configure("--config-dir", "conf", "scheduler=slow").scheduler.option == "slow"

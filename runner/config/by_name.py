@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from runner.config.lengths import is_zero
 from runner.config.markers import (
     InSteps,
     Marker,
@@ -127,8 +128,11 @@ class LengthsByName(Marker):
         }
 
     def resolved(self, value: Any, key: str, to_steps: Callable[..., int]) -> dict[str, Any]:
+        # A part of 0 steps is left out on purpose only if its length is written as zero.
         return {
-            name: None if length is None else to_steps(length, f"{key}.{name}", 0)
+            name: None
+            if length is None
+            else to_steps(length, f"{key}.{name}", 0 if is_zero(length) else 1)
             for name, length in value.items()
         }
 

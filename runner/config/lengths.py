@@ -25,6 +25,11 @@ def check_length(value: object, *, key: str, at_least: int = 1) -> None:
         raise ConfigError(key, f"{value!r} is not {allowed}", _REMEDY)
 
 
+def is_zero(value: Length) -> bool:
+    """Whether a length is written as zero, in any unit."""
+    return _parsed(value, key="")[0] == 0
+
+
 def resolve_length(
     value: Length,
     *,
@@ -51,7 +56,7 @@ def resolve_length(
         raise ConfigError(key, problem, "write steps (500) or epochs (4ep)")
     else:
         steps = round(number / 100 * total_steps)
-    if not (max(at_least, 1) if number else at_least) <= steps <= INT32_MAX:
+    if not at_least <= steps <= INT32_MAX:
         remedy = f"write a length of {at_least} to {INT32_MAX} steps"
         raise ConfigError(key, f"{value!r} resolves to {steps} steps", remedy)
     return steps

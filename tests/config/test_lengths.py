@@ -2,7 +2,7 @@
 
 import pytest
 
-from runner.config.lengths import check_length, resolve_length
+from runner.config.lengths import check_length, is_zero, resolve_length
 from runner.errors import ConfigError
 
 
@@ -35,11 +35,21 @@ def test_a_length_below_one_step_is_refused() -> None:
 
 
 @pytest.mark.parametrize("value", [0, "0", "0ep", "0%"])
-def test_a_length_of_zero_must_be_allowed_and_written_as_zero(value: int | str) -> None:
-    chosen = {"key": "k", "steps_per_epoch": 22, "total_steps": 1000, "at_least": 0}
-    assert resolve_length(value, **chosen) == 0
+def test_a_length_of_zero_must_be_allowed(value: int | str) -> None:
+    chosen = {"key": "k", "steps_per_epoch": 22, "total_steps": 1000}
+    assert is_zero(value)
+    assert resolve_length(value, **chosen, at_least=0) == 0
+    with pytest.raises(ConfigError):
+        resolve_length(value, **chosen)
+
+
+def test_a_share_that_rounds_to_zero_is_zero_where_zero_is_allowed() -> None:
+    """5% of a run of 3 steps is no warm-up."""
+    assert not is_zero("5%")
+    chosen = {"key": "k", "steps_per_epoch": 22, "total_steps": 3}
+    assert resolve_length("5%", **chosen, at_least=0) == 0
     with pytest.raises(ConfigError, match="resolves to 0 steps"):
-        resolve_length("0.01%", **chosen)
+        resolve_length("5%", **chosen)
 
 
 def test_a_run_cannot_be_a_share_of_itself() -> None:
