@@ -1,5 +1,6 @@
 """Times whole processes: the default run with an empty and with a filled compilation cache, the
-help, and a configuration error; the last two must not import jax. Also prints test accuracies.
+help, and configuration errors, which must not import jax (but for a model's values). Also prints
+test accuracies.
 
     python benchmarks/startup.py [--runs 5]
 """
@@ -13,6 +14,15 @@ import sys
 import tempfile
 from pathlib import Path
 from time import perf_counter
+
+# What is answered without a run.
+ANSWERED = {
+    "--help": "--help",
+    "an unknown key": "typo=1",
+    "an unknown option": "scheduler=foo",
+    "a wrong value": "scheduler.base_lr=1",
+    "a wrong value of a model": "model.hidden=[]",
+}
 
 
 def main() -> None:
@@ -34,7 +44,7 @@ def main() -> None:
             f"test accuracy, seeds 0 to {runs - 1}: {min(accuracies):.2%} to {max(accuracies):.2%}"
         )
         cache = str(root / "cache")
-        for name, argument in (("--help", "--help"), ("a configuration error", "seed=x")):
+        for name, argument in ANSWERED.items():
             show(name, [timed(root, cache, argument) for _ in range(runs)])
             print(f"  jax imported: {imports_jax(argument)}")
 
