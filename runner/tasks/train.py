@@ -38,6 +38,8 @@ def train(config: Config, folder: Path, ending: Ending) -> None:
     Raises:
       RunnerError: see the exit codes; ``summary.json`` is written in every case.
     """
+    # The first use of a module imports it, which is not part of the run's seconds.
+    _ = build.build, check.check, loop.train, recorder.Recorder, progress.progress_display
     ending.begin(device.compile_clock)
     screen = console.open_console()
     device.use_compilation_cache(config.compilation_cache)
