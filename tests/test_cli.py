@@ -41,7 +41,7 @@ def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def fake_task(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Called]:
-    """Puts a task in the place of ``train`` that does what it is told, and notes its calls."""
+    """Replaces the task ``train`` by one that runs ``action`` and records its calls."""
 
     def install(action: Callable[[Config], None] = lambda config: None) -> Called:
         calls: Called = []

@@ -16,7 +16,7 @@ from runner.config.markers import (
     is_list,
     wrong_type,
 )
-from runner.errors import shown
+from runner.errors import ConfigError, shown
 
 _POSITIVE = Number(gt=0)
 
@@ -139,3 +139,20 @@ class LengthsByName(Marker):
     def schema(self) -> dict[str, Any]:
         each = {"anyOf": [InSteps(ge=0).schema(), {"type": "null"}]}
         return {"type": "object", "additionalProperties": each}
+
+
+def require_same_length(
+    counts: Mapping[str, int], *, noun: str = "rates", prefix: str = ""
+) -> None:
+    """Raises ConfigError unless all lists have one entry for each of the same groups.
+
+    Args:
+      counts: key → length of the list there; those without a list are left out.
+      prefix: what the error's key begins with.
+    """
+    for key, count in counts.items():
+        first = next(iter(counts))
+        if count != counts[first]:
+            problem = f"{count} {noun}, but {first} has {counts[first]}"
+            remedy = "write one for each group in both, or a number for all groups"
+            raise ConfigError(f"{prefix}{key}", problem, remedy)

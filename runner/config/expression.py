@@ -67,7 +67,7 @@ def scale_function(scale_fn: Any) -> Callable[[Any], Any]:
     """Resolves a scale_fn: a callable, an expression, or the name of a registered function.
 
     Raises:
-      ConfigError: it is none of these. Its key is ``scale_fn``.
+      ConfigError: with the key ``scale_fn``, for any other value.
     """
     if callable(scale_fn):
         return scale_fn

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache, wraps
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
-from runner.config.by_name import PerGroup
+from runner.config.by_name import PerGroup, require_same_length
 from runner.config.groups import GroupNames
 from runner.config.markers import FloatIfInt, Marker, is_list
 from runner.config.types import COMMON_TYPES, AtMost, Needs
@@ -247,12 +247,8 @@ def _check_combinations(factory: Any, settings: Any, *, key: str) -> None:
         for name in by_group
         if isinstance(value := getattr(settings, name, None), tuple)
     }
-    for name, count in lists.items():
-        first = next(iter(lists))
-        if count != lists[first]:
-            problem = f"{count} {by_group[name].noun}, but {first} has {lists[first]}"
-            remedy = "write one for each group in both, or a number for all groups"
-            raise ConfigError(f"{prefix}{name}", problem, remedy)
+    for noun in dict.fromkeys(by_group[name].noun for name in lists):
+        require_same_length(lists, noun=noun, prefix=prefix)
     for name, rule in markers(factory, AtMost).items():
         _check_order(
             name, getattr(settings, name), rule.other, getattr(settings, rule.other), prefix

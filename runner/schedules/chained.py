@@ -69,8 +69,7 @@ class Chained(Schedule):
         schedules = {name: as_schedule(part) for name, part in parts.items()}
         for name, part in schedules.items():
             _check_base_rate(name, part)
-        check_same_groups(schedules)
-        _check_groups(base_lr, schedules)
+        check_same_groups(schedules, base_lr=base_lr)
         cyclic = [bool(part.cycle_ends(INT32_MAX)) for part in schedules.values()]
         self.base_lr = np.asarray(base_lr, np.float32)
         self.parts = tuple(schedules.values())
@@ -116,13 +115,3 @@ def _check_base_rate(name: str, part: Schedule) -> None:
     if not np.all(np.asarray(base) <= HIGHEST_BASE):
         problem = "its base rate is too high: float32 cannot hold its reciprocal"
         raise ConfigError(key, problem, f"write a base_lr of at most {HIGHEST_BASE:g} there")
-
-
-def _check_groups(base_lr: float | Sequence[float], parts: Mapping[str, Schedule]) -> None:
-    shape = np.shape(base_lr)
-    for name, part in parts.items():
-        own = jax.eval_shape(part, np.int32(0)).shape
-        if shape and own and own != shape:
-            problem = f"{shape[0]} rates, but parts.{name} has {own[0]}"
-            remedy = "write one for each group in both, or a number for all groups"
-            raise ConfigError("base_lr", problem, remedy)

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 from etils import epy
 
-from runner.config.by_name import PerGroup
-from runner.config.markers import Number, Series, is_list
+from runner.config.by_name import PerGroup, require_same_length
+from runner.config.markers import Number, Series
 from runner.config.types import Milestones, Rates
 from runner.errors import ConfigError
 from runner.registry import register_scheduler
@@ -58,7 +58,13 @@ class Piecewise(Schedule):
         if len(values) != len(boundaries) + 1:
             problem = f"{len(values)} rates for {len(boundaries)} boundaries"
             raise ConfigError("values", problem, f"write {len(boundaries) + 1}, one more")
-        _check_same_groups(values)
+        require_same_length(
+            {
+                f"values[{i}]": len(value)
+                for i, value in enumerate(values)
+                if isinstance(value, tuple)
+            }
+        )
         rates = np.broadcast_arrays(*(np.asarray(value, np.float32) for value in values))
         self.boundaries = np.asarray(boundaries, np.uint32)
         self.values = np.stack(rates)
@@ -71,13 +77,3 @@ class Piecewise(Schedule):
     def _rate(self, steps: jax.Array) -> jax.Array:
         passed = (steps[..., None] >= self.boundaries).sum(-1, dtype=jnp.uint32)
         return self.values[passed]
-
-
-def _check_same_groups(values: Sequence[Any]) -> None:
-    lists = {place: len(value) for place, value in enumerate(values) if is_list(value)}
-    for place, count in lists.items():
-        first = next(iter(lists))
-        if count != lists[first]:
-            problem = f"{count} rates, but values[{first}] has {lists[first]}"
-            remedy = "write one for each group in both, or a number for all groups"
-            raise ConfigError(f"values[{place}]", problem, remedy)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, overload
 
 from etils import epy
 
-from runner.config.by_name import Parts
+from runner.config.by_name import Parts, require_same_length
+from runner.config.markers import is_list
 from runner.config.types import PartLengths
 from runner.errors import INT32_MAX, ConfigError, nearest
 from runner.registry import register_scheduler
@@ -144,16 +145,13 @@ class Sequence(Schedule):
         return chosen
 
 
-def check_same_groups(parts: Mapping[str, Schedule]) -> None:
-    """Raises ConfigError unless all lists of rates in the parts have the same length."""
+def check_same_groups(parts: Mapping[str, Schedule], **others: Any) -> None:
+    """Raises ConfigError unless all lists of rates, of parts and ``others``, have one length."""
     shapes = {name: jax.eval_shape(part, np.int32(0)).shape for name, part in parts.items()}
     counts = {f"parts.{name}": shape[0] for name, shape in shapes.items() if shape}
-    for key, count in counts.items():
-        first = next(iter(counts))
-        if count != counts[first]:
-            problem = f"{count} rates, but {first} has {counts[first]}"
-            remedy = "write one for each group in both, or a number for all groups"
-            raise ConfigError(key, problem, remedy)
+    require_same_length(
+        counts | {key: len(rates) for key, rates in others.items() if is_list(rates)}
+    )
 
 
 def _check_lengths(parts: Mapping[str, Schedule], lengths: Mapping[str, int | None]) -> None:
