@@ -639,7 +639,7 @@ def test_a_sweep_folder_that_holds_something_is_not_written_to(
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)]
 )
-@pytest.mark.parametrize("module", ["hydra", "runner.cli.job"])
+@pytest.mark.parametrize("module", ["hydra", "runner.cli.sweep"])
 def test_a_signal_before_the_run_begins_ends_it_at_once(
     module: str, number: int, code: int, while_importing: Callable[..., Completed]
 ) -> None:

@@ -3,6 +3,7 @@
 import atexit
 import os
 import sys
+from contextlib import nullcontext
 
 from runner import signals
 
@@ -14,28 +15,24 @@ def main(argv: list[str] | None = None) -> int:
       argv: the arguments; by default this process's own, in which case signals are handled until
         the process has ended.
     """
-    if argv is not None:
-        with signals.handled_by(signals.end_process):
-            return _run(argv, ends_process=False)
-    atexit.register(signals.ignore)  # registered first, so called last
-    signals.handle_with(signals.end_process)
-    code = _run(sys.argv[1:], ends_process=True)
-    signals.end_with(code)
-    return code
+    ends_process = argv is None
+    if ends_process:
+        atexit.register(signals.ignore)  # registered first, so called last
+        signals.handle_with(signals.end_process)
+    with nullcontext() if ends_process else signals.handled_by(signals.end_process):
+        # Imported here, so that a signal in the quarter of a second it takes is handled, too.
+        from runner.cli.exit import prepare_output, report
 
+        prepare_output()
+        try:
+            from runner.cli import commands
 
-def _run(argv: list[str], *, ends_process: bool) -> int:
-    # Imported here, so that a signal in the quarter of a second it takes is handled, too.
-    from runner.cli.exit import prepare_output, report
-
-    prepare_output()
-    try:
-        from runner.cli import commands
-
-        code = commands.execute(argv)
-        sys.stdout.flush()
-    except (Exception, KeyboardInterrupt) as error:
-        code = report(error)
-        if ends_process and isinstance(error, KeyboardInterrupt):
-            os._exit(code)  # shutting libraries down in the middle of their work can abort
+            code = commands.execute(sys.argv[1:] if argv is None else argv)
+            sys.stdout.flush()
+        except (Exception, KeyboardInterrupt) as error:
+            code = report(error)
+            if ends_process and isinstance(error, KeyboardInterrupt):
+                os._exit(code)  # shutting libraries down in the middle of their work can abort
+    if ends_process:
+        signals.end_with(code)
     return code

@@ -1,9 +1,11 @@
 """What a command line asks for: something to print, a run or a multirun."""
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
-from hydra._internal.callbacks import Callbacks  # run_job wants them, though there are none
+from hydra._internal.callbacks import Callbacks  # run_job requires them, though there are none
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobStatus, run_job
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, read_write
@@ -12,16 +14,19 @@ from runner.cli.composition import Composer
 from runner.cli.display import show
 from runner.cli.flags import read_flags
 from runner.cli.folders import new_folder
-from runner.cli.job import HYDRAS, Job
-from runner.cli.reading import activate, read_in
+from runner.cli.reading import activate, read_in, read_settings
 from runner.cli.sweep import run_many
-from runner.config import Config
+from runner.config import Config, plugins
 from runner.errors import ConfigError, StorageError
+from runner.records.ending import Ending
 from runner.records.run_folder import RECORD, claim
 from runner.records.summary import SUMMARY
+from runner.registry import tasks
 
 FOLDER = "hydra.run.dir"
 NO_SWEEP = "add -m to run each of them, or write a list: [...]"
+# The tasks that leave a summary.
+_SUMMARISED = ("train",)
 
 
 def execute(argv: list[str]) -> int:
@@ -45,7 +50,7 @@ def execute(argv: list[str]) -> int:
         return 0
     cfg = composer.compose(lines, RunMode.MULTIRUN if flags.multirun else RunMode.RUN)
     if cfg.hydra.mode is RunMode.MULTIRUN:
-        return run_many(composer, cfg, where_it_applies=flags.where_it_applies)
+        return run_many(composer, cfg, Job, where_it_applies=flags.where_it_applies)
     if flags.where_it_applies:
         raise ConfigError("--where-it-applies", "goes with -m only", "add -m, or leave it out")
     composer.refuse_sweeps(NO_SWEEP)
@@ -62,6 +67,33 @@ def configure(*overrides: str) -> Config:
     composer = Composer(read_flags(list(overrides)))
     composer.refuse_sweeps(NO_SWEEP)
     return read_in(composer, composer.compose(composer.lines), Path.cwd())
+
+
+@dataclass(frozen=True)
+class Job:
+    """Hydra's task function: reads the settings and runs the task.
+
+    A launcher may pickle it and call it in another process.
+
+    Attributes:
+      config: the settings, where they have been read already.
+    """
+
+    composer: Composer
+    config: Config | None = None
+
+    def __call__(self, settings: DictConfig) -> None:
+        plugins.import_named(self.composer.plugins)
+        config = self.config or read_settings(self.composer, settings)
+        hydra, task = HydraConfig.get(), tasks.get(config.task.name)
+        folder = Path(hydra.runtime.output_dir)
+        is_summarised = config.task.name in _SUMMARISED
+        with Ending(folder, seed=config.seed, leaves_summary=is_summarised) as ending:
+            task(config, folder, ending, **dict(config.task.settings))
+        if hydra.mode is RunMode.MULTIRUN:
+            came = f"came as job {hydra.job.num} ended"
+            if late := ending.stop_error(came, "the jobs after it were not run"):
+                raise late
 
 
 def _run_once(composer: Composer, cfg: DictConfig) -> None:
@@ -81,7 +113,7 @@ def _run_once(composer: Composer, cfg: DictConfig) -> None:
         cfg.hydra.run.dir = str(claimed.folder)
     job = Job(composer, config if claimed.folder == folder else None)
     try:
-        with composer.answered(kinds=HYDRAS, folder=claimed.folder):
+        with composer.answered(job_folder=claimed.folder):
             done = run_job(job, cfg, FOLDER, None, HydraContext(composer, Callbacks()))
         if done.status is JobStatus.FAILED:
             raise done._return_value  # not return_value, which prints as well

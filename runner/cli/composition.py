@@ -16,10 +16,11 @@ from hydra._internal.config_repository import CachingConfigRepository, IConfigRe
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
-from hydra.errors import MissingConfigException
+from hydra.errors import HydraException, MissingConfigException
 from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSource
 from hydra.types import RunMode
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
 from runner import registry
 from runner.cli.allow_list import check_allowed, dotted, plain
@@ -38,6 +39,8 @@ _LOADS_PER_INCLUSION = 3  # twice for Hydra's tree of defaults, then to be merge
 # Groups with settings that may be mappings, whose names are the user's to choose.
 OPEN_GROUPS = ("scheduler", "optimizer")
 SEARCH_PATH = "hydra.searchpath"
+# What Hydra raises around a job: the configuration of logging (ValueError), a launcher, ...
+_AROUND_JOB = (HydraException, OmegaConfBaseException, ValueError)
 
 
 class Composer(ConfigLoaderImpl):
@@ -112,17 +115,17 @@ class Composer(ConfigLoaderImpl):
 
     @contextmanager
     def answered(
-        self,
-        lines: Sequence[str] | None = None,
-        *,
-        kinds: type[Exception] | tuple[type[Exception], ...] = Exception,
-        folder: Path | None = None,
+        self, lines: Sequence[str] | None = None, *, job_folder: Path | None = None
     ) -> Iterator[None]:
-        """Raises ``kinds`` of exceptions as an error that names the key and what is wrong with it.
+        """Converts an exception to an error that names a key or file and what is wrong with it.
+
+        Args:
+          lines: the overrides to look for a mistake in; by default those that were typed.
+          job_folder: of the job that is run, if one is: only exceptions of Hydra's are converted.
 
         Raises:
-          ConfigError: what is wrong with the override ``lines``, if not with a file.
-          OSError: names ``folder`` if it names no file, as on a full disk.
+          ConfigError: a mistake in an override or a file.
+          OSError: with ``job_folder`` as its file name if it has none, as on a full disk.
         """
         try:
             yield
@@ -130,10 +133,10 @@ class Composer(ConfigLoaderImpl):
             raise
         except Exception as error:
             if isinstance(error, OSError) and not isinstance(error, MissingConfigException):
-                error.filename = error.filename or folder
+                error.filename = error.filename or job_folder
                 if error.errno != errno.ENAMETOOLONG:
                     raise
-            elif not isinstance(error, kinds):
+            elif job_folder is not None and not isinstance(error, _AROUND_JOB):
                 raise
             raise find(error, self.parsed if lines is None else parse(lines), self) from error
 

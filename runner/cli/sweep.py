@@ -1,11 +1,11 @@
 """Runs every member of a multirun, in this process or by an installed launcher or sweeper."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.callbacks import Callbacks  # run_job wants them, though there are none
+from hydra._internal.callbacks import Callbacks  # run_job requires them, though there are none
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobStatus, configure_log, run_job
@@ -16,7 +16,6 @@ from runner.cli.allow_list import plain
 from runner.cli.composition import Composer
 from runner.cli.exit import report
 from runner.cli.folders import SUBFOLDER, check_unseen, new_folder
-from runner.cli.job import HYDRAS, Job
 from runner.cli.members import compose_member, list_members, try_members
 from runner.cli.reading import activate
 from runner.config import Config
@@ -29,11 +28,13 @@ SWEEPER, LAUNCHER, BASIC = "hydra/sweeper", "hydra/launcher", "basic"
 
 Tried = list[tuple[DictConfig, Config | None]]
 Failures = Iterator[tuple[int, BaseException]]
+# Makes Hydra's task function of a composer and, if it has been read, the configuration.
+JobType = Callable[..., Callable[[DictConfig], None]]
 
 log = logging.getLogger(__name__)
 
 
-def run_many(composer: Composer, cfg: DictConfig, *, where_it_applies: bool) -> int:
+def run_many(composer: Composer, cfg: DictConfig, job: JobType, *, where_it_applies: bool) -> int:
     """Runs every member and returns the exit code of the first that failed, or 0.
 
     Args:
@@ -55,7 +56,7 @@ def run_many(composer: Composer, cfg: DictConfig, *, where_it_applies: bool) -> 
         check_unseen(cfg)
     context = HydraContext(composer, Callbacks())
     with composer.answered():
-        plugin = _plugin(composer, cfg, context)
+        plugin = _plugin(composer, cfg, job, context)
     claimed = claim_sweep(folder, explicit=explicit)
     _move(cfg, claimed)
     if not is_basic:
@@ -63,17 +64,18 @@ def run_many(composer: Composer, cfg: DictConfig, *, where_it_applies: bool) -> 
     elif plugin:
         failures = _launched(plugin, cfg, members)
     else:
-        failures = _run_here(composer, cfg, context, members, tried if claimed == folder else [])
-    with composer.answered(kinds=HYDRAS, folder=claimed):
+        tried = tried if claimed == folder else []
+        failures = _run_here(composer, cfg, job, context, members, tried)
+    with composer.answered(job_folder=claimed):
         OmegaConf.save(cfg, claimed / RECORD)
         codes = [_code(number, members[number], error) for number, error in failures]
     return codes[0] if codes else 0
 
 
-def _plugin(composer: Composer, cfg: DictConfig, context: HydraContext) -> Any:
+def _plugin(composer: Composer, cfg: DictConfig, job: JobType, context: HydraContext) -> Any:
     """The sweeper or the launcher of another package, if one is chosen."""
     plugins, choices = Plugins.instance(), cfg.hydra.runtime.choices
-    made = {"config": cfg, "hydra_context": context, "task_function": Job(composer)}
+    made = {"config": cfg, "hydra_context": context, "task_function": job(composer)}
     if choices[SWEEPER] != BASIC:
         return plugins.instantiate_sweeper(**made)
     return plugins.instantiate_launcher(**made) if choices[LAUNCHER] != BASIC else None
@@ -106,6 +108,7 @@ def _launched(launcher: Any, cfg: DictConfig, members: list[list[str]]) -> Failu
 def _run_here(
     composer: Composer,
     cfg: DictConfig,
+    job: JobType,
     context: HydraContext,
     members: list[list[str]],
     tried: Tried,
@@ -122,8 +125,8 @@ def _run_here(
                 member, config = compose_member(composer, cfg, folder, number, lines)[0], None
             with read_write(member.hydra):
                 member.hydra.sweep.dir = str(folder)
-            with composer.answered(kinds=HYDRAS, folder=folder):
-                done = run_job(Job(composer, config), member, FOLDER, SUBFOLDER, context)
+            with composer.answered(job_folder=folder):
+                done = run_job(job(composer, config), member, FOLDER, SUBFOLDER, context)
         except Exception as error:
             yield number, error
         else:
