@@ -11,6 +11,7 @@ from runner.config.by_name import Parts, PerGroup
 from runner.config.groups import GroupNames, group_names
 from runner.config.sections import (
     Accelerator,
+    CheckpointSettings,
     General,
     LookaheadSettings,
     Training,
@@ -59,7 +60,11 @@ class Config:
     accelerator: Accelerator
     compilation_cache: bool | str
     plugins: tuple[str, ...]
+    resume: str | None
+    init_from: str | None
+    init_params_only: bool
     training: Training
+    checkpoint: CheckpointSettings
     scheduler: Choice
     optimizer: Choice
     wrappers: WrapperSettings
@@ -89,13 +94,14 @@ def read_config(
         contradicts another one.
     """
     general_keys = [field.name for field in fields(General)]
-    _check_keys(values, [*general_keys, "training", *GROUPS])
+    _check_keys(values, [*general_keys, "training", "checkpoint", *GROUPS])
     general = _section(General, {name: values[name] for name in general_keys}, key="")
     if general.plugins != plugins:
         problem = f"{list(general.plugins)} comes from a configuration file"
         remedy = "name plugins on the command line only: plugins=[my_models]"
         raise ConfigError("plugins", problem, remedy)
     training = _section(Training, values["training"], key="training")
+    checkpoint = _section(CheckpointSettings, values["checkpoint"], key="checkpoint")
     groups = group_names(values["optimizer"])
     wrappers, optimizer = _split_optimizer(values["optimizer"], groups)
     sections = {group: values[group] for group in GROUPS} | {"optimizer": optimizer}
@@ -109,7 +115,11 @@ def read_config(
         accelerator=general.accelerator,
         compilation_cache=general.compilation_cache,
         plugins=general.plugins,
+        resume=general.resume,
+        init_from=general.init_from,
+        init_params_only=general.init_params_only,
         training=training,
+        checkpoint=checkpoint,
         scheduler=choices["scheduler"],
         optimizer=choices["optimizer"],
         wrappers=wrappers,

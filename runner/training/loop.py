@@ -4,7 +4,8 @@ What is compiled depends on ``Static`` and on shapes alone. Every hyperparameter
 experiments that share a ``Static`` share their programs.
 """
 
-from collections.abc import Callable, Mapping
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, Protocol
@@ -44,6 +45,8 @@ class Listener(Protocol):
     def steps_per_second(self) -> float | None: ...
     def chunk(self, start: int, length: int, metrics: Metrics) -> None: ...
     def evaluation(self, step: int, metrics: Metrics) -> None: ...
+    def wants_state(self, step: int, *, evaluated: bool) -> bool: ...
+    def state(self, step: int, state: TrainState) -> None: ...
     def raise_failure(self) -> None: ...
 
 
@@ -53,6 +56,8 @@ class Plan:
 
     steps: updates of the whole run.
     eval_every: updates between evaluations, or None to evaluate at the end only.
+    save_every: updates between saves, or None if saves may be at the end of any chunk.
+    cycle_ends: rising steps at which a chunk ends as well.
     chunk: the most updates in a chunk, or ``auto`` for as many as take about 0.2 s.
     dispatch: ``scan`` for one dispatch per chunk, ``step`` for one per update.
     """
@@ -61,16 +66,22 @@ class Plan:
     eval_every: int | None
     chunk: int | Literal["auto"]
     dispatch: Dispatch
+    save_every: int | None = None
+    cycle_ends: Sequence[int] = ()
 
     def chunk_length(self, step: int, *, capacity: int, steps_per_second: float | None) -> int:
-        """Steps of the chunk that starts at ``step``; it ends where an evaluation is due."""
+        """Steps of the chunk that starts at ``step``; it ends where the host has to intervene."""
         length = self.chunk
         if length == "auto":
             pace = steps_per_second
             length = FIRST_CHUNK if pace is None else int(CHUNK_SECONDS * pace)
         due = self.steps - step
-        if self.eval_every is not None:
-            due = min(due, self.eval_every - step % self.eval_every)
+        for every in (self.eval_every, self.save_every):
+            if every is not None:
+                due = min(due, every - step % every)
+        following = bisect_right(self.cycle_ends, step)
+        if following < len(self.cycle_ends):
+            due = min(due, self.cycle_ends[following] - step)
         return min(max(1, length), due, capacity)
 
     def evaluates_at(self, step: int) -> bool:
@@ -107,9 +118,11 @@ def train(
         )
         listener.chunk(step, length, metrics)
         step += length
-        if plan.evaluates_at(step):
+        if evaluates := plan.evaluates_at(step):
             metrics = evaluate(static, state, feed.test_source, feed.evaluation_batches())
             listener.evaluation(step, metrics)
+        if listener.wants_state(step, evaluated=evaluates):
+            listener.state(step, copy_state(state))
         listener.raise_failure()
     return state
 
@@ -143,6 +156,10 @@ def scan_chunk(
         return state, _set_metrics(chunk_metrics, i, metrics)
 
     return jax.lax.fori_loop(0, length, body, (state, _empty_metrics(static, hyperparams, batches)))
+
+
+# A copy on the device, as the next chunk is given the state's buffers.
+copy_state = jax.jit(lambda state: jax.tree.map(jnp.copy, state))
 
 
 def step_chunk(
