@@ -1,6 +1,7 @@
 """The loop against one written by hand, and its laws: chunks, dispatch and feed change nothing."""
 
 from functools import partial
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -10,11 +11,12 @@ import pytest
 from runner.data import order
 from runner.data.dataset import Dataset, Split
 from runner.data.feed import Feed, choose_placement
+from runner.errors import DivergedError
 from runner.models.cnn import cnn
 from runner.models.mlp import linear, mlp
 from runner.optimizers import Wrappers, split
 from runner.schedules import CyclicLR
-from runner.training.loop import Plan, train
+from runner.training.loop import Plan, chunk_capacity, train
 from runner.training.program import compiled_init, may_loop
 from runner.training.state import Hyperparams, Static
 
@@ -249,3 +251,24 @@ def test_chunks_end_where_an_evaluation_is_due_and_grow_with_the_speed():
     assert count(299, 1e6) == 1
     assert count(900, 1e6) == 100
     assert count(32, 0.1) == 1
+
+
+def test_a_failure_that_the_listener_raises_ends_training_after_its_chunk(dataset, monkeypatch):
+    def fail_after_two_chunks(notes):
+        chunks.append(notes.chunks[-1])
+        if len(chunks) == 2:
+            raise DivergedError("train/loss", "nan", "lower it")
+
+    chunks = []
+    monkeypatch.setattr(Notes, "raise_failure", fail_after_two_chunks)
+    with pytest.raises(DivergedError):
+        fit(dataset, steps=50, chunk=10)
+    assert chunks == [(0, 10), (10, 10)]
+
+
+@pytest.mark.parametrize(
+    ("batch_bytes", "capacity"),
+    [(2**40, 1), (2**25 + 1, 1), (2**25, 1), (10 * 2**20, 3), (2**15 + 1, 1023), (4, 1024)],
+)
+def test_a_chunk_takes_at_most_32_mib_and_has_1_to_1024_batches(batch_bytes, capacity):
+    assert chunk_capacity(SimpleNamespace(batch_bytes=lambda: batch_bytes)) == capacity
