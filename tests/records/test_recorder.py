@@ -267,3 +267,18 @@ def test_the_recorder_works_under_a_transfer_guard(tmp_path):
             recorder.chunk(start, 8, {"train/loss": double(ones)})
     recorder.raise_failure()
     assert recorder.steps == 32
+
+
+def test_a_run_that_diverges_in_its_last_chunk_is_marked_failed(tmp_path, monkeypatch):
+    """Its loop has ended without an error, before the recorder found one."""
+    marks, close = [], EventWriter.close
+
+    def noted(events, *, succeeded):
+        marks.append(succeeded)
+        close(events, succeeded=succeeded)
+
+    monkeypatch.setattr(EventWriter, "close", noted)
+    for loss in (None, np.array([1, 1, np.nan])):
+        with recording(tmp_path) as recorder:
+            recorder.chunk(0, 3, chunk_metrics(0, 3, loss))
+    assert marks == [True, False]
