@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from runner.data.dataset import Dataset, Split
-from runner.data.feed import Feed
+from runner.data.feed import Feed, choose_placement
 from runner.data.order import batch_indices
 
 
@@ -41,3 +41,21 @@ def test_a_chunk_holds_the_examples_of_its_steps_in_the_order_of_the_seed(datase
         expected = (dataset.train.inputs[row].astype(np.float32) - 8) / 4
         np.testing.assert_array_equal(inputs, expected)
         np.testing.assert_array_equal(targets, dataset.train.targets[row])
+
+
+class Device:
+    """A device with so many bytes of memory."""
+
+    def __init__(self, limit):
+        self.limit = limit
+
+    def memory_stats(self):
+        return {"bytes_limit": self.limit}
+
+
+@pytest.mark.parametrize(("limit", "placement"), [(250, "device"), (249, "host")])
+def test_a_data_set_with_its_targets_may_take_40_percent_of_the_memory(limit, placement):
+    """Twenty examples of a byte, each with a target of four: 100 bytes."""
+    examples = Split(np.zeros((10, 1, 1, 1), np.uint8), np.zeros(10, np.int32))
+    dataset = Dataset(examples, examples, num_classes=2, mean=0.0, std=1.0)
+    assert choose_placement(dataset, Device(limit)) == placement
