@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from runner.errors import DivergedError, StorageError, TerminatedRunError
+from runner.errors import DivergedError, InterruptedRunError, StorageError, TerminatedRunError
 from runner.records import ending as ending_module
 from runner.records.ending import Ending
 from runner.records.summary import blank_summary
@@ -301,3 +301,10 @@ def test_the_compile_seconds_of_a_run_are_those_since_it_began(tmp_path):
         clock.seconds = seconds
         compiled.append(ending.finish()["seconds"]["compile"])
     assert compiled == [2.5, 0.25]
+
+
+@pytest.mark.parametrize("kind", [InterruptedRunError, TerminatedRunError])
+def test_a_run_that_a_signal_ended_is_stopped(tmp_path, kind):
+    with pytest.raises(kind), Ending(tmp_path, seed=0):
+        raise kind("SIGTERM", "stopped after 1 of 2 steps", "start it again")
+    assert read(tmp_path)["status"] == "stopped"

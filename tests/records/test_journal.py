@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from runner.records import journal as journal_module
+from runner.records import throughput
 from runner.records.journal import Journal
 
 
@@ -56,3 +57,25 @@ def test_a_steps_wall_time_is_its_end_and_the_steps_of_a_chunk_are_spread_evenly
         journal.chunk(first, length, losses(4), submitted=submitted)
     times = [102, 104, 106, 108, 108.5, 109, 50, 50]
     assert events.written["train/loss"] == list(zip(range(8), times, strict=True))
+
+
+class Awaited:
+    """A metric that is still being computed when it is handed over."""
+
+    def is_ready(self):
+        return False
+
+    def __array__(self, dtype=None, copy=None):
+        return np.asarray(0.5, np.float32)
+
+
+def test_the_time_of_an_evaluation_is_not_time_of_training(monkeypatch):
+    now = 100.0
+    monkeypatch.setattr(throughput, "perf_counter", lambda: now)
+    _, journal = start()
+    journal.chunk(0, 10, losses(10), submitted=0.0)
+    now = 160.0
+    journal.evaluation(10, {"eval/loss": Awaited()}, submitted=100.0)
+    now = 160.09  # the evaluation may have ended 0.01 s before that was observed
+    journal.chunk(10, 10, losses(10), submitted=0.0)
+    assert journal.throughput.steps_per_second == pytest.approx(10 / 0.1)
