@@ -67,6 +67,7 @@ def fit(
     batch_size=20,
     dispatch="scan",
     placement="device",
+    stopping=lambda: False,
     **lengths,
 ):
     device = jax.devices()[0]
@@ -81,9 +82,7 @@ def fit(
     plan = Plan(
         **{"steps": steps, "eval_every": None, "chunk": "auto", **lengths}, dispatch=dispatch
     )
-    state = train(
-        static, state, hyperparams, feed, plan=plan, listener=notes, stopping=lambda: False
-    )
+    state = train(static, state, hyperparams, feed, plan=plan, listener=notes, stopping=stopping)
     return state, notes
 
 
@@ -272,3 +271,11 @@ def test_a_failure_that_the_listener_raises_ends_training_after_its_chunk(datase
 )
 def test_a_chunk_takes_at_most_32_mib_and_has_1_to_1024_batches(batch_bytes, capacity):
     assert chunk_capacity(SimpleNamespace(batch_bytes=lambda: batch_bytes)) == capacity
+
+
+def test_training_stops_after_the_chunk_in_which_it_is_told_to(dataset):
+    told = iter([False, False, True])
+    state, notes = fit(dataset, steps=50, chunk=10, stopping=lambda: next(told))
+    assert notes.chunks == [(0, 10), (10, 10)]
+    assert int(state.step) == 20
+    assert notes.evaluations == {}
