@@ -16,6 +16,7 @@ from runner.models.cnn import cnn
 from runner.models.mlp import linear, mlp
 from runner.optimizers import Wrappers, split
 from runner.schedules import CyclicLR
+from runner.training import loop
 from runner.training.loop import Plan, chunk_capacity, train
 from runner.training.program import compiled_init, may_loop
 from runner.training.state import Hyperparams, Static
@@ -279,3 +280,27 @@ def test_training_stops_after_the_chunk_in_which_it_is_told_to(dataset):
     assert notes.chunks == [(0, 10), (10, 10)]
     assert int(state.step) == 20
     assert notes.evaluations == {}
+
+
+@pytest.mark.parametrize("dispatch", ["scan", "step"])
+def test_each_dispatch_has_its_own_program(dataset, monkeypatch, dispatch):
+    called = set()
+
+    def noted(name, train_chunk):
+        def call(*arguments):
+            called.add(name)
+            return train_chunk(*arguments)
+
+        return call
+
+    for name in ("scan", "step"):
+        train_chunk = getattr(loop, f"{name}_chunk")
+        monkeypatch.setattr(loop, f"{name}_chunk", noted(name, train_chunk))
+    fit(dataset, steps=2, dispatch=dispatch)
+    assert called == {dispatch}
+
+
+def test_a_chunk_is_no_longer_than_the_capacity_of_its_program():
+    plan = Plan(steps=1000, eval_every=300, chunk=64, dispatch="scan")
+    lengths = [plan.chunk_length(step, capacity=10, steps_per_second=1e6) for step in (0, 295, 998)]
+    assert lengths == [10, 5, 2]

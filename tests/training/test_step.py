@@ -545,3 +545,16 @@ def test_evaluation_uses_running_statistics_and_no_dropout():
 
     np.testing.assert_allclose(found["loss"], loss(state.model_state), rtol=1e-5)
     assert abs(loss(start.model_state) - found["loss"]) > 1e-2
+
+
+def test_an_optimizer_without_momentum_ignores_that_of_a_schedule():
+    found = []
+    for cycle_momentum in (False, True):
+        bounds = {"base_lr": 0.01, "max_lr": 0.1, "step_size_up": 2}
+        static, hyperparams, state = set_up(
+            optimizer="adagrad",
+            arguments={"initial_accumulator_value": 0.1, "eps": 1e-7},
+            schedule=CyclicLR(**bounds, cycle_momentum=cycle_momentum),
+        )
+        found.append(updates(static, hyperparams, state, steps=2)[0].params)
+    jax.tree.map(np.testing.assert_array_equal, *found)
