@@ -308,3 +308,33 @@ def test_a_run_that_a_signal_ended_is_stopped(tmp_path, kind):
     with pytest.raises(kind), Ending(tmp_path, seed=0):
         raise kind("SIGTERM", "stopped after 1 of 2 steps", "start it again")
     assert read(tmp_path)["status"] == "stopped"
+
+
+def test_the_seconds_of_a_run_count_from_its_beginning(tmp_path, monkeypatch):
+    """What comes before, such as imports, is not part of the run."""
+    now = 100.0
+    monkeypatch.setattr(ending_module, "perf_counter", lambda: now)
+    ending = Ending(tmp_path, seed=0)
+    now = 110.0
+    ending.begin(CLOCK)
+    now = 115.0
+    assert (ending.finish()["seconds"]["total"], ending.started) == (5.0, 110.0)
+
+
+def test_the_figures_of_the_recorder_are_in_the_summary(tmp_path):
+    best = {"metric": "eval/accuracy", "value": 0.75, "step": 20}
+    with Ending(tmp_path, seed=3) as ending:
+        ending.begin(CLOCK)
+        ending.device, ending.params_count = "cpu", 12
+        ending.recorder = SimpleNamespace(
+            steps=40,
+            last_metrics={"eval/accuracy": 0.5},
+            best=best,
+            steps_per_second=250.0,
+            seconds_to_first_step=2.5,
+        )
+    found = read(tmp_path)
+    assert found["seconds"]["to_first_step"] == 2.5
+    assert (found["device"], found["params"], found["steps"]) == ("cpu", 12, 40)
+    assert (found["metrics"], found["best"]) == ({"eval/accuracy": 0.5}, best)
+    assert found["steps_per_second"] == 250.0

@@ -79,3 +79,12 @@ def test_the_time_of_an_evaluation_is_not_time_of_training(monkeypatch):
     now = 160.09  # the evaluation may have ended 0.01 s before that was observed
     journal.chunk(10, 10, losses(10), submitted=0.0)
     assert journal.throughput.steps_per_second == pytest.approx(10 / 0.1)
+
+
+def test_an_evaluation_without_a_rank_is_never_the_best():
+    _, journal = start()
+    journal.evaluation(10, {"eval/loss": 0.5, "eval/accuracy": np.nan}, submitted=0.0)
+    journal.evaluation(20, {"eval/error": 0.5}, submitted=0.0)
+    assert journal.best is None
+    journal.evaluation(30, {"eval/loss": 0.5, "eval/accuracy": 0.25}, submitted=0.0)
+    assert journal.best == {"metric": "eval/accuracy", "value": 0.25, "step": 30}
