@@ -80,3 +80,9 @@ def test_inputs_may_be_of_any_real_type(dtype):
 def test_height_width_and_channels_of_both_splits_must_be_equal(shape):
     with pytest.raises(DataError, match=rf"have shape \({', '.join(map(str, shape))}\), the train"):
         Dataset(**(GOOD | {"test": split(np.zeros((3, *shape), np.uint8))}))
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint8, np.float32])
+def test_targets_must_be_int32(dtype):
+    with pytest.raises(DataError, match=f"^train targets: are {np.dtype(dtype)}; give int32"):
+        Dataset(**(GOOD | {"train": split(targets=np.array([0, 1, 2], dtype))}))
