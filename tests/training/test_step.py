@@ -19,7 +19,7 @@ from runner.schedules import Constant, CyclicLR
 from runner.training.evaluation import score
 from runner.training.loop import scan_chunk, step_chunk
 from runner.training.state import Hyperparams, Static
-from runner.training.step import init_state, train_step
+from runner.training.step import in_compute_dtype, init_state, train_step
 
 ADAM = {"b1": 0.9, "b2": 0.999, "eps": 1e-8}
 SGD = {"momentum": 0.9, "nesterov": False, "weight_decay": 0.01}
@@ -522,3 +522,39 @@ def test_every_optimizer_works_under_jit_vmap_and_scan(name, compute_dtype):
     for params, _, _ in alone:
         for key, param in start.params["Dense_0"].items():
             assert np.asarray(params["Dense_0"][key]).tobytes() == np.asarray(param).tobytes()
+
+
+def test_only_floating_point_arrays_are_in_the_compute_dtype():
+    static, _, _ = set_up(compute_dtype="bfloat16")
+    tree = {"weight": jnp.float32(0.5), "token": jnp.int32(257), "mask": jnp.array(True)}
+    cast = in_compute_dtype(static, tree)
+    dtypes = {key: leaf.dtype for key, leaf in cast.items()}
+    assert dtypes == {"weight": jnp.bfloat16, "token": jnp.int32, "mask": jnp.bool_}
+    assert int(cast["token"]) == 257  # which bfloat16 lacks
+    assert in_compute_dtype(replace(static, compute_dtype="float32"), tree) is tree
+
+
+def test_evaluation_uses_running_statistics_and_no_dropout():
+    static, hyperparams, start = set_up(Noisy())
+    state, _ = updates(static, hyperparams, start, steps=3)
+    found = score(static, state, (INPUTS, TARGETS), jnp.ones(len(INPUTS), bool))
+
+    def loss(model_state):
+        logits = Noisy().apply({"params": state.params, **model_state}, INPUTS, train=False)
+        return optax.softmax_cross_entropy_with_integer_labels(logits, TARGETS).sum()
+
+    np.testing.assert_allclose(found["loss"], loss(state.model_state), rtol=1e-5)
+    assert abs(loss(start.model_state) - found["loss"]) > 1e-2
+
+
+def test_an_optimizer_without_momentum_ignores_that_of_a_schedule():
+    found = []
+    for cycle_momentum in (False, True):
+        bounds = {"base_lr": 0.01, "max_lr": 0.1, "step_size_up": 2}
+        static, hyperparams, state = set_up(
+            optimizer="adagrad",
+            arguments={"initial_accumulator_value": 0.1, "eps": 1e-7},
+            schedule=CyclicLR(**bounds, cycle_momentum=cycle_momentum),
+        )
+        found.append(updates(static, hyperparams, state, steps=2)[0].params)
+    jax.tree.map(np.testing.assert_array_equal, *found)
