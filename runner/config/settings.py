@@ -51,8 +51,7 @@ class Config:
     Attributes:
       optimizer, wrappers: the section ``optimizer``: the optimizer's own settings, and those that
         every optimizer has.
-      hparams: options by group and settings by dotted key, before interpolation, so that no value
-        of an environment variable is recorded.
+      as_written: the settings before interpolation, as plain containers.
     """
 
     seed: int
@@ -66,7 +65,7 @@ class Config:
     model: Choice
     dataset: Choice
     task: Choice
-    hparams: Mapping[str, str | int | float | bool]
+    as_written: Mapping[str, Any]
 
 
 def read_config(
@@ -116,7 +115,7 @@ def read_config(
         model=choices["model"],
         dataset=choices["dataset"],
         task=choices["task"],
-        hparams=_hparams(as_written, choices),
+        as_written=as_written,
     )
 
 
@@ -282,25 +281,3 @@ def _check_evaluated(training: Training, wrappers: WrapperSettings, optimizer: C
         if value is not None:
             problem = f"{shown(value)}, but {optimizer.name} averages its parameters itself"
             raise ConfigError(key, problem, f"set {key}=null, or choose another optimizer")
-
-
-def _hparams(
-    as_written: Mapping[str, Any], choices: Mapping[str, Choice]
-) -> dict[str, str | int | float | bool]:
-    written = {key: value for key, value in as_written.items() if key not in ("plugins", "task")}
-    flat = _flat(written)
-    for group in choices.keys() & written.keys():
-        # The option is more specific than the factory it configures.
-        del flat[f"{group}.name"]
-        flat[group] = choices[group].option
-    return flat
-
-
-def _flat(section: Mapping[str, Any], prefix: str = "") -> dict[str, str | int | float | bool]:
-    flat: dict[str, str | int | float | bool] = {}
-    for key, value in section.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value if isinstance(value, (bool, int, float)) else str(value)
-    return flat

@@ -18,10 +18,10 @@ from runner.registry import register_task
 with epy.lazy_imports():
     import jax
 
-    from runner.experiment import build, check, device, timeline
+    from runner.experiment import build, check, device, hparams, timeline
     from runner.records import events, recorder
     from runner.report import announce, console, plots, progress
-    from runner.training import loop, state, tags
+    from runner.training import loop, state
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -75,7 +75,7 @@ def _recorder(
     experiment: build.Experiment, folder: Path, screen: Console, started: float
 ) -> recorder.Recorder:
     writer = events.EventWriter(folder)
-    writer.hparams(experiment.config.hparams, metrics=[tags.EVAL_ACCURACY, tags.EVAL_LOSS])
+    writer.hparams(hparams.flat_settings(experiment))
     return recorder.Recorder(
         events=writer,
         display=progress.progress_display(experiment.lengths.steps, console=screen),

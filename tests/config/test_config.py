@@ -113,13 +113,6 @@ def test_an_int_becomes_a_float_if_the_setting_is_a_float(defaults: Any) -> None
     assert type(read(composed("scheduler.gamma=1")).scheduler.settings.gamma) is float
 
 
-def test_hparams_are_flat_and_leave_out_plugins_and_task(defaults: Any) -> None:
-    hparams = read(defaults).hparams
-    assert {"seed", "training.batch_size", "scheduler.max_lr", "model.hidden"} <= set(hparams)
-    assert not [key for key in hparams if key.startswith(("plugins", "task", "hydra"))]
-    assert all(isinstance(value, (str, int, float, bool)) for value in hparams.values())
-
-
 def test_only_the_command_line_names_plugins(defaults: Any) -> None:
     with pytest.raises(ConfigError, match="command line only"):
         read({**defaults, "plugins": ["antigravity"]})
