@@ -25,6 +25,19 @@ class EndAtOnceError(KeyboardInterrupt):
         self.number = number
 
 
+@contextmanager
+def save_requests_handled_by(handler: Handler) -> Iterator[None]:
+    """Context manager that installs ``handler`` for SIGUSR1, which asks for a checkpoint."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGUSR1, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN if before is None else before)
+
+
 def handle_with(handler: Handler) -> None:
     """Installs ``handler``, which is called in the main thread on each signal.
 

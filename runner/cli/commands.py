@@ -1,7 +1,8 @@
 """What a command line asks for: something to print, a run or a multirun."""
 
 import os
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hydra._internal.callbacks import Callbacks  # run_job requires them, though there are none
@@ -11,6 +12,7 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, read_write
 
 from runner.cli.composition import Composer
+from runner.cli.continuation import CHANGES, RESUME, Continuation, composer_of
 from runner.cli.display import show
 from runner.cli.flags import read_flags
 from runner.cli.folders import new_folder
@@ -19,7 +21,7 @@ from runner.cli.sweep import run_many
 from runner.config import Config, plugins
 from runner.errors import ConfigError, StorageError
 from runner.records.ending import Ending
-from runner.records.run_folder import RECORD, claim
+from runner.records.run_folder import RECORD, claim, lock
 from runner.records.summary import SUMMARY
 from runner.registry import tasks
 
@@ -41,7 +43,7 @@ def execute(argv: list[str]) -> int:
     except OSError as error:
         problem = f"cannot be used ({error.strerror})"
         raise StorageError("current folder", problem, "go to one that exists") from error
-    composer = Composer(flags)
+    composer = composer_of(flags)
     lines = composer.lines
     if flags.run or flags.multirun:
         lines.append(f"hydra.mode={'MULTIRUN' if flags.multirun else 'RUN'}")
@@ -50,6 +52,8 @@ def execute(argv: list[str]) -> int:
         return 0
     cfg = composer.compose(lines, RunMode.MULTIRUN if flags.multirun else RunMode.RUN)
     if cfg.hydra.mode is RunMode.MULTIRUN:
+        if isinstance(composer, Continuation) and composer.resumes:
+            raise ConfigError(RESUME, "goes on with one run, not with several", "leave out -m")
         return run_many(composer, cfg, Job, where_it_applies=flags.where_it_applies)
     if flags.where_it_applies:
         raise ConfigError("--where-it-applies", "goes with -m only", "add -m, or leave it out")
@@ -64,7 +68,7 @@ def configure(*overrides: str) -> Config:
     Raises:
       ConfigError: the overrides or the configuration they make are wrong.
     """
-    composer = Composer(read_flags(list(overrides)))
+    composer = composer_of(read_flags(list(overrides)))
     composer.refuse_sweeps(NO_SWEEP)
     return read_in(composer, composer.compose(composer.lines), Path.cwd())
 
@@ -88,7 +92,17 @@ class Job:
         hydra, task = HydraConfig.get(), tasks.get(config.task.name)
         folder = Path(hydra.runtime.output_dir)
         is_summarised = config.task.name in _SUMMARISED
-        with Ending(folder, seed=config.seed, leaves_summary=is_summarised) as ending:
+        is_member = hydra.mode is RunMode.MULTIRUN  # else the command line holds the lock
+        with (
+            lock(folder) if is_member else nullcontext(),
+            Ending(
+                folder,
+                seed=config.seed,
+                leaves_summary=is_summarised,
+                settings=config.hparams,
+                overrides=hydra.overrides.task,
+            ) as ending,
+        ):
             task(config, folder, ending, **dict(config.task.settings))
         if hydra.mode is RunMode.MULTIRUN:
             came = f"came as job {hydra.job.num} ended"
@@ -103,6 +117,9 @@ def _run_once(composer: Composer, cfg: DictConfig) -> None:
     """
     cfg.hydra.mode = RunMode.RUN
     activate(cfg)
+    if isinstance(composer, Continuation) and composer.resumes and cfg.task.name in _SUMMARISED:
+        _resume(composer, cfg)
+        return
     is_typed = any(override.key_or_group == FOLDER for override in composer.parsed)
     folder, explicit = new_folder(
         composer, cfg, FOLDER, marks=(RECORD, SUMMARY), empty=not is_typed
@@ -113,10 +130,29 @@ def _run_once(composer: Composer, cfg: DictConfig) -> None:
         cfg.hydra.run.dir = str(claimed.folder)
     job = Job(composer, config if claimed.folder == folder else None)
     try:
-        with composer.answered(job_folder=claimed.folder):
-            done = run_job(job, cfg, FOLDER, None, HydraContext(composer, Callbacks()))
-        if done.status is JobStatus.FAILED:
-            raise done._return_value  # not return_value, which prints as well
+        with lock(claimed.folder):
+            _run_job(job, cfg, claimed.folder)
     except ConfigError:
         claimed.give_back()
         raise
+
+
+def _resume(composer: Continuation, cfg: DictConfig) -> None:
+    """Goes on with a run in its own folder."""
+    composer.check_changes(cfg)
+    folder = composer.folder
+    config = replace(read_in(composer, cfg, folder), resume=str(folder))
+    with read_write(cfg), read_write(cfg.hydra):
+        cfg.hydra.run.dir = str(folder)
+        cfg.hydra.overrides.task = [*composer.earlier, *composer.changes]
+        # Not settings of the run, which records its settings once more.
+        cfg[RESUME], cfg[CHANGES] = None, False
+    with lock(folder):
+        _run_job(Job(composer, config), cfg, folder)
+
+
+def _run_job(job: Job, cfg: DictConfig, folder: Path) -> None:
+    with job.composer.answered(job_folder=folder):
+        done = run_job(job, cfg, FOLDER, None, HydraContext(job.composer, Callbacks()))
+    if done.status is JobStatus.FAILED:
+        raise done._return_value  # not return_value, which prints as well

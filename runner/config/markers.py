@@ -209,13 +209,13 @@ class Text(Marker):
 class AutoOr(Marker):
     """``auto``, or what ``other`` allows."""
 
-    other: Whole
+    other: Whole | InSteps
 
     def check(self, value: Any, context: Any = None) -> Any:
         if value == "auto":
             return value
         try:
-            return self.other.check(value)
+            return self.other.check(value, context)
         except RefusedValueError as error:
             if error.noun:
                 raise wrong_type(value, f"auto or {error.noun}", "auto or 64") from error

@@ -24,11 +24,18 @@ class General:
     accelerator: Accelerator
     compilation_cache: bool | str
     plugins: tuple[str, ...]
+    resume: str | None
+    resume_changes: bool
+    init_from: str | None
+    init_params_only: bool
 
     def __post_init__(self) -> None:
         if self.compilation_cache == "":
             problem = "'' does not name a folder"
             raise ConfigError("compilation_cache", problem, "write true, false or a folder")
+        if self.init_params_only and self.init_from is None:
+            problem = "true, but no run to take the parameters from is named"
+            raise ConfigError("init_params_only", problem, "add init_from=RUN_FOLDER")
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,7 @@ class Training:
     dispatch: Literal["auto", "scan", "step"]
     chunk: Annotated[int | Literal["auto"], AutoOr(Whole(1))]
     feed: Literal["auto", "device", "host"]
+    on_divergence: Literal["stop", "back_off"]
 
     def __post_init__(self) -> None:
         if self.epochs is None and self.steps is None:
@@ -53,6 +61,16 @@ class Training:
         if isinstance(self.steps, str) and "%" in self.steps:
             problem = f"{self.steps!r} is a share of the run's length, which this setting defines"
             raise ConfigError("steps", problem, "write steps (500) or epochs (4ep)")
+
+
+@dataclass(frozen=True)
+class CheckpointSettings:
+    """The section ``checkpoint``; without ``every`` nothing is saved."""
+
+    every: Annotated[Length | Literal["auto"], AutoOr(InSteps())] | None
+    keep: Count
+    best: bool
+    cycle_ends: bool
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from runner.config.by_name import Parts, PerGroup
 from runner.config.groups import GroupNames, group_names
 from runner.config.sections import (
     Accelerator,
+    CheckpointSettings,
     General,
     LookaheadSettings,
     Training,
@@ -51,21 +52,26 @@ class Config:
     Attributes:
       optimizer, wrappers: the section ``optimizer``: the optimizer's own settings, and those that
         every optimizer has.
-      as_written: the settings before interpolation, as plain containers.
+      hparams: options by group and settings by dotted key, before interpolation, so that no value
+        of an environment variable is recorded.
     """
 
     seed: int
     accelerator: Accelerator
     compilation_cache: bool | str
     plugins: tuple[str, ...]
+    resume: str | None
+    init_from: str | None
+    init_params_only: bool
     training: Training
+    checkpoint: CheckpointSettings
     scheduler: Choice
     optimizer: Choice
     wrappers: WrapperSettings
     model: Choice
     dataset: Choice
     task: Choice
-    as_written: Mapping[str, Any]
+    hparams: Mapping[str, str | int | float | bool]
 
 
 def read_config(
@@ -88,13 +94,14 @@ def read_config(
         contradicts another one.
     """
     general_keys = [field.name for field in fields(General)]
-    _check_keys(values, [*general_keys, "training", *GROUPS])
+    _check_keys(values, [*general_keys, "training", "checkpoint", *GROUPS])
     general = _section(General, {name: values[name] for name in general_keys}, key="")
     if general.plugins != plugins:
         problem = f"{list(general.plugins)} comes from a configuration file"
         remedy = "name plugins on the command line only: plugins=[my_models]"
         raise ConfigError("plugins", problem, remedy)
     training = _section(Training, values["training"], key="training")
+    checkpoint = _section(CheckpointSettings, values["checkpoint"], key="checkpoint")
     groups = group_names(values["optimizer"])
     wrappers, optimizer = _split_optimizer(values["optimizer"], groups)
     sections = {group: values[group] for group in GROUPS} | {"optimizer": optimizer}
@@ -108,14 +115,18 @@ def read_config(
         accelerator=general.accelerator,
         compilation_cache=general.compilation_cache,
         plugins=general.plugins,
+        resume=general.resume,
+        init_from=general.init_from,
+        init_params_only=general.init_params_only,
         training=training,
+        checkpoint=checkpoint,
         scheduler=choices["scheduler"],
         optimizer=choices["optimizer"],
         wrappers=wrappers,
         model=choices["model"],
         dataset=choices["dataset"],
         task=choices["task"],
-        as_written=as_written,
+        hparams=_hparams(as_written, choices),
     )
 
 
@@ -281,3 +292,25 @@ def _check_evaluated(training: Training, wrappers: WrapperSettings, optimizer: C
         if value is not None:
             problem = f"{shown(value)}, but {optimizer.name} averages its parameters itself"
             raise ConfigError(key, problem, f"set {key}=null, or choose another optimizer")
+
+
+def _hparams(
+    as_written: Mapping[str, Any], choices: Mapping[str, Choice]
+) -> dict[str, str | int | float | bool]:
+    written = {key: value for key, value in as_written.items() if key not in ("plugins", "task")}
+    flat = _flat(written)
+    for group in choices.keys() & written.keys():
+        # The option is more specific than the factory it configures.
+        del flat[f"{group}.name"]
+        flat[group] = choices[group].option
+    return flat
+
+
+def _flat(section: Mapping[str, Any], prefix: str = "") -> dict[str, str | int | float | bool]:
+    flat: dict[str, str | int | float | bool] = {}
+    for key, value in section.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value if isinstance(value, (bool, int, float)) else str(value)
+    return flat

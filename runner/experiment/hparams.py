@@ -44,7 +44,7 @@ def flat_settings(experiment: Experiment) -> dict[str, Value]:
     found = dict(_flat(sections, groups))
     wrappers["multiplier"] = _by_group(wrappers["multiplier"], groups)
     found |= _flat({"optimizer": wrappers}, groups)
-    return dict(_publishable(found, config.as_written))
+    return dict(_publishable(found, config.hparams))
 
 
 def _flat(section: Mapping[str, Any], groups: Groups, prefix: str = "") -> Iterator[Any]:
@@ -76,25 +76,23 @@ def _by_group(numbers: Any, groups: Groups) -> Any:
     return {name: number for name, number in by_name.items() if name not in groups.frozen}
 
 
-def _publishable(found: Mapping[str, Value], as_written: Mapping[str, Any]) -> Iterator[Any]:
+def _publishable(found: Mapping[str, Value], as_written: Mapping[str, Value]) -> Iterator[Any]:
     for key, value in found.items():
-        written = _written(as_written, key)
-        if isinstance(written, Mapping) or "${" not in str(written):  # a mapping: an option
+        written = str(_written(as_written, key))
+        if "${" not in written:
             yield key, value
         elif isinstance(value, str):
-            yield key, str(written)
+            yield key, written
 
 
-def _written(settings: Mapping[str, Any], key: str) -> Any:
+def _written(settings: Mapping[str, Value], key: str) -> Value | None:
     """What was written for ``key``, or for the section that holds it; references are followed."""
-    value: Any = settings
-    for name in key.split("."):
-        if not isinstance(value, Mapping):
-            break
-        value = value.get(name)
+    names = key.split(".")
+    sections = (".".join(names[:count]) for count in range(len(names), 0, -1))
+    value = next((settings[name] for name in sections if name in settings), None)
     found = _REFERENCE.fullmatch(value) if isinstance(value, str) else None
     if found is None:
         return value
     dots, target = found.groups()
-    above = key.split(".")[: -len(dots)] if dots else []
+    above = names[: -len(dots)] if dots else []
     return _written(settings, ".".join([*above, target]))

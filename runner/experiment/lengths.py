@@ -12,7 +12,8 @@ class Lengths:
     """The lengths of a run over a data set of known size.
 
     examples_per_step: examples of all the microbatches that one update accumulates.
-    steps_per_epoch, steps, eval_every, log_every: counts of steps.
+    steps_per_epoch, steps, eval_every, log_every, save_every: counts of steps; ``save_every`` is
+      None if saves are not at fixed steps.
     """
 
     examples_per_step: int
@@ -20,10 +21,16 @@ class Lengths:
     steps: int
     eval_every: int | None
     log_every: int
+    save_every: int | None
 
 
-def resolve_lengths(training: Training, *, examples: int) -> Lengths:
+def resolve_lengths(
+    training: Training, *, examples: int, save_every: Length | None = None
+) -> Lengths:
     """The lengths that ``training`` sets for a run over that many training ``examples``.
+
+    Args:
+      save_every: ``checkpoint.every``.
 
     Raises:
       ConfigError: a step needs more examples than there are, or a length is below one step.
@@ -47,6 +54,11 @@ def resolve_lengths(training: Training, *, examples: int) -> Lengths:
         steps=steps,
         eval_every=None if every is None else in_steps("training.eval_every", every, steps),
         log_every=in_steps("training.log_every", training.log_every, steps),
+        save_every=(
+            None
+            if save_every in (None, "auto")
+            else in_steps("checkpoint.every", save_every, steps)
+        ),
     )
 
 

@@ -1,10 +1,12 @@
 """The end of a run: signals, its status, and its summary in every case."""
 
 import signal
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from threading import RLock
 from time import perf_counter
+from types import MappingProxyType
 from typing import Any, Protocol, Self
 
 from runner.errors import (
@@ -15,8 +17,19 @@ from runner.errors import (
     TerminatedRunError,
     stop_kind,
 )
-from runner.records.summary import blank_summary, params_sha256, reserve_summary, write_summary
-from runner.signals import EndAtOnceError, end_process, handled_by
+from runner.records.summary import (
+    blank_summary,
+    params_sha256,
+    read_status,
+    reserve_summary,
+    write_summary,
+)
+from runner.signals import (
+    EndAtOnceError,
+    end_process,
+    handled_by,
+    save_requests_handled_by,
+)
 
 
 class Recorded(Protocol):
@@ -32,6 +45,10 @@ class Recorded(Protocol):
     def steps_per_second(self) -> float | None: ...
     @property
     def seconds_to_first_step(self) -> float | None: ...
+    @property
+    def goodput(self) -> float | None: ...
+    @property
+    def checkpoint(self) -> dict[str, str | None]: ...
 
 
 class CompileTime(Protocol):
@@ -56,9 +73,23 @@ class Ending:
       device, steps_per_epoch, params_count, recorder: for the summary; until the task sets them,
         their entries are null.
       params: the trained parameters, set after training.
+      parent: for the summary, the run and step whose state this run started from.
     """
 
-    def __init__(self, folder: Path, *, seed: int, leaves_summary: bool = True) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        seed: int,
+        leaves_summary: bool = True,
+        settings: Mapping[str, Any] = MappingProxyType({}),
+        overrides: Sequence[str] = (),
+    ) -> None:
+        """
+        Args:
+          leaves_summary: whether the run has a summary, and its folder to itself.
+          settings, overrides: for the summary.
+        """
         self.started = perf_counter()
         self.stop_signal: int | None = None
         self.status: str | None = None
@@ -67,7 +98,10 @@ class Ending:
         self.params_count: int | None = None
         self.params: Any = None
         self.recorder: Recorded | None = None
+        self.parent: Mapping[str, Any] | None = None
         self._folder, self._seed, self._leaves_summary = folder, seed, leaves_summary
+        self._settings, self._overrides = dict(settings), list(overrides)
+        self._is_save_requested = False
         self._compile_clock: CompileTime | None = None
         self._compiled_before = 0.0
         self._has_second_signal = self._is_written = False
@@ -83,6 +117,7 @@ class Ending:
         blank_summary("stopped", seed=self._seed, seconds=0.0)
         with ExitStack() as stack:
             stack.enter_context(handled_by(self._handle, last_words=self._write_unhashed))
+            stack.enter_context(save_requests_handled_by(self._request_save))
             if self._leaves_summary:
                 reserve_summary(self._folder)
             self._signals = stack.pop_all()
@@ -93,6 +128,14 @@ class Ending:
         self.started = perf_counter()
         self._compiled_before = compile_clock.seconds
         self._compile_clock = compile_clock
+
+    def take_save_request(self) -> bool:
+        """Whether SIGUSR1 has asked for a checkpoint since the last call."""
+        requested, self._is_save_requested = self._is_save_requested, False
+        return requested
+
+    def _request_save(self, _number: int, _frame: object) -> None:
+        self._is_save_requested = True
 
     def stop_error(self, problem: str, remedy: str) -> RunnerError | None:
         """The error of a run that a signal stopped, with the signal as its key; else None."""
@@ -109,6 +152,16 @@ class Ending:
         )
         if stopped is not None and step < steps:
             raise stopped
+
+    def keep_finished(self) -> bool:
+        """Ends a run that an earlier attempt has finished, whose summary stays as it is.
+
+        False, without effect, if there is no such summary.
+        """
+        if read_status(self._folder) != "finished":
+            return False
+        self.status, self._leaves_summary = "finished", False
+        return True
 
     def finish(self, error: BaseException | None = None) -> dict[str, Any]:
         """Sets the status according to ``error``, writes the summary and returns it.
@@ -162,7 +215,8 @@ class Ending:
     def _summary(self) -> dict[str, Any]:
         seconds = perf_counter() - self.started
         summary = blank_summary(str(self.status), seed=self._seed, seconds=seconds)
-        summary |= {"device": self.device, "params": self.params_count}
+        summary |= {"device": self.device, "params": self.params_count, "parent": self.parent}
+        summary |= {"overrides": self._overrides, "settings": self._settings}
         if self._compile_clock is not None:
             compiled = self._compile_clock.seconds - self._compiled_before
             summary["seconds"]["compile"] = compiled
@@ -179,6 +233,8 @@ class Ending:
             "metrics": dict(recorder.last_metrics),
             "best": recorder.best,
             "steps_per_second": recorder.steps_per_second,
+            "goodput": recorder.goodput,
+            "checkpoint": recorder.checkpoint,
         }
 
 

@@ -20,6 +20,7 @@ _log = logging.getLogger("runner")
 
 # protobuf creates its classes at import time, so type checkers do not see them.
 _Event = event_pb2.Event  # pyright: ignore[reportAttributeAccessIssue]
+_SessionLog = event_pb2.SessionLog  # pyright: ignore[reportAttributeAccessIssue]
 _Summary = summary_pb2.Summary  # pyright: ignore[reportAttributeAccessIssue]
 _Metadata = summary_pb2.SummaryMetadata  # pyright: ignore[reportAttributeAccessIssue]
 _HParams = plugin_hparams_pb2.HParamsPluginData  # pyright: ignore[reportAttributeAccessIssue]
@@ -34,7 +35,12 @@ class EventWriter:
     further calls; it never raises because of the disk.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, purge_step: int | None = None) -> None:
+        """Opens a new file.
+
+        Args:
+          purge_step: TensorBoard hides what earlier attempts logged at this step and later.
+        """
         self.path = folder / _file_name()
         self._file: io.RawIOBase | None = None
         self._good_bytes = 0
@@ -45,6 +51,9 @@ class EventWriter:
         except OSError as error:
             self._give_up(error)
         self._event(file_version="brain.Event:2")
+        if purge_step is not None:
+            start = _SessionLog(status=_SessionLog.START)
+            self._event(step=purge_step, session_log=start)
 
     def scalars(
         self, steps: np.ndarray, columns: Mapping[str, np.ndarray], wall_times: np.ndarray

@@ -3,6 +3,8 @@
 import math
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field
+from time import perf_counter
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,13 +12,40 @@ import numpy as np
 from runner.errors import DivergedError
 from runner.records.events import EventWriter
 from runner.records.throughput import Throughput
-from runner.training.tags import EVAL_ACCURACY, EVAL_LOSS, LOSS, RATE, THROUGHPUT, group_of, is_rate
+from runner.training.tags import (
+    CYCLE,
+    EVAL_ACCURACY,
+    EVAL_LOSS,
+    LOSS,
+    RATE,
+    THROUGHPUT,
+    group_of,
+    is_rate,
+)
 
 # The most groups whose rates an error lists.
 _MOST_RATES = 4
 
 # Steps [n], columns by tag [n], wall times [n].
 _Rows = tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Figures:
+    """The figures of a run that a checkpoint keeps, for the run that resumes from it.
+
+    Attributes:
+      metrics, evaluated_step: of the last evaluation, by tag, and its step.
+      best: ``metric``, ``value`` and ``step`` of the best evaluation.
+      seconds: the wall time of the run so far, all attempts together.
+      training_seconds: the part of it that was spent on steps that count.
+    """
+
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    evaluated_step: int | None = None
+    best: Mapping[str, str | float | int] | None = None
+    seconds: float = 0.0
+    training_seconds: float = 0.0
 
 
 class Display(Protocol):
@@ -41,16 +70,31 @@ class Journal:
     """The figures of a run so far; methods wait for the device and are called in order."""
 
     def __init__(
-        self, *, events: EventWriter, display: Display, log_every: int, started: float
+        self,
+        *,
+        events: EventWriter,
+        display: Display,
+        log_every: int,
+        started: float,
+        start: int = 0,
+        earlier: Figures = Figures(),
     ) -> None:
-        self.steps = 0
-        self.last_metrics: dict[str, float] = {}
-        self.best: dict[str, str | float | int] | None = None
+        """See ``Recorder``."""
+        self.steps = self._start = start
+        self.last_metrics: dict[str, float] = dict(earlier.metrics)
+        self.best: dict[str, str | float | int] | None = (
+            dict(earlier.best) if earlier.best else None
+        )
         self.throughput = Throughput(started=started)
+        self._started, self._earlier = started, earlier
+        self._evaluated_step = earlier.evaluated_step
         self._events, self._display = events, display
         self._log_every = log_every
         self._last: _Rows | None = None
         self._wall_time: float | None = None
+        if start and earlier.evaluated_step == start:
+            # TensorBoard hides what earlier attempts logged at this step and later.
+            self._log_evaluation(start, self.last_metrics)
 
     def chunk(
         self, start: int, length: int, metrics: Mapping[str, Any], *, submitted: float
@@ -86,14 +130,26 @@ class Journal:
         seen = not all(map(_is_ready, metrics.values()))
         values = {tag: float(np.asarray(value)) for tag, value in metrics.items()}
         self.throughput.pause(since=submitted, seen=seen)
-        columns = {tag: np.array([value]) for tag, value in values.items()}
-        self._events.scalars(np.array([step]), columns, np.array([time.time()]))
-        self.last_metrics = values
+        self._log_evaluation(step, values)
+        self.last_metrics, self._evaluated_step = values, step
         self._display.evaluation(step, values)
         if not math.isfinite(values.get(EVAL_LOSS, 0.0)):
             problem = f"{values[EVAL_LOSS]} after {step} updates"
             raise DivergedError(EVAL_LOSS, problem, _remedy(step))
         self._rank(step, values)
+
+    def figures(self) -> Figures:
+        """The figures up to the last chunk or evaluation recorded."""
+        speed = self.throughput.steps_per_second
+        training = (self.steps - self._start) / speed if speed else 0.0
+        earlier = self._earlier
+        return Figures(
+            metrics=dict(self.last_metrics),
+            evaluated_step=self._evaluated_step,
+            best=self.best,
+            seconds=earlier.seconds + perf_counter() - self._started,
+            training_seconds=earlier.training_seconds + training,
+        )
 
     def finish(self) -> None:
         """Writes the last step of the run, if ``log_every`` skipped it, and the throughput."""
@@ -110,6 +166,10 @@ class Journal:
         begin = submitted if self._wall_time is None else self._wall_time
         self._wall_time = now
         return np.linspace(min(begin, now), now, length + 1)[1:]
+
+    def _log_evaluation(self, step: int, values: Mapping[str, float]) -> None:
+        columns = {tag: np.array([value]) for tag, value in values.items()}
+        self._events.scalars(np.array([step]), columns, np.array([time.time()]))
 
     def _log(self, rows: _Rows) -> None:
         steps, columns, wall_times = rows
@@ -160,6 +220,8 @@ def _diverged_in_training(rows: _Rows) -> DivergedError:
         listed = [f"{rate:.4g} ({group_of(tag)})" for tag, rate in rates.items()]
         more = ["..."] if len(listed) > _MOST_RATES else []
         problem += f", where the rates were {', '.join([*listed[:_MOST_RATES], *more])}"
+    if CYCLE in columns:
+        problem += f", in cycle {columns[CYCLE][-1].item()}"
     return DivergedError(LOSS, problem, _remedy(steps[-1]))
 
 

@@ -10,7 +10,8 @@ from typing import Any, Self
 
 from runner.errors import StorageError
 from runner.records.events import EventWriter
-from runner.records.journal import Display, Journal
+from runner.records.journal import Display, Figures, Journal
+from runner.records.saving import Saver
 
 # Chunks that may wait for the thread. If the queue is full, training waits, so memory is bounded.
 _QUEUE_SIZE = 2
@@ -27,19 +28,35 @@ class Recorder:
     """
 
     def __init__(
-        self, *, events: EventWriter, display: Display, log_every: int, started: float
+        self,
+        *,
+        events: EventWriter,
+        display: Display,
+        log_every: int,
+        started: float,
+        saver: Saver | None = None,
+        start: int = 0,
+        earlier: Figures = Figures(),  # noqa: B008
     ) -> None:
-        """Takes over ``events`` and ``display``, and closes them at the end.
+        """Takes over ``events``, ``display`` and ``saver``, and closes them at the end.
 
         Args:
           log_every: steps between those that are written; the last step always is.
           started: the ``time.perf_counter()`` that ``seconds_to_first_step`` counts from.
+          saver: saves the states handed over; None saves nothing.
+          start, earlier: the step that training starts at, and the figures of the run up to it.
         """
         self.failure: BaseException | None = None
-        self._events, self._display = events, display
+        self._events, self._display, self._saver = events, display, saver
         self._journal = Journal(
-            events=events, display=display, log_every=log_every, started=started
+            events=events,
+            display=display,
+            log_every=log_every,
+            started=started,
+            start=start,
+            earlier=earlier,
         )
+        self._is_due = False
         self._queue: Queue[Callable[[], None] | None] = Queue(_QUEUE_SIZE)
         self._closed = False
         self._thread = Thread(target=self._work, name="recorder", daemon=True)
@@ -63,6 +80,24 @@ class Recorder:
         """
         evaluation = self._journal.evaluation
         self._queue.put(partial(evaluation, step, metrics, submitted=time.perf_counter()))
+
+    def wants_state(self, step: int, *, evaluated: bool) -> bool:
+        """Whether ``state`` is to be called with the state after ``step`` updates."""
+        if self._saver is None:
+            return False
+        self._is_due = self._saver.is_due(step)
+        return self._is_due or (evaluated and self._saver.keeps_best)
+
+    def state(self, step: int, state: Any) -> None:
+        """Hands over a state that ``wants_state`` asked for, after the metrics of its last step.
+
+        The caller must not donate its buffers. Waits if the queue is full.
+        """
+        self._queue.put(partial(self._offer, step, state, due=self._is_due))
+
+    def final_state(self, step: int, state: Any) -> None:
+        """Hands over the state at the end of training, to be saved in any case."""
+        self._queue.put(partial(self._offer, step, state, due=True))
 
     def figure(self, tag: str, png: bytes) -> None:
         """Hands over a picture to be shown at step 0; waits if the queue is full."""
@@ -104,6 +139,19 @@ class Recorder:
         """``metric``, ``value`` and ``step`` of the best evaluation, the first among equals."""
         return self._journal.best
 
+    @property
+    def checkpoint(self) -> dict[str, str | None]:
+        """The ``last`` checkpoint and that of the ``best`` evaluation, as paths in the folder."""
+        saver = self._saver
+        found = {"last": saver and saver.last, "best": saver and saver.best}
+        return {name: path and f"{path.parent.name}/{path.name}" for name, path in found.items()}
+
+    @property
+    def goodput(self) -> float | None:
+        """The share of the run's wall time, of all attempts, spent on steps that count."""
+        figures = self._journal.figures()
+        return figures.training_seconds / figures.seconds if figures.training_seconds else None
+
     def close(self, *, succeeded: bool = True, timeout: float = _CLOSE_SECONDS) -> None:
         """Waits until everything handed over is recorded, for up to ``timeout``; idempotent."""
         if self._closed:
@@ -127,12 +175,20 @@ class Recorder:
         timeout = _CLOSE_AT_ONCE_SECONDS if at_once else _CLOSE_SECONDS
         self.close(succeeded=error is None, timeout=timeout)
 
+    def _offer(self, step: int, state: Any, *, due: bool) -> None:
+        if self._saver is not None:
+            if due:
+                self._events.flush()  # a resumed run does not write these again
+            self._saver.offer(step, state, self._journal.figures(), due=due)
+
     def _work(self) -> None:
         while (item := self._queue.get()) is not None:
             # After a failure, items are dropped but still taken, so that the caller never blocks.
             if self.failure is None:
                 self._attempt(item)
         self._attempt(self._journal.finish)
+        if self._saver is not None:
+            self._attempt(self._saver.close)
 
     def _join(self, timeout: float) -> None:
         deadline = time.monotonic() + timeout

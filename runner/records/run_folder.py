@@ -1,14 +1,16 @@
 """Claims a run folder, so that no two runs ever write into one."""
 
+import fcntl
+import logging
 import os
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import TypeVar
 
-from runner.errors import ConfigError, StorageError
+from runner.errors import ConfigError, FolderInUseError, StorageError
 from runner.records.summary import SUMMARY
 
 RECORD = ".hydra"
@@ -17,6 +19,8 @@ _RECORDED = ("config.yaml", "hydra.yaml", "overrides.yaml")
 
 # Other runs that give the folder back may make a few attempts fail, but not this many.
 _TRIES = 100
+
+_log = logging.getLogger("runner")
 
 Taken = TypeVar("Taken")
 
@@ -80,6 +84,35 @@ def claim_sweep(folder: Path, *, explicit: bool) -> Path:
             return candidate
     problem = f"{folder} already holds a multirun"
     raise ConfigError("hydra.sweep.dir", problem, "name a folder of its own")
+
+
+@contextmanager
+def lock(folder: Path) -> Iterator[None]:
+    """Context manager that holds a run folder for this process; a crash releases it.
+
+    The folder itself is locked (``flock``), so that no file remains. Where the file system has no
+    such locks, nothing is locked.
+
+    Raises:
+      FolderInUseError: another process holds it.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            problem, remedy = "another run is using it", "wait for it to end, or stop it"
+            raise FolderInUseError(str(folder), problem, remedy) from error
+        except OSError as error:
+            _log.debug("%s cannot be locked: %s", folder, error)
+        yield
+    finally:
+        os.close(handle)
+
+
+def last_write(folder: Path) -> float:
+    """When something in the run folder was last written, in seconds since the epoch."""
+    return max((path.stat().st_mtime for path in folder.iterdir()), default=0.0)
 
 
 def _candidates(folder: Path) -> Iterator[Path]:

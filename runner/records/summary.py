@@ -41,6 +41,11 @@ def blank_summary(status: str, *, seed: int, seconds: float) -> dict[str, Any]:
         "device": None,
         "params": None,
         "params_sha256": None,
+        "goodput": None,
+        "checkpoint": {"last": None, "best": None},
+        "parent": None,
+        "overrides": [],
+        "settings": {},
         "versions": dict(_versions()),
     }
 
@@ -59,6 +64,15 @@ def reserve_summary(folder: Path) -> None:
             os.fsync(file.fileno())
     except OSError as error:
         raise _cannot_be_written(folder / SUMMARY, error) from error
+
+
+def read_status(folder: Path) -> str | None:
+    """How the run in ``folder`` ended, or None if it has no summary that can be read."""
+    try:
+        summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return summary.get("status") if isinstance(summary, dict) else None
 
 
 def write_summary(folder: Path, summary: Mapping[str, Any]) -> Path:

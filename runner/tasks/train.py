@@ -3,37 +3,45 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from threading import Event, Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from etils import epy
 
 from runner.config import Config
+from runner.errors import DivergedError
 from runner.records.ending import Ending
 from runner.registry import register_task
 
 with epy.lazy_imports():
     import jax
+    import numpy as np
 
     from runner.experiment import build, check, device, hparams, timeline
-    from runner.records import events, recorder
-    from runner.report import announce, console, plots, progress
-    from runner.training import loop, state
+    from runner.records import checkpoints, events, journal, recorder, run_folder, saving
+    from runner.report import announce, console, plots, progress, text
+    from runner.training import checkpoint, loop, state
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 DRAWING_AFTER_SECONDS = 2.0
+# checkpoint.every=auto saves at most this often, and once within this share of the run.
+SAVE_SECONDS, SAVE_SHARE = 30.0, 0.01
+# training.on_divergence=back_off halves the rates down to this factor.
+LEAST_FACTOR = 1 / 8
 
 _log = logging.getLogger("runner")
 
 
 @register_task("train")
 def train(config: Config, folder: Path, ending: Ending) -> None:
-    """Trains a model; writes TensorBoard events and ``summary.json`` to ``folder``.
+    """Trains a model; writes TensorBoard events, checkpoints and ``summary.json`` to ``folder``.
 
     Raises:
       RunnerError: see the exit codes; ``summary.json`` is written in every case.
@@ -49,39 +57,188 @@ def train(config: Config, folder: Path, ending: Ending) -> None:
     with jax.default_device(chosen):
         experiment = build.build(config, chosen)
         check.check(experiment)
-        values = timeline.sample_schedule(experiment)
-        train_state = experiment.initial_state()
+        start = _start(experiment, folder, resumes=config.resume is not None)
+        if int(start.state.step) >= experiment.lengths.steps and ending.keep_finished():
+            announce.print_line(screen, f"the run has already finished · {text.short_path(folder)}")
+            return
         ending.steps_per_epoch = experiment.lengths.steps_per_epoch
-        ending.params_count = params_count = state.tree_size(train_state.params)
+        ending.params_count = params_count = state.tree_size(start.state.params)
+        ending.parent = start.parent
         announce.announce(screen, experiment, params=params_count)
-        ending.recorder = record = _recorder(experiment, folder, screen, ending.started)
-        with record, _schedule_drawn(experiment, values, record, ending):
-            train_state = loop.train(
-                experiment.static,
-                train_state,
-                experiment.hyperparams,
-                experiment.feed(),
-                plan=experiment.plan,
-                listener=record,
-                stopping=lambda: ending.stop_signal is not None,
-            )
-            ending.params = train_state.params
-        record.raise_failure()
-        ending.raise_if_stopped(int(train_state.step), experiment.lengths.steps)
+        for note in start.notes:
+            announce.print_line(screen, note)
+        steps = experiment.lengths.steps
+        values = timeline.sample_schedule(experiment)
+        while True:
+            try:
+                trained = _attempt(experiment, start, values, folder, screen, ending)
+                break
+            except DivergedError as error:
+                start = _back_off(experiment, folder, start, error)
+                announce.print_warnings(screen, start.notes)
+        ending.raise_if_stopped(int(trained.step), steps)
     announce.conclude(screen, ending.finish(), folder)
 
 
+@dataclass(frozen=True, eq=False)
+class _Start:
+    """Where training starts.
+
+    Attributes:
+      parent: the run and step that the state was taken from, if not from this run itself.
+      notes: lines to print.
+    """
+
+    state: state.TrainState
+    figures: journal.Figures
+    parent: Mapping[str, Any] | None = None
+    notes: tuple[str, ...] = ()
+
+
+def _start(experiment: build.Experiment, folder: Path, *, resumes: bool) -> _Start:
+    """The newest state of a run that is resumed, that of ``init_from``, or a new one."""
+    config = experiment.config
+    saved = checkpoints.Checkpoints(folder).newest() if resumes else None
+    if saved is not None:
+        gap = max(0.0, run_folder.last_write(folder) - saved.record["time"])
+        figures = journal.Figures(**saved.record["figures"])
+        return _Start(
+            experiment.restored_state(saved.arrays, source=str(saved.path)),
+            replace(figures, seconds=figures.seconds + gap),
+            saved.record["parent"],
+            (f"resumes at step {saved.step:,} of {experiment.lengths.steps:,}",),
+        )
+    notes = ("no checkpoint had been saved; starts again at step 0",) if resumes else ()
+    if config.init_from is None:
+        return _Start(experiment.initial_state(), journal.Figures(), None, notes)
+    return _fork(experiment, config.init_from)
+
+
+def _fork(experiment: build.Experiment, name: str) -> _Start:
+    folder, _, step = name.rpartition("@") if "@" in name else (name, "", "")
+    saved = checkpoints.Checkpoints(Path(folder)).saved(int(step) if step else None)
+    parent = {"folder": str(Path(folder).absolute()), "step": saved.step}
+    if not experiment.config.init_params_only:
+        taken = experiment.restored_state(saved.arrays, source=str(saved.path))
+        notes = [f"starts from step {saved.step:,} of {folder}"]
+    else:
+        initial = experiment.initial_state()
+        taken, missing, unused = checkpoint.with_params(initial, saved.arrays)
+        notes = [f"starts from the parameters of step {saved.step:,} of {folder}"]
+        notes += [f"  not found there, or of another shape: {name}" for name in missing]
+        notes += [f"  not used: {name}" for name in unused]
+    taken = jax.device_put(taken, experiment.device)
+    return _Start(taken, journal.Figures(), parent, tuple(notes))
+
+
+def _attempt(
+    experiment: build.Experiment,
+    start: _Start,
+    values: timeline.ScheduleValues,
+    folder: Path,
+    screen: Console,
+    ending: Ending,
+) -> state.TrainState:
+    """Trains from ``start`` to the end of the run, or until a signal stops it."""
+    ending.recorder = record = _recorder(experiment, start, folder, screen, ending)
+    with record, _schedule_drawn(experiment, values, record, ending):
+        trained = loop.train(
+            experiment.static,
+            start.state,
+            experiment.hyperparams,
+            experiment.feed(),
+            plan=experiment.plan,
+            listener=record,
+            stopping=lambda: ending.stop_signal is not None,
+        )
+        ending.params = trained.params
+        record.final_state(int(trained.step), trained)
+    record.raise_failure()
+    return trained
+
+
+def _back_off(
+    experiment: build.Experiment, folder: Path, start: _Start, error: DivergedError
+) -> _Start:
+    """Goes back to the last checkpoint with half the rates.
+
+    Raises:
+      DivergedError: ``error``, if the run does not back off, or not any more.
+    """
+    again = _start(experiment, folder, resumes=True)
+    step = int(again.state.step)
+    factor = None if start.state.rate_factor is None else float(start.state.rate_factor) / 2
+    if factor is None or factor < LEAST_FACTOR:
+        saved = f"the last checkpoint is of step {step}" if step else "no checkpoint was saved"
+        raise DivergedError(error.key, error.problem, f"{error.remedy}; {saved}") from error
+    note = f"{error.key}: {error.problem}; goes on from step {step:,} with {factor:g} of the rates"
+    halved = replace(again.state, rate_factor=jax.device_put(np.float32(factor), experiment.device))
+    return replace(again, state=halved, notes=(note,))
+
+
 def _recorder(
-    experiment: build.Experiment, folder: Path, screen: Console, started: float
+    experiment: build.Experiment, start: _Start, folder: Path, screen: Console, ending: Ending
 ) -> recorder.Recorder:
-    writer = events.EventWriter(folder)
-    writer.hparams(hparams.flat_settings(experiment))
+    config, lengths, step = experiment.config, experiment.lengths, int(start.state.step)
+    writer = events.EventWriter(folder, purge_step=step or None)
+    writer.hparams(_hparams(experiment, start))
+    saver = None
+    if config.checkpoint.every is not None:
+        saver = saving.Saver(
+            checkpoints.Checkpoints(folder, keep=config.checkpoint.keep),
+            _save_plan(experiment),
+            to_arrays=partial(_finite_arrays, experiment.static),
+            record=_checkpoint_record(experiment, start),
+            requested=ending.take_save_request,
+            start=step,
+            earlier=start.figures,
+        )
     return recorder.Recorder(
         events=writer,
-        display=progress.progress_display(experiment.lengths.steps, console=screen),
-        log_every=experiment.lengths.log_every,
-        started=started,
+        display=progress.progress_display(lengths.steps, console=screen),
+        log_every=lengths.log_every,
+        started=ending.started,
+        saver=saver,
+        start=step,
+        earlier=start.figures,
     )
+
+
+def _save_plan(experiment: build.Experiment) -> saving.SavePlan:
+    return saving.SavePlan(
+        seconds=SAVE_SECONDS,
+        steps=int(SAVE_SHARE * experiment.lengths.steps),
+        every=experiment.plan.save_every,
+        cycle_ends=experiment.plan.cycle_ends,
+        best=experiment.config.checkpoint.best,
+    )
+
+
+def _finite_arrays(static: state.Static, trained: state.TrainState) -> Any:
+    arrays = checkpoint.to_arrays(static, trained)
+    return arrays if checkpoint.is_finite(arrays) else None
+
+
+def _checkpoint_record(experiment: build.Experiment, start: _Start) -> dict[str, Any]:
+    config, dataset = experiment.config, experiment.dataset
+    return {
+        "settings": dict(config.hparams),
+        "plugins": list(config.plugins),
+        "parent": start.parent,
+        "data": {
+            "shape": list(experiment.example.shape[1:]),
+            "num_classes": dataset.num_classes,
+            "mean": dataset.mean,
+            "std": dataset.std,
+        },
+    }
+
+
+def _hparams(experiment: build.Experiment, start: _Start) -> dict[str, Any]:
+    settings = hparams.flat_settings(experiment)
+    if start.parent is not None:
+        settings["init_from"] = f"{start.parent['folder']}@{start.parent['step']}"
+    return settings
 
 
 @contextmanager

@@ -28,16 +28,9 @@ def evaluate(
 
 
 def score(static: Static, state: TrainState, examples: Examples, valid: jax.Array) -> Metrics:
-    """Summed loss and number of correct answers over the examples where ``valid`` [batch].
-
-    The parameters used are the moving average if one is kept, else lookahead's slow parameters
-    if there are any, else those that the optimizer declares, which are the trained ones for most.
-    """
+    """Summed loss and number of correct answers over the examples where ``valid`` [batch]."""
     inputs, targets = examples
-    trained = static.groups.trained(state.params)
-    own = eval_params(static.optimizer, static.groups, state.opt_state, trained)
-    evaluated = next(tree for tree in (state.average, state.slow, own) if tree is not None)
-    params = static.groups.merged(evaluated, state.params)
+    params = evaluated_params(static, state)
     variables = {"params": in_compute_dtype(static, params), **state.model_state}
     logits, _ = static.model.apply(
         variables, in_compute_dtype(static, inputs), train=False, mutable=[]
@@ -46,6 +39,18 @@ def score(static: Static, state: TrainState, examples: Examples, valid: jax.Arra
     correct = (logits.argmax(-1) == targets) & valid
     losses = jnp.where(valid, cross_entropy(logits, targets), 0.0)
     return {"loss": losses.sum(), "correct": correct.sum()}
+
+
+def evaluated_params(static: Static, state: TrainState) -> Any:
+    """The parameters that evaluations use.
+
+    They are the moving average if one is kept, else lookahead's slow parameters if there are any,
+    else those that the optimizer declares, which are the trained ones for most.
+    """
+    trained = static.groups.trained(state.params)
+    own = eval_params(static.optimizer, static.groups, state.opt_state, trained)
+    evaluated = next(tree for tree in (state.average, state.slow, own) if tree is not None)
+    return static.groups.merged(evaluated, state.params)
 
 
 @partial(jax.jit, static_argnames="static")

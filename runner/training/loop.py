@@ -1,15 +1,34 @@
-"""The training loop: chunks of steps on the device, and what the host does between them."""
+"""The training loop: chunks of steps on the device, and what the host does between them.
 
-from collections.abc import Callable
+What is compiled depends on ``Static`` and on shapes alone. Every hyperparameter is an argument, so
+experiments that share a ``Static`` share their programs.
+"""
+
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from functools import partial
+from typing import Any, Literal, Protocol
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
-from runner.data.feed import HOST_CHUNK_BYTES, Feed
+from runner.data.feed import HOST_CHUNK_BYTES, Feed, Source
 from runner.training.evaluation import evaluate
-from runner.training.program import Metrics, scan_chunk, step_chunk
 from runner.training.state import Hyperparams, Static, TrainState
+from runner.training.step import (
+    Gradients,
+    add_microbatch,
+    apply_gradients,
+    metric_shapes,
+    split_microbatches,
+    train_step,
+    zero_gradients,
+)
+
+Metrics = Mapping[str, jax.Array]
+Trained = tuple[TrainState, Metrics]
 
 # In steps: long enough that a dispatch costs little, short enough to react to a signal.
 FIRST_CHUNK = 32
@@ -26,6 +45,8 @@ class Listener(Protocol):
     def steps_per_second(self) -> float | None: ...
     def chunk(self, start: int, length: int, metrics: Metrics) -> None: ...
     def evaluation(self, step: int, metrics: Metrics) -> None: ...
+    def wants_state(self, step: int, *, evaluated: bool) -> bool: ...
+    def state(self, step: int, state: TrainState) -> None: ...
     def raise_failure(self) -> None: ...
 
 
@@ -35,6 +56,8 @@ class Plan:
 
     steps: updates of the whole run.
     eval_every: updates between evaluations, or None to evaluate at the end only.
+    save_every: updates between saves, or None if saves may be at the end of any chunk.
+    cycle_ends: rising steps at which a chunk ends as well.
     chunk: the most updates in a chunk, or ``auto`` for as many as take about 0.2 s.
     dispatch: ``scan`` for one dispatch per chunk, ``step`` for one per update.
     """
@@ -43,16 +66,22 @@ class Plan:
     eval_every: int | None
     chunk: int | Literal["auto"]
     dispatch: Dispatch
+    save_every: int | None = None
+    cycle_ends: Sequence[int] = ()
 
     def chunk_length(self, step: int, *, capacity: int, steps_per_second: float | None) -> int:
-        """Steps of the chunk that starts at ``step``; it ends where an evaluation is due."""
+        """Steps of the chunk that starts at ``step``; it ends where the host has to intervene."""
         length = self.chunk
         if length == "auto":
             pace = steps_per_second
             length = FIRST_CHUNK if pace is None else int(CHUNK_SECONDS * pace)
         due = self.steps - step
-        if self.eval_every is not None:
-            due = min(due, self.eval_every - step % self.eval_every)
+        for every in (self.eval_every, self.save_every):
+            if every is not None:
+                due = min(due, every - step % every)
+        following = bisect_right(self.cycle_ends, step)
+        if following < len(self.cycle_ends):
+            due = min(due, self.cycle_ends[following] - step)
         return min(max(1, length), due, capacity)
 
     def evaluates_at(self, step: int) -> bool:
@@ -89,9 +118,11 @@ def train(
         )
         listener.chunk(step, length, metrics)
         step += length
-        if plan.evaluates_at(step):
+        if evaluates := plan.evaluates_at(step):
             metrics = evaluate(static, state, feed.test_source, feed.evaluation_batches())
             listener.evaluation(step, metrics)
+        if listener.wants_state(step, evaluated=evaluates):
+            listener.state(step, copy_state(state))
         listener.raise_failure()
     return state
 
@@ -99,3 +130,122 @@ def train(
 def chunk_capacity(feed: Feed) -> int:
     """Batches a program is compiled for; depends on shapes alone, so that all chunks share it."""
     return max(1, min(LONGEST_CHUNK, HOST_CHUNK_BYTES // feed.batch_bytes()))
+
+
+@partial(jax.jit, static_argnames="static", donate_argnames="state")
+def scan_chunk(
+    static: Static,
+    state: TrainState,
+    hyperparams: Hyperparams,
+    source: Source,
+    batches: Any,
+    length: jax.Array,
+) -> Trained:
+    """Trains on the first ``length`` of ``batches`` in one dispatch; donates ``state``.
+
+    batches: what ``source`` reads examples from, arrays [capacity, accumulate * batch, ...].
+    length: int32 scalar, an argument so that chunks of any length share one program.
+
+    Returns the state, and metrics by tag [capacity] of which the first ``length`` are set.
+    """
+
+    def body(i: jax.Array, carry: Trained) -> Trained:
+        state, chunk_metrics = carry
+        examples = source.examples(jax.tree.map(lambda array: array[i], batches))
+        state, metrics = train_step(static, state, hyperparams, examples)
+        return state, _set_metrics(chunk_metrics, i, metrics)
+
+    return jax.lax.fori_loop(0, length, body, (state, _empty_metrics(static, hyperparams, batches)))
+
+
+# A copy on the device, as the next chunk is given the state's buffers.
+copy_state = jax.jit(lambda state: jax.tree.map(jnp.copy, state))
+
+
+def step_chunk(
+    static: Static,
+    state: TrainState,
+    hyperparams: Hyperparams,
+    source: Source,
+    batches: Any,
+    length: np.int32,
+) -> Trained:
+    """``scan_chunk`` with a dispatch per step, sent before the previous one has finished."""
+    step = _step if static.accumulate == 1 else _step_by_microbatch
+    trained = state, _compiled_empty_metrics(static, hyperparams, batches)
+    for i in range(length):
+        trained = step(static, trained, hyperparams, source, batches, np.int32(i))
+    return trained
+
+
+@partial(jax.jit, static_argnames="static", donate_argnames="trained")
+def _step(
+    static: Static,
+    trained: Trained,
+    hyperparams: Hyperparams,
+    source: Source,
+    batches: Any,
+    i: jax.Array,
+) -> Trained:
+    state, chunk_metrics = trained
+    examples = source.examples(jax.tree.map(lambda array: array[i], batches))
+    state, metrics = train_step(static, state, hyperparams, examples)
+    return state, _set_metrics(chunk_metrics, i, metrics)
+
+
+def _step_by_microbatch(
+    static: Static,
+    trained: Trained,
+    hyperparams: Hyperparams,
+    source: Source,
+    batches: Any,
+    i: np.int32,
+) -> Trained:
+    """One update in a dispatch for each microbatch and one more.
+
+    Unrolled into one program, hundreds of microbatches would take minutes to compile.
+    """
+    state, _ = trained
+    sums = _compiled_zero_gradients(static, state)
+    for microbatch in range(static.accumulate):
+        sums = _add_microbatch(static, sums, state, source, batches, i, np.int32(microbatch))
+    return _apply_gradients(static, trained, hyperparams, sums, i)
+
+
+@partial(jax.jit, static_argnames="static", donate_argnames="sums")
+def _add_microbatch(
+    static: Static,
+    sums: Gradients,
+    state: TrainState,
+    source: Source,
+    batches: Any,
+    i: jax.Array,
+    microbatch: jax.Array,
+) -> Gradients:
+    batch = jax.tree.map(lambda array: split_microbatches(static, array[i])[microbatch], batches)
+    return add_microbatch(static, state, sums, microbatch, source.examples(batch))
+
+
+@partial(jax.jit, static_argnames="static", donate_argnames="trained")
+def _apply_gradients(
+    static: Static, trained: Trained, hyperparams: Hyperparams, sums: Gradients, i: jax.Array
+) -> Trained:
+    state, chunk_metrics = trained
+    state, metrics = apply_gradients(static, state, hyperparams, sums)
+    return state, _set_metrics(chunk_metrics, i, metrics)
+
+
+def _empty_metrics(static: Static, hyperparams: Hyperparams, batches: Any) -> Metrics:
+    capacity = jax.tree.leaves(batches)[0].shape[0]
+    return {
+        tag: jnp.zeros((capacity, *leaf.shape), leaf.dtype)
+        for tag, leaf in metric_shapes(static.groups, hyperparams).items()
+    }
+
+
+_compiled_empty_metrics = jax.jit(_empty_metrics, static_argnames="static")
+_compiled_zero_gradients = jax.jit(zero_gradients, static_argnames="static")
+
+
+def _set_metrics(chunk_metrics: Metrics, i: jax.Array, metrics: Metrics) -> Metrics:
+    return {tag: chunk_metrics[tag].at[i].set(value) for tag, value in metrics.items()}

@@ -26,6 +26,8 @@ class TrainState(Pytree):
     slow: lookahead's slow parameters, or None without lookahead. Frozen parameters are None here
       and in ``average``.
     average: the moving average of the trained parameters, or None if none is kept.
+    rate_factor: multiplies every rate, float32 scalar: halved when a run backs off from a
+      divergence; None if it never does.
     """
 
     step: jax.Array
@@ -35,6 +37,7 @@ class TrainState(Pytree):
     key: jax.Array
     slow: Any
     average: Any
+    rate_factor: Any = None
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,7 @@ class Static:
     groups: which parameters have rates of their own or are frozen.
     accumulate: microbatches whose gradients are averaged into one update.
     compute_dtype: what the model computes in; parameters, loss and optimizer stay in float32.
+    backs_off: whether the state has a ``rate_factor``.
     """
 
     model: nn.Module
@@ -67,6 +71,7 @@ class Static:
     groups: Groups = field(default_factory=Groups)
     accumulate: int = 1
     compute_dtype: ComputeDtype = "float32"
+    backs_off: bool = False
 
 
 def tree_size(tree: Any) -> int:

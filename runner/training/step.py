@@ -46,6 +46,7 @@ def init_state(
         # Copies, as the state is donated and no buffer can be donated twice.
         slow=None if wrappers.lookahead is None else jax.tree.map(jnp.copy, trained),
         average=None if wrappers.average is None else jax.tree.map(jnp.copy, trained),
+        rate_factor=jnp.ones((), jnp.float32) if static.backs_off else None,
     )
 
 
@@ -68,10 +69,10 @@ def apply_gradients(
     static: Static, state: TrainState, hyperparams: Hyperparams, sums: Gradients
 ) -> tuple[TrainState, Metrics]:
     """The state after the update by the mean of ``sums``, and the metrics of the update."""
-    step, wrappers = state.step, hyperparams.wrappers
+    step, wrappers, factor = state.step, hyperparams.wrappers, state.rate_factor
     grads, loss = jax.tree.map(lambda total: total / static.accumulate, (sums.grads, sums.loss))
     trained = static.groups.trained(state.params)
-    tx = transformation(static, hyperparams, step)
+    tx = transformation(static, hyperparams, step, factor)
     updates, opt_state = tx.update(grads, state.opt_state, trained)
     trained = optax.apply_updates(trained, updates)
     slow, average = state.slow, state.average
@@ -80,13 +81,15 @@ def apply_gradients(
     if wrappers.average is not None:
         average = wrappers.average.after(step, trained, average)
     params = static.groups.merged(trained, state.params)
-    metrics = {LOSS: loss, **schedule_values(static.groups, hyperparams, step)}
-    state = TrainState(step + 1, params, sums.model_state, opt_state, state.key, slow, average)
+    metrics = {LOSS: loss, **schedule_values(static.groups, hyperparams, step, factor)}
+    state = TrainState(
+        step + 1, params, sums.model_state, opt_state, state.key, slow, average, factor
+    )
     return state, metrics
 
 
 def transformation(
-    static: Static, hyperparams: Hyperparams, step: jax.Array
+    static: Static, hyperparams: Hyperparams, step: jax.Array, rate_factor: Any = None
 ) -> optax.GradientTransformation:
     """The optimizer with its hyperparameters at ``step``; built inside the traced step."""
     optimizer = static.optimizer
@@ -98,7 +101,7 @@ def transformation(
         values,
         groups=static.groups,
         wrappers=hyperparams.wrappers,
-        rates=_group_rates(static.groups, hyperparams, step),
+        rates=_group_rates(static.groups, hyperparams, step, rate_factor),
     )
 
 
@@ -158,13 +161,15 @@ def split_microbatches(static: Static, array: jax.Array) -> jax.Array:
     return array.reshape(static.accumulate, -1, *array.shape[1:])
 
 
-def schedule_values(groups: Groups, hyperparams: Hyperparams, step: jax.Array) -> Metrics:
+def schedule_values(
+    groups: Groups, hyperparams: Hyperparams, step: jax.Array, rate_factor: Any = None
+) -> Metrics:
     """The rate, the cycle and, if the schedule cycles it, the momentum of update ``step``, by tag.
 
     With parameter groups there is one rate for each group that is trained.
     """
     schedule = hyperparams.schedule
-    rates = _group_rates(groups, hyperparams, step)
+    rates = _group_rates(groups, hyperparams, step, rate_factor)
     values = (
         {group_rate(name): rates[groups.names.index(name)] for name in groups.trained_names}
         if groups.members
@@ -210,9 +215,13 @@ def _accumulated_gradients(static: Static, state: TrainState, examples: Examples
     return sums
 
 
-def _group_rates(groups: Groups, hyperparams: Hyperparams, step: jax.Array) -> list[jax.Array]:
+def _group_rates(
+    groups: Groups, hyperparams: Hyperparams, step: jax.Array, rate_factor: Any
+) -> list[jax.Array]:
     """The rate of each group, scalars."""
     rates = hyperparams.schedule(step) * hyperparams.wrappers.multiplier
+    if rate_factor is not None:
+        rates = rates * rate_factor
     if not groups.members:
         return [rates.reshape(())]
     return list(jnp.broadcast_to(rates, len(groups.names)))

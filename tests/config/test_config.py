@@ -39,7 +39,11 @@ def defaults() -> Any:
 
 
 def test_the_top_level_of_yaml_is_that_of_the_schema(defaults: Any) -> None:
-    assert set(defaults) == {field.name for field in fields(General)} | {"training", *GROUPS}
+    assert set(defaults) == {field.name for field in fields(General)} | {
+        "training",
+        "checkpoint",
+        *GROUPS,
+    }
     assert set(defaults["training"]) == {field.name for field in fields(Training)}
 
 
@@ -85,7 +89,7 @@ def test_every_key_in_conf_has_a_comment_above_it(path: Path) -> None:
 
 def test_configuration_fits_one_screen() -> None:
     lines = (CONF / "config.yaml").read_text(encoding="utf-8").splitlines()
-    assert len(lines) <= 70
+    assert len(lines) <= 80
     assert max(map(len, lines)) <= 110
 
 
@@ -111,6 +115,13 @@ def test_an_int_becomes_a_float_if_the_setting_is_a_float(defaults: Any) -> None
     values = {**defaults, "training": {**defaults["training"], "epochs": 3}}
     assert type(read(values).training.epochs) is float
     assert type(read(composed("scheduler.gamma=1")).scheduler.settings.gamma) is float
+
+
+def test_hparams_are_flat_and_leave_out_plugins_and_task(defaults: Any) -> None:
+    hparams = read(defaults).hparams
+    assert {"seed", "training.batch_size", "scheduler.max_lr", "model.hidden"} <= set(hparams)
+    assert not [key for key in hparams if key.startswith(("plugins", "task", "hydra"))]
+    assert all(isinstance(value, (str, int, float, bool)) for value in hparams.values())
 
 
 def test_only_the_command_line_names_plugins(defaults: Any) -> None:

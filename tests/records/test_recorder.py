@@ -142,7 +142,7 @@ def test_a_loss_that_is_not_finite_is_found_whether_or_not_its_step_is_logged(
     with pytest.raises(DivergedError) as caught:
         recorder.raise_failure()
     assert str(caught.value).startswith(
-        f"train/loss: {word} at step 12, where the rate was 0.012; lower scheduler.max_lr"
+        f"train/loss: {word} at step 12, where the rate was 0.012, in cycle 1; lower "
     )
     assert recorder.steps == 12
     written = read(tmp_path, "train/loss")

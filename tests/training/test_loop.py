@@ -10,12 +10,12 @@ import pytest
 from runner.data import order
 from runner.data.dataset import Dataset, Split
 from runner.data.feed import Feed, choose_placement
+from runner.experiment.build import compiled_init, may_loop
 from runner.models.cnn import cnn
 from runner.models.mlp import linear, mlp
 from runner.optimizers import Wrappers, split
 from runner.schedules import CyclicLR
 from runner.training.loop import Plan, train
-from runner.training.program import compiled_init, may_loop
 from runner.training.state import Hyperparams, Static
 
 SGD = {"momentum": 0.9, "nesterov": False, "weight_decay": None}
@@ -37,6 +37,9 @@ class Notes:
 
     def evaluation(self, step, metrics):
         self.evaluations[step] = {tag: float(value) for tag, value in metrics.items()}
+
+    def wants_state(self, step, *, evaluated):
+        return False
 
     def raise_failure(self): ...
 

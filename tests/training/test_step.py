@@ -17,7 +17,7 @@ from runner.optimizers import Wrappers, assign, split
 from runner.registry import optimizers
 from runner.schedules import Constant, CyclicLR
 from runner.training.evaluation import score
-from runner.training.program import scan_chunk, step_chunk
+from runner.training.loop import scan_chunk, step_chunk
 from runner.training.state import Hyperparams, Static
 from runner.training.step import init_state, train_step
 

@@ -1,0 +1,203 @@
+"""Command lines that go on from a saved run: its settings are the base, not the defaults."""
+
+from argparse import Namespace
+from collections.abc import Sequence
+from copy import copy
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra.core.override_parser.types import Override
+from hydra.types import RunMode
+from omegaconf import DictConfig, open_dict
+
+from runner.cli.allow_list import dotted, plain
+from runner.cli.composition import Composer, parse
+from runner.errors import ConfigError, shown
+from runner.records.run_folder import RECORD
+from runner.registry import GROUPS
+
+RESUME, FORK, CHANGES, PARAMS = "resume", "init_from", "resume_changes", "init_params_only"
+RUN_FOLDER = "hydra.run.dir"
+
+# What a resumed run may change: how long it is, and what leaves its parameters as they are.
+_MAY_CHANGE = (
+    "accelerator",
+    "checkpoint.",
+    "compilation_cache",
+    "plugins",
+    "training.chunk",
+    "training.epochs",
+    "training.eval_every",
+    "training.feed",
+    "training.log_every",
+    "training.steps",
+)
+
+
+class Continuation(Composer):
+    """Composes configurations from the settings that a run folder records.
+
+    An option that the command line chooses replaces the saved section; other overrides change the
+    saved values.
+
+    Attributes:
+      folder: the saved run's.
+      resumes: whether that run goes on; else a new one starts from its state, or reads it.
+      earlier: the overrides that the run was started with.
+    """
+
+    def __init__(self, flags: Namespace, folder: Path, *, resumes: bool) -> None:
+        """See ``Composer``."""
+        self.folder, self.resumes = folder, resumes
+        self.earlier = _recorded_overrides(folder)
+        self._fresh = Composer(flags)
+        saved = copy(flags)
+        saved.config_path, saved.config_name = None, "config"
+        saved.config_dir = str(folder / RECORD)
+        super().__init__(saved)
+
+    def load_configuration(
+        self,
+        config_name: str | None,
+        overrides: list[str],
+        run_mode: RunMode,
+        from_shell: bool = True,
+        validate_sweep_overrides: bool = True,
+    ) -> DictConfig:
+        parsed = parse(overrides)
+        groups = {group for override in parsed if (group := _group(override))}
+        chosen = [str(o.input_line) for o in parsed if _section(o) in groups]
+        kept = [str(o.input_line) for o in parsed if _section(o) not in groups]
+        arguments = (run_mode, from_shell, validate_sweep_overrides)
+        cfg = super().load_configuration(config_name, [*self._resets(kept), *kept], *arguments)
+        if chosen:
+            fresh = self._fresh
+            other = fresh.load_configuration(fresh.config_name, chosen, *arguments)
+            with open_dict(cfg):
+                for group in groups:
+                    cfg[group] = other[group]
+                    cfg.hydra.runtime.choices[group] = other.hydra.runtime.choices[group]
+        with open_dict(cfg):
+            cfg.hydra.overrides.task = [o.input_line for o in parsed if not o.is_hydra_override()]
+            if isinstance(cfg[FORK], str):
+                cfg[FORK] = _absolute(cfg[FORK])
+        return cfg
+
+    @property
+    def changes(self) -> list[str]:
+        """The overrides that change settings of the run, as they were typed."""
+        told = (RESUME, CHANGES, RUN_FOLDER)
+        return [str(o.input_line) for o in self.parsed if o.key_or_group not in told]
+
+    def check_changes(self, cfg: DictConfig) -> None:
+        """Checks that a run resumed with ``cfg`` changes only what it may, unless it is told to.
+
+        Raises:
+          ConfigError: it changes another setting.
+        """
+        if cfg[CHANGES] is True:
+            return
+        recorded = self.compose([])
+        saved, now = dict(dotted(_settings(recorded))), dict(dotted(_settings(cfg)))
+        options, chosen = recorded.hydra.runtime.choices, cfg.hydra.runtime.choices
+        groups = [group for group in GROUPS if options[group] != chosen[group]]
+        changed = [f"{group} from {options[group]} to {chosen[group]}" for group in groups]
+        changed += [
+            f"{key} from {shown(saved.get(key))} to {shown(now.get(key))}"
+            for key in [*saved, *(key for key in now if key not in saved)]
+            if saved.get(key) != now.get(key)
+            and not isinstance(now.get(key, saved.get(key)), dict)
+            and not f"{key}.".startswith(_MAY_CHANGE)
+            and key.partition(".")[0] not in groups
+        ]
+        if changed:
+            raise ConfigError(
+                RESUME,
+                f"changes {', '.join(changed)}",
+                f"leave it out, add {CHANGES}=true, or start a new run from the state: {FORK}=...",
+            )
+
+    def _resets(self, typed: Sequence[str]) -> list[str]:
+        """Overrides of what the saved run was told about itself."""
+        keys = {line.lstrip("+~").partition("=")[0] for line in typed}
+        values = {RESUME: "null", CHANGES: "false"}
+        if FORK in keys:
+            values[PARAMS] = "false"
+        return [f"++{key}={value}" for key, value in values.items() if key not in keys]
+
+
+def composer_of(flags: Namespace) -> Composer:
+    """The composer for a command line: a ``Continuation`` if it names a saved run.
+
+    Raises:
+      ConfigError: what it names is not a run folder; see ``Composer``.
+    """
+    typed = {o.key_or_group: o for o in parse(_setting_lines(flags.overrides, (RESUME, FORK)))}
+    named = {key: override.value() for key, override in typed.items() if override.value()}
+    if not named:
+        return Composer(flags)
+    if len(named) == 2:
+        raise ConfigError(FORK, f"contradicts {RESUME}={named[RESUME]}", "give one of them")
+    [(key, name)] = named.items()
+    if not isinstance(name, str):
+        raise ConfigError(key, f"{shown(name)} is not a run folder", "name one")
+    if key == RESUME and name == "auto":
+        folder = _fixed_folder(flags.overrides)
+        if not (folder / RECORD / "config.yaml").is_file():
+            return Composer(_without(flags, RESUME))
+    else:
+        folder = Path(name.rpartition("@")[0] if key == FORK and "@" in name else name)
+    if not (folder / RECORD / "config.yaml").is_file():
+        problem = f"{str(folder)!r} is not a run folder: it has no {RECORD}/config.yaml"
+        raise ConfigError(key, problem, "name the folder of a run")
+    return Continuation(flags, folder, resumes=key == RESUME)
+
+
+def _fixed_folder(overrides: Sequence[str]) -> Path:
+    for override in parse(_setting_lines(overrides, (RUN_FOLDER,))):
+        folder = override.value()
+        if isinstance(folder, str) and "${" not in folder:
+            return Path(folder)
+    problem = "auto needs a run folder whose name is always the same"
+    raise ConfigError(RESUME, problem, f"add {RUN_FOLDER}=FOLDER")
+
+
+def _setting_lines(overrides: Sequence[str], keys: Sequence[str]) -> list[str]:
+    return [line for line in overrides if line.lstrip("+").partition("=")[0] in keys]
+
+
+def _without(flags: Namespace, key: str) -> Namespace:
+    left = copy(flags)
+    removed = _setting_lines(flags.overrides, (key,))
+    left.overrides = [line for line in flags.overrides if line not in removed]
+    return left
+
+
+def _group(override: Override) -> str | None:
+    """The group of which the override chooses an option, of a part of it or of the whole."""
+    if override.is_delete() or "." in override.key_or_group:
+        return None
+    return override.key_or_group if override.key_or_group in GROUPS else None
+
+
+def _section(override: Override) -> str:
+    return override.key_or_group.partition(".")[0]
+
+
+def _settings(cfg: DictConfig) -> dict[str, Any]:
+    told = ("hydra", RESUME, CHANGES)
+    return {key: value for key, value in plain(cfg).items() if key not in told}
+
+
+def _absolute(name: str) -> str:
+    folder, at, step = name.rpartition("@") if "@" in name else (name, "", "")
+    return f"{Path(folder).absolute()}{at}{step}"
+
+
+def _recorded_overrides(folder: Path) -> list[str]:
+    try:
+        lines = yaml.safe_load((folder / RECORD / "overrides.yaml").read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return []
+    return [line for line in lines if isinstance(line, str)] if isinstance(lines, list) else []

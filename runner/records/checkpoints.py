@@ -1,0 +1,277 @@
+"""Checkpoints on disk: arrays written by Orbax, with a manifest that detects any damage.
+
+A checkpoint is the folder ``checkpoints/<step>``:
+
+  state/         the arrays, in Orbax's format
+  record.json    what belongs to the arrays: their names, and the figures of the run up to here
+  manifest.json  the SHA-256 of every other file, and of itself
+
+It is written under another name first and renamed when everything is on the disk: a folder with a
+step for a name is complete. A crash leaves at most one that is ignored and removed later.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orbax.checkpoint as ocp
+
+from runner.errors import StorageError, reason
+
+CHECKPOINTS = "checkpoints"
+FORMAT = 1
+
+_STATE, _RECORD, _MANIFEST = "state", "record.json", "manifest.json"
+_DAMAGED = ".damaged"
+_log = logging.getLogger("runner")
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """A verified checkpoint.
+
+    Attributes:
+      arrays: by path, such as ``params/Dense_0/kernel``.
+      record: as given to ``save``.
+    """
+
+    step: int
+    path: Path
+    arrays: Mapping[str, np.ndarray]
+    record: Mapping[str, Any]
+
+
+class Checkpoints:
+    """The checkpoints of a run folder; written by one process at a time.
+
+    Args:
+      keep: how many of the newest to keep.
+    """
+
+    def __init__(self, folder: Path, *, keep: int = 2) -> None:
+        self.folder = folder.absolute() / CHECKPOINTS
+        self._keep = keep
+
+    def steps(self) -> list[int]:
+        """The steps of all complete checkpoints, rising; none of them is verified."""
+        try:
+            names = [path.name for path in self.folder.iterdir() if path.is_dir()]
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise _unreadable(self.folder, error) from error
+        return sorted(int(name) for name in names if name.isascii() and name.isdecimal())
+
+    def save(self, step: int, arrays: Mapping[str, np.ndarray], record: Mapping[str, Any]) -> Path:
+        """Saves a checkpoint durably and verifies it, unless there is an intact one of that step.
+
+        Raises:
+          StorageError: it cannot be written; the checkpoints before it are unchanged.
+        """
+        path = self.folder / str(step)
+        if path.exists():
+            try:
+                self.load(step)
+            except StorageError:
+                _set_aside(path)
+            else:
+                return path
+        prepared = self.folder / f".{step}"
+        try:
+            self._remove_unfinished()
+            _write(prepared, arrays, record)
+            prepared.replace(path)
+            _sync(self.folder)
+            _read_manifest(path)
+        except (OSError, ValueError) as error:
+            shutil.rmtree(prepared, ignore_errors=True)
+            problem = f"cannot be written ({reason(error)})"
+            remedy = "free some space, or choose another folder; earlier checkpoints are kept"
+            raise StorageError(str(path), problem, remedy) from error
+        return path
+
+    def saved(self, step: int | None = None) -> Checkpoint:
+        """The checkpoint of ``step``, or the newest intact one.
+
+        Raises:
+          StorageError: see ``load`` and ``newest``; or there is none.
+        """
+        if step is not None:
+            if step not in self.steps():
+                known = ", ".join(map(str, self.steps())) or "none"
+                problem = f"holds no checkpoint of step {step}"
+                raise StorageError(str(self.folder), problem, f"known: {known}")
+            return self.load(step)
+        found = self.newest()
+        if found is None:
+            problem = "holds no checkpoint"
+            raise StorageError(str(self.folder), problem, "name a run that has saved one")
+        return found
+
+    def prune(self, *, kept: Callable[[int], bool]) -> None:
+        """Removes all but the newest checkpoints and those whose step is ``kept``."""
+        for step in self.steps()[: -self._keep]:
+            if not kept(step):
+                # Renamed first, so that one that is half removed is not taken for a checkpoint.
+                unfinished = self.folder / f".{step}"
+                with suppress(OSError):
+                    (self.folder / str(step)).replace(unfinished)
+                shutil.rmtree(unfinished, ignore_errors=True)
+
+    def load(self, step: int) -> Checkpoint:
+        """Reads a checkpoint after verifying every file.
+
+        Raises:
+          StorageError: there is none of that step, it is damaged, or a newer version wrote it.
+        """
+        path = self.folder / str(step)
+        remedy = "remove it, and the checkpoint before it is used"
+        try:
+            _read_manifest(path)
+            record = json.loads((path / _RECORD).read_text(encoding="utf-8"))
+            if record["format"] > FORMAT:
+                problem = f"was written by a newer version (format {record['format']})"
+                raise StorageError(str(path), problem, "update the runner")
+            with _checkpointer() as checkpointer:
+                stored = dict(_flat(checkpointer.restore(path / _STATE)))
+            arrays = {
+                name: stored[name] if name in stored else np.zeros(shape, dtype)
+                for name, (dtype, shape) in record["arrays"].items()
+            }
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise StorageError(str(path), f"is damaged ({reason(error)})", remedy) from error
+        return Checkpoint(step, path, arrays, record["run"])
+
+    def newest(self) -> Checkpoint | None:
+        """The newest checkpoint that is intact, or None if there is none at all.
+
+        Logs a warning for each damaged one.
+
+        Raises:
+          StorageError: all checkpoints are damaged.
+        """
+        steps = self.steps()
+        for step in reversed(steps):
+            try:
+                return self.load(step)
+            except StorageError as error:
+                if "newer version" in error.problem:
+                    raise
+                _log.warning("%s: %s; the one before it is used", error.key, error.problem)
+        if not steps:
+            return None
+        problem = f"all checkpoints are damaged ({', '.join(map(str, steps))})"
+        remedy = "restore them from a copy, or remove the folder to start again at step 0"
+        raise StorageError(str(self.folder), problem, remedy)
+
+    def _remove_unfinished(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for path in self.folder.glob(".*"):
+            if path.name[1:].isdecimal():
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _write(folder: Path, arrays: Mapping[str, np.ndarray], record: Mapping[str, Any]) -> None:
+    folder.mkdir()
+    with _checkpointer() as checkpointer:
+        stored = {name: array for name, array in arrays.items() if array.size}  # a rule of Orbax
+        checkpointer.save(folder / _STATE, args=ocp.args.PyTreeSave(_nested(stored)))
+    described = {name: (array.dtype.name, array.shape) for name, array in arrays.items()}
+    written = {"format": FORMAT, "arrays": described, "run": record}
+    (folder / _RECORD).write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
+    _sync_tree(folder)
+    hashes = {name: _sha256(folder / name) for name in _file_names(folder)}
+    (folder / _MANIFEST).write_bytes(_manifest(hashes))
+    _sync(folder / _MANIFEST)
+    _sync(folder)
+
+
+def _checkpointer() -> ocp.Checkpointer:
+    return ocp.Checkpointer(ocp.PyTreeCheckpointHandler())
+
+
+def _manifest(hashes: Mapping[str, str]) -> bytes:
+    """The manifest's only valid content for these files, so that any changed byte is noticed."""
+    files = json.dumps(hashes, indent=1, sort_keys=True)
+    digest = hashlib.sha256(files.encode()).hexdigest()
+    return f'{{"sha256": "{digest}", "files": {files}}}\n'.encode()
+
+
+def _read_manifest(path: Path) -> None:
+    """Verifies a checkpoint.
+
+    Raises:
+      OSError: a file cannot be read.
+      ValueError: a file is damaged, missing or not listed.
+    """
+    content = (path / _MANIFEST).read_bytes()
+    hashes = {name: _sha256(path / name) for name in _file_names(path)}
+    if content != _manifest(hashes):
+        listed = json.loads(content)["files"]
+        wrong = sorted(name for name in {*listed, *hashes} if listed.get(name) != hashes.get(name))
+        raise ValueError(f"{wrong[0] if wrong else _MANIFEST} differs from what was saved")
+
+
+def _file_names(folder: Path) -> Iterator[str]:
+    for path in sorted(folder.rglob("*")):
+        if path.is_symlink() or not (path.is_dir() or path.is_file()):
+            raise ValueError(f"{path.name} is not a file")
+        name = path.relative_to(folder).as_posix()
+        if path.is_file() and name != _MANIFEST:
+            yield name
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _nested(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for name, array in arrays.items():
+        *parents, last = name.split("/")
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[last] = array
+    return tree
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, np.ndarray]]:
+    for name, node in tree.items():
+        if isinstance(node, Mapping):
+            yield from _flat(node, f"{prefix}{name}/")
+        else:
+            yield f"{prefix}{name}", np.asarray(node)
+
+
+def _set_aside(path: Path) -> None:
+    aside = path.with_name(f"{path.name}{_DAMAGED}")
+    shutil.rmtree(aside, ignore_errors=True)
+    with suppress(OSError):
+        path.replace(aside)
+
+
+def _sync_tree(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        _sync(path)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _unreadable(path: Path, error: OSError) -> StorageError:
+    return StorageError(str(path), f"cannot be read ({error.strerror})", "check its permissions")
