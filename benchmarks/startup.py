@@ -33,6 +33,7 @@ def main() -> None:
         root = Path(scratch)
         cold, warm, accuracies = [], [], []
         for number in range(runs):
+            print(f"run {number + 1} of {runs}", file=sys.stderr, flush=True)
             cache = str(root / f"cache{number}")
             for times in (cold, warm):
                 folder = root / f"run{number}{len(times)}{times is warm}"

@@ -239,13 +239,15 @@ def compare(
 ) -> None:
     """Measures both sides ``pairs`` times and prints the ratio of their speeds."""
     print(f"{name}: compiling", file=sys.stderr, flush=True)
-    ours(), bare()
+    pair_seconds = ours() + bare()
     ratios, speeds = [], {ours: [], bare: []}
     for pair in range(pairs):
-        print(f"{name}: pair {pair + 1} of {pairs}", file=sys.stderr, flush=True)
+        left = f"about {pair_seconds * (pairs - pair):.0f} s left"
+        print(f"{name}: pair {pair + 1} of {pairs}, {left}", file=sys.stderr, flush=True)
         # The order alternates, so that a drift of the machine's speed favours neither side.
         order = (ours, bare) if pair % 2 == 0 else (bare, ours)
         seconds = {side: side() for side in order}
+        pair_seconds = sum(seconds.values())
         ratios.append(seconds[bare] / seconds[ours])
         for side, taken in seconds.items():
             speeds[side].append(steps / taken)

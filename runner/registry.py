@@ -208,8 +208,13 @@ def _load(key: str, name: str, load: Callable[[], Any]) -> None:
     except ConfigError:
         raise
     except (Exception, SystemExit) as error:
-        raise ConfigError(
-            key,
-            f"{shown(name)} cannot be imported ({reason(error)})",
-            "install it, or run from the folder that holds it",
-        ) from error
+        problem = f"{shown(name)} cannot be imported ({reason(error)})"
+        raise ConfigError(key, problem, _import_remedy(error, name)) from error
+
+
+def _import_remedy(error: BaseException, name: str) -> str:
+    if not isinstance(error, ModuleNotFoundError) or error.name is None:
+        return FIX
+    if f"{name}.".startswith(f"{error.name}."):
+        return "install it, or run from the folder that holds it"
+    return f"install {error.name}, which it imports"

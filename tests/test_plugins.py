@@ -15,7 +15,13 @@ from runner.config.expression import scale_function
 from runner.config.plugins import registered_options
 from runner.config.settings import ONE_GROUP, choice
 from runner.errors import ConfigError
-from runner.registry import Registry, register_model, register_optimizer, register_scale_fn
+from runner.registry import (
+    Registry,
+    import_plugins,
+    register_model,
+    register_optimizer,
+    register_scale_fn,
+)
 
 CommandLine = Callable[..., CompletedProcess[str]]
 
@@ -251,17 +257,25 @@ def test_a_scheduler_of_an_entry_point_is_compared(
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "says", "remedy"),
     [
-        ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
-        ("1 / 0", "ZeroDivisionError"),
-        ("import sys; sys.exit(3)", "SystemExit"),
-        ("(", "SyntaxError"),
-        ("from runner.registry import register_model as r\nr('a')(len)\nr('a')(max)", "twice"),
+        (
+            "import no_such_module",
+            "ModuleNotFoundError: No module named 'no_such_module'",
+            "install no_such_module, which it imports",
+        ),
+        ("1 / 0", "ZeroDivisionError", "fix it"),
+        ("import sys; sys.exit(3)", "SystemExit", "fix it"),
+        ("(", "SyntaxError", "fix it"),
+        (
+            "from runner.registry import register_model as r\nr('a')(len)\nr('a')(max)",
+            "twice",
+            "choose another name",
+        ),
     ],
 )
 def test_a_plugin_that_fails_is_named(
-    text: str, says: str, tmp_path: Path, run_cli: CommandLine
+    text: str, says: str, remedy: str, tmp_path: Path, run_cli: CommandLine
 ) -> None:
     (tmp_path / "broken.py").write_text(text)
     done = run_cli("plugins=[broken]")
@@ -269,6 +283,14 @@ def test_a_plugin_that_fails_is_named(
     assert done.returncode == 2
     assert re.fullmatch("error: [^\n]+\n", done.stderr)
     assert says in done.stderr
+    assert f"; {remedy}" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["no_such_package", "no_such_package.module"])
+def test_a_plugin_that_is_not_there_is_to_be_installed(name: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        import_plugins([name])
+    assert raised.value.remedy == "install it, or run from the folder that holds it"
 
 
 def test_an_entry_point_is_loaded_only_when_it_is_needed(

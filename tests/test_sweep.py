@@ -129,6 +129,24 @@ def test_a_setting_that_one_option_lacks_says_which(capsys: pytest.CaptureFixtur
     assert "--where-it-applies" in said
 
 
+def test_a_setting_need_not_be_one_of_the_default_option(
+    calls: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["-m", "scheduler=cosine,cosine_restarts", "scheduler.eta_min=0.01"]) == 0
+    assert settings(calls, "eta_min") == [0.01, 0.01]
+
+    swept = ["-m", "scheduler=one_cycle,triangular"]
+    said = refuse(capsys, *swept, "scheduler.pct_start=0.2")
+    assert said.startswith("scheduler.pct_start: scheduler=triangular has no setting pct_start;")
+    said = refuse(capsys, *swept, "scheduler.pct_strat=0.2")
+    assert said.startswith("scheduler.pct_strat: scheduler=one_cycle has no setting pct_strat;")
+    assert "did you mean pct_start?" in said
+
+    calls.clear()
+    assert main([*swept, "scheduler.pct_start=0.2", "--where-it-applies"]) == 0
+    assert settings(calls, "pct_start") == [0.2, None]
+
+
 def test_a_setting_may_hold_where_it_applies(
     calls: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -167,7 +185,11 @@ def test_of_two_multiruns_one_gets_the_folder(
         (["-m", "=choice({a:1},[1])"], "command line", "no such setting"),
         (["seed='" + "x" * 5000 + "'"], "seed", "is not a whole number"),
         (["x" * 5000], "xxx", "neither key=value nor a flag"),
-        (["~scheduler.step_size_down"], "~scheduler.step_size_down", "is null"),
+        (
+            ["~scheduler.step_size_down"],
+            "~scheduler.step_size_down",
+            "cannot be deleted, as it is null",
+        ),
         (["~scheduler=cosine"], "~scheduler", "not chosen"),
         (["+scheduler=cosine"], "scheduler", "is given twice"),
         (["++scheduler=cosine"], "scheduler", "leave out the ++"),

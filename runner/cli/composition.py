@@ -98,7 +98,8 @@ class Composer(ConfigLoaderImpl):
         validate_sweep_overrides: bool = True,
     ) -> DictConfig:
         parsed = parse(overrides)
-        lines = [f"{'++' if _may_add(o) else ''}{o.input_line}" for o in parsed]
+        applied = _without_swept(parsed) if run_mode is RunMode.MULTIRUN else parsed
+        lines = [f"{'++' if _may_add(o) else ''}{o.input_line}" for o in applied]
         arguments = (lines, run_mode, from_shell, validate_sweep_overrides)
         with self.answered(overrides), warnings.catch_warnings():
             warnings.simplefilter("error", UserWarning)  # a missing _self_, for one
@@ -264,6 +265,12 @@ def _named_plugins(overrides: list[Override]) -> tuple[str, ...]:
         problem = f"{named[-1].get_value_string()!r} is not a list of packages"
         raise ConfigError("plugins", problem, "write one such as plugins=[my_models]")
     return tuple(names)
+
+
+def _without_swept(overrides: list[Override]) -> list[Override]:
+    """Leaves out settings of groups whose option is swept, which only some options may have."""
+    swept = {o.key_or_group for o in overrides if o.is_sweep_override()} & {*GROUPS}
+    return [o for o in overrides if o.key_or_group.partition(".")[0] not in swept]
 
 
 def _may_add(override: Override) -> bool:

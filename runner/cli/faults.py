@@ -119,8 +119,9 @@ def _of_setting(override: Override, settings: Mapping[str, Any]) -> ConfigError 
     key, is_there = override.key_or_group, override.key_or_group in settings
     unknown = unknown_key(key, settings)
     if override.is_delete():
-        remedy = "it is null, and stays a setting" if is_there else unknown.remedy
-        return ConfigError(f"~{key}", "is not there to be deleted", remedy)
+        if is_there:
+            return ConfigError(f"~{key}", "cannot be deleted, as it is null", "leave this out")
+        return ConfigError(f"~{key}", "is not there to be deleted", unknown.remedy)
     if override.is_add() and is_there:
         return ConfigError(key, "is there already", "leave out the +")
     if override.type is OverrideType.CHANGE and not is_there:

@@ -1,7 +1,7 @@
 """Builds the schedule of a chosen scheduler: resolves its lengths, builds its nested parts."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from runner import registry
@@ -36,22 +36,40 @@ class Clock:
 def build_schedule(scheduler: Choice, clock: Clock, *, key: str = "scheduler") -> Schedule:
     """Builds the schedule of a run; ``key`` is the config key of its settings.
 
-    A part of a sequence has its own clock, whose total is the length of the part.
-
     Raises:
       ConfigError: an argument is wrong, or the parts are longer than the run.
     """
+    return _build(in_steps(scheduler, clock, key=key), key)
+
+
+def in_steps(scheduler: Choice, clock: Clock, *, key: str = "scheduler") -> Choice:
+    """The scheduler with its lengths, and those of its parts, in steps.
+
+    A part of a sequence has its own clock, whose total is the length of the part.
+
+    Raises:
+      ConfigError: a length is out of range, or the parts are longer than the run.
+    """
     factory = registry.schedulers.get(scheduler.name)
-    arguments = dict(scheduler.settings)
+    settings = dict(scheduler.settings)
     for name, marker in markers(factory, Marker).items():
-        if arguments[name] is not None:
-            arguments[name] = marker.resolved(arguments[name], f"{key}.{name}", clock.to_steps)
+        if settings[name] is not None:
+            settings[name] = marker.resolved(settings[name], f"{key}.{name}", clock.to_steps)
     for name, marker in markers(factory, Parts).items():
-        lengths = {} if marker.lengths is None else arguments[marker.lengths]
-        clocks = _clocks(arguments[name], lengths, clock, f"{key}.{marker.lengths}")
+        lengths = {} if marker.lengths is None else settings[marker.lengths]
+        clocks = _clocks(settings[name], lengths, clock, f"{key}.{marker.lengths}")
+        settings[name] = {
+            part: in_steps(choice, clocks[part], key=f"{key}.{name}.{part}")
+            for part, choice in settings[name].items()
+        }
+    return replace(scheduler, settings=scheduler.settings.model_copy(update=settings))
+
+
+def _build(scheduler: Choice, key: str) -> Schedule:
+    arguments = dict(scheduler.settings)
+    for name in markers(registry.schedulers.get(scheduler.name), Parts):
         arguments[name] = {
-            part: build_schedule(choice, clocks[part], key=f"{key}.{name}.{part}")
-            for part, choice in arguments[name].items()
+            part: _build(choice, f"{key}.{name}.{part}") for part, choice in arguments[name].items()
         }
     schedule = registry.schedulers.build(scheduler.name, arguments, key=key)
     return _check_schedule(schedule, scheduler.name)

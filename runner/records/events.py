@@ -6,7 +6,7 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -68,15 +68,13 @@ class EventWriter:
         for block in scalar_records(steps, columns, wall_times):
             self._write(block)
 
-    def hparams(
-        self, values: Mapping[str, str | int | float | bool], metrics: Sequence[str]
-    ) -> None:
+    def hparams(self, values: Mapping[str, str | int | float | bool]) -> None:
         """Writes the run's settings for TensorBoard's HParams tab.
 
-        ``metrics`` are the tags of the scalars that the tab shows next to them.
+        There is no list of the settings and metrics to show: TensorBoard would use the list of one
+        run for all runs. Without it, the tab has a column for every setting of any run.
         """
-        experiment, session_start, _ = summary.hparams(dict(values), dict.fromkeys(metrics, 0.0))
-        self._event(summary=experiment)
+        _, session_start, _ = summary.hparams(dict(values), {})
         self._event(summary=session_start)
         self._has_hparams = True
 

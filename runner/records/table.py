@@ -1,4 +1,4 @@
-"""Writes columns of numbers as a CSV table."""
+"""Writes the tables and pictures of a run folder; an error names the file."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -25,10 +25,25 @@ def write_table(path: Path, blocks: Iterable[Mapping[str, np.ndarray | None]]) -
                     file.write(",".join(block) + "\n")
                 file.write(_rows(block))
     except OSError as error:
-        problem = f"cannot be written ({error.strerror or error})"
-        raise StorageError(
-            str(path), problem, "choose another folder, or free some space"
-        ) from error
+        raise _cannot_be_written(path, error) from error
+
+
+def write_picture(path: Path, png: bytes) -> None:
+    """Writes a PNG image.
+
+    Raises:
+      StorageError: the file already exists, or cannot be written.
+    """
+    try:
+        with path.open("xb") as file:
+            file.write(png)
+    except OSError as error:
+        raise _cannot_be_written(path, error) from error
+
+
+def _cannot_be_written(path: Path, error: OSError) -> StorageError:
+    problem = f"cannot be written ({error.strerror or error})"
+    return StorageError(str(path), problem, "choose another folder, or free some space")
 
 
 def _rows(block: Mapping[str, np.ndarray | None]) -> str:

@@ -49,7 +49,7 @@ def check(
         fit.check(experiment)
         own = timeline.compute_timeline(experiment)
         compared = [_compared(experiment, scheduler) for scheduler in compare]
-        (folder / "schedule.png").write_bytes(_picture(own, compared))
+        table.write_picture(folder / "schedule.png", _picture(own, compared))
         names = _write_tables(folder, own, compared)
         screen.print(inventory.inventory(own, compared))
     announce.print_warnings(screen, _warnings(own, compared))

@@ -22,10 +22,10 @@ with epy.lazy_imports():
     import jax
     import numpy as np
 
-    from runner.experiment import build, check, device, timeline
+    from runner.experiment import build, check, device, hparams, timeline
     from runner.records import checkpoints, events, journal, recorder, run_folder, saving
     from runner.report import announce, console, plots, progress, text
-    from runner.training import checkpoint, loop, state, tags
+    from runner.training import checkpoint, loop, state
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -181,7 +181,7 @@ def _recorder(
 ) -> recorder.Recorder:
     config, lengths, step = experiment.config, experiment.lengths, int(start.state.step)
     writer = events.EventWriter(folder, purge_step=step or None)
-    writer.hparams(_hparams(experiment, start), metrics=[tags.EVAL_ACCURACY, tags.EVAL_LOSS])
+    writer.hparams(_hparams(experiment, start))
     saver = None
     if config.checkpoint.every is not None:
         saver = saving.Saver(
@@ -235,10 +235,10 @@ def _checkpoint_record(experiment: build.Experiment, start: _Start) -> dict[str,
 
 
 def _hparams(experiment: build.Experiment, start: _Start) -> dict[str, Any]:
-    hparams = dict(experiment.config.hparams)
+    settings = hparams.flat_settings(experiment)
     if start.parent is not None:
-        hparams["init_from"] = f"{start.parent['folder']}@{start.parent['step']}"
-    return hparams
+        settings["init_from"] = f"{start.parent['folder']}@{start.parent['step']}"
+    return settings
 
 
 @contextmanager

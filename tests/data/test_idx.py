@@ -3,6 +3,7 @@
 import gzip
 import os
 import struct
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -108,6 +109,36 @@ def test_a_missing_file_is_named(write, suffix, name):
     with pytest.raises(DataError, match="no such file") as raised:
         load(folder)
     assert raised.value.key == str(folder / name)
+
+
+@pytest.mark.parametrize(
+    "near", ["train-images.idx3-ubyte", "train-images.idx3-ubyte.gz", "Train_Images_IDX3_ubyte.GZ"]
+)
+def test_a_file_with_nearly_the_name_is_to_be_renamed(write, suffix, near):
+    folder = write({})
+    (folder / f"{TRAIN_IMAGES}{suffix}").rename(folder / near)
+    with pytest.raises(DataError, match="no such file") as raised:
+        load(folder)
+    assert raised.value.key == str(folder / TRAIN_IMAGES)
+    assert raised.value.remedy == f"rename {near}"
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [(TRAIN_IMAGES, (2, 2048, 2048)), (TEST_LABELS, (2**23,)), (TEST_IMAGES, (2, 2048, 2048))],
+)
+def test_counts_and_sizes_are_compared_before_anything_is_unpacked(tmp_path, name, shape):
+    for other, content in GOOD.items():
+        (tmp_path / f"{other}.gz").write_bytes(gzip.compress(content))
+    size = int(np.prod(shape))
+    header = encoded(*shape, content=b"")
+    (tmp_path / f"{name}.gz").write_bytes(gzip.compress(header + bytes(size), compresslevel=1))
+    tracemalloc.start()
+    with pytest.raises(DataError, match="use four files of one data set"):
+        load(tmp_path)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < size / 10
 
 
 FAULTS = {

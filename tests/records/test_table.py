@@ -1,4 +1,4 @@
-"""A table reads back to the same float32, and never replaces another file."""
+"""A table reads back to the same float32; no file replaces another, and errors name the file."""
 
 import csv
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from runner.errors import StorageError
-from runner.records.table import write_table
+from runner.records.table import write_picture, write_table
 
 
 def test_the_table_reads_back_to_the_same_float32(tmp_path):
@@ -42,3 +42,19 @@ def test_a_table_that_exists_is_not_overwritten(tmp_path):
     with pytest.raises(StorageError, match=r"schedule\.csv: cannot be written \(File exists\)"):
         write_table(path, [])
     assert path.read_text() == "mine"
+
+
+def test_a_picture_that_exists_is_not_overwritten(tmp_path):
+    path = tmp_path / "schedule.png"
+    write_picture(path, b"png")
+    assert path.read_bytes() == b"png"
+    with pytest.raises(StorageError, match=r"schedule\.png: cannot be written \(File exists\)"):
+        write_picture(path, b"other")
+    assert path.read_bytes() == b"png"
+
+
+def test_a_full_disk_is_reported_with_the_file(small_disk):
+    with pytest.raises(StorageError, match=r"a\.csv: cannot be written \(No space left"):
+        write_table(small_disk / "a.csv", [{"step": np.arange(100_000)}])
+    with pytest.raises(StorageError, match=r"a\.png: cannot be written \(No space left"):
+        write_picture(small_disk / "a.png", bytes(2**20))

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import gzip
+import math
 import os
+import re
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BufferedIOBase
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from etils import epy
 
@@ -61,27 +65,55 @@ def idx(
     if not os.path.isdir(folder):
         remedy = f"create it with the files {_EVERY_NAME}"
         raise DataError(str(folder), "there is no such folder", remedy)
-    train, test = (_split(folder, *FILES[part]) for part in ("train", "test"))
-    if train.inputs.shape[1:] != test.inputs.shape[1:]:
+    # All headers are compared before anything is unpacked, however large a file claims to be.
+    train, test = (_open_split(folder, *FILES[part]) for part in ("train", "test"))
+    if train.images.shape[1:] != test.images.shape[1:]:
         raise DataError(
-            str(_find(folder, FILES["test"][0])),
+            str(test.images.path),
             f"holds images of {_size(test)} pixels, the training images have {_size(train)}",
             "use four files of one data set",
         )
-    return Dataset(train=train, test=test, num_classes=NUM_CLASSES, mean=mean, std=std)
+    return Dataset(
+        train=_read_split(train),
+        test=_read_split(test),
+        num_classes=NUM_CLASSES,
+        mean=mean,
+        std=std,
+    )
 
 
-def _split(folder: Path, images_name: str, labels_name: str) -> Split:
+class _File(NamedTuple):
+    """An IDX file whose header has been read."""
+
+    path: Path
+    shape: tuple[int, ...]
+
+
+class _Files(NamedTuple):
+    """The two files of a split."""
+
+    images: _File
+    labels: _File
+
+
+def _open_split(folder: Path, images_name: str, labels_name: str) -> _Files:
     images_path, labels_path = _find(folder, images_name), _find(folder, labels_name)
-    labels = read_idx(labels_path, ndim=1)
-    images_bhw = read_idx(images_path, ndim=3)
-    if len(images_bhw) != len(labels):
+    labels = _File(labels_path, read_shape(labels_path, ndim=1))
+    images = _File(images_path, read_shape(images_path, ndim=3))
+    if images.shape[0] != labels.shape[0]:
         raise DataError(
             str(labels_path),
-            f"holds {len(labels)} labels for the {len(images_bhw)} images of {images_path.name}",
+            f"holds {labels.shape[0]} labels for the {images.shape[0]} images of "
+            f"{images_path.name}",
             "use four files of one data set",
         )
-    check_labels(str(labels_path), labels, NUM_CLASSES)
+    return _Files(images, labels)
+
+
+def _read_split(files: _Files) -> Split:
+    labels = read_idx(files.labels.path, ndim=1)
+    images_bhw = read_idx(files.images.path, ndim=3)
+    check_labels(str(files.labels.path), labels, NUM_CLASSES)
     return Split(images_bhw[..., None], labels.astype(np.int32))
 
 
@@ -90,7 +122,23 @@ def _find(folder: Path, name: str) -> Path:
         if os.path.isfile(path):
             return path
     problem = "there is no such file, with or without .gz"
-    raise DataError(str(folder / name), problem, "put it there")
+    near = sorted(path.name for path in folder.iterdir() if _letters(path.name) == _letters(name))
+    raise DataError(str(folder / name), problem, f"rename {near[0]}" if near else "put it there")
+
+
+def _letters(name: str) -> str:
+    """A file's name without what copies of it differ in: case, punctuation, ``.gz``."""
+    return re.sub(r"[^a-z0-9]", "", name.lower().removesuffix(".gz"))
+
+
+def read_shape(path: Path, *, ndim: int) -> tuple[int, ...]:
+    """The sizes of the axes in the header of one IDX file.
+
+    Raises:
+      DataError: the file cannot be read, or does not begin with such a header.
+    """
+    with _opened(path) as file:
+        return _read_shape(path, file, ndim)
 
 
 def read_idx(path: Path, *, ndim: int) -> np.ndarray:
@@ -99,13 +147,17 @@ def read_idx(path: Path, *, ndim: int) -> np.ndarray:
     Raises:
       DataError: the file cannot be read, is damaged, or does not hold such an array.
     """
-    compressed = path.suffix == ".gz"
+    with _opened(path) as file:
+        shape = _read_shape(path, file, ndim)
+        return _read_bytes(path, file, shape)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BufferedIOBase]:
+    """The contents of a file, unpacked; what fails while they are read is a DataError."""
     try:
-        stored = path.stat().st_size
-        with gzip.open(path) if compressed else path.open("rb") as file:
-            shape = _read_shape(path, file, ndim)
-            largest = stored * _MAX_GZIP_RATIO if compressed else stored
-            return _read_bytes(path, file, shape, largest)
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            yield file
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(str(path), f"is damaged ({error})", _DOWNLOAD_AGAIN) from error
     except OSError as error:
@@ -130,18 +182,17 @@ def _read_shape(path: Path, file: BufferedIOBase, ndim: int) -> tuple[int, ...]:
     shape = tuple(int(size) for size in np.frombuffer(header, ">u4", offset=4))
     if 0 in shape:
         raise DataError(str(path), f"holds nothing (its shape is {shape})", _DOWNLOAD_AGAIN)
-    return shape
-
-
-def _read_bytes(
-    path: Path, file: BufferedIOBase, shape: tuple[int, ...], largest: int
-) -> np.ndarray:
-    count = int(np.prod(shape, dtype=object))
     # Before anything is allocated: a damaged header may claim any size.
-    if count > largest:
+    count = math.prod(shape)
+    if count > path.stat().st_size * (_MAX_GZIP_RATIO if path.suffix == ".gz" else 1):
         raise DataError(
             str(path), f"is too short for the {count} bytes in its header", _DOWNLOAD_AGAIN
         )
+    return shape
+
+
+def _read_bytes(path: Path, file: BufferedIOBase, shape: tuple[int, ...]) -> np.ndarray:
+    count = math.prod(shape)
     array = np.empty(shape, np.uint8)
     read = file.readinto(array.data)
     # Reading past the last byte also makes gzip verify its checksum.
@@ -153,5 +204,5 @@ def _read_bytes(
     return array
 
 
-def _size(split: Split) -> str:
-    return "×".join(str(size) for size in split.inputs.shape[1:3])
+def _size(files: _Files) -> str:
+    return "×".join(str(size) for size in files.images.shape[1:])
