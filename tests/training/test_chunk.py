@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from runner.data.feed import Source
+from runner.experiment.build import may_loop
 from runner.models.mlp import linear
 from runner.optimizers import Wrappers, split
 from runner.schedules import Constant
-from runner.training.program import may_loop, scan_chunk, step_chunk
+from runner.training.loop import scan_chunk, step_chunk
 from runner.training.state import Hyperparams, Static
 from runner.training.step import init_state
 
