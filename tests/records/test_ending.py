@@ -277,7 +277,13 @@ def test_the_epochs_of_a_summary_are_not_rounded(tmp_path):
     with Ending(tmp_path, seed=0) as ending:
         ending.steps_per_epoch = 22
         ending.recorder = SimpleNamespace(
-            steps=33, last_metrics={}, best=None, steps_per_second=None, seconds_to_first_step=None
+            steps=33,
+            last_metrics={},
+            best=None,
+            steps_per_second=None,
+            seconds_to_first_step=None,
+            goodput=None,
+            checkpoint={"last": None, "best": None},
         )
     found = read(tmp_path)
     assert (found["steps"], found["epochs"]) == (33, 1.5)
@@ -332,8 +338,12 @@ def test_the_figures_of_the_recorder_are_in_the_summary(tmp_path):
             best=best,
             steps_per_second=250.0,
             seconds_to_first_step=2.5,
+            goodput=0.75,
+            checkpoint={"last": "checkpoints/40", "best": "checkpoints/30"},
         )
     found = read(tmp_path)
+    assert found["goodput"] == 0.75
+    assert found["checkpoint"] == {"last": "checkpoints/40", "best": "checkpoints/30"}
     assert found["seconds"]["to_first_step"] == 2.5
     assert (found["device"], found["params"], found["steps"]) == ("cpu", 12, 40)
     assert (found["metrics"], found["best"]) == ({"eval/accuracy": 0.5}, best)
