@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from threading import Event, Thread
@@ -58,7 +58,7 @@ def train(config: Config, folder: Path, ending: Ending) -> None:
         experiment = build.build(config, chosen)
         check.check(experiment)
         start = _start(experiment, folder, resumes=config.resume is not None)
-        if int(start.state.step) >= experiment.lengths.steps and ending.keep_finished():
+        if start.step >= experiment.lengths.steps and ending.keep_finished():
             announce.print_line(screen, f"the run has already finished · {text.short_path(folder)}")
             return
         ending.steps_per_epoch = experiment.lengths.steps_per_epoch
@@ -85,14 +85,23 @@ class _Start:
     """Where training starts.
 
     Attributes:
+      state: training takes over its buffers, so that it can be read only once.
       parent: the run and step that the state was taken from, if not from this run itself.
       notes: lines to print.
+      step, rate_factor: those of the state, on the host.
     """
 
     state: state.TrainState
     figures: journal.Figures
     parent: Mapping[str, Any] | None = None
     notes: tuple[str, ...] = ()
+    step: int = field(init=False)
+    rate_factor: float | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        factor = self.state.rate_factor
+        object.__setattr__(self, "step", int(self.state.step))
+        object.__setattr__(self, "rate_factor", None if factor is None else float(factor))
 
 
 def _start(experiment: build.Experiment, folder: Path, *, resumes: bool) -> _Start:
@@ -166,8 +175,8 @@ def _back_off(
       DivergedError: ``error``, if the run does not back off, or not any more.
     """
     again = _start(experiment, folder, resumes=True)
-    step = int(again.state.step)
-    factor = None if start.state.rate_factor is None else float(start.state.rate_factor) / 2
+    step = again.step
+    factor = None if start.rate_factor is None else start.rate_factor / 2
     if factor is None or factor < LEAST_FACTOR:
         saved = f"the last checkpoint is of step {step}" if step else "no checkpoint was saved"
         raise DivergedError(error.key, error.problem, f"{error.remedy}; {saved}") from error
@@ -179,7 +188,7 @@ def _back_off(
 def _recorder(
     experiment: build.Experiment, start: _Start, folder: Path, screen: Console, ending: Ending
 ) -> recorder.Recorder:
-    config, lengths, step = experiment.config, experiment.lengths, int(start.state.step)
+    config, lengths, step = experiment.config, experiment.lengths, start.step
     writer = events.EventWriter(folder, purge_step=step or None)
     writer.hparams(_hparams(experiment, start))
     saver = None
