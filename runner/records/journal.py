@@ -5,11 +5,11 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 
-from runner.errors import DivergedError
+from runner.errors import DivergedError, StorageError, reason
 from runner.records.events import EventWriter
 from runner.records.throughput import Throughput
 from runner.training.tags import (
@@ -46,6 +46,25 @@ class Figures:
     best: Mapping[str, str | float | int] | None = None
     seconds: float = 0.0
     training_seconds: float = 0.0
+
+    @classmethod
+    def saved(cls, record: Mapping[str, Any], *, source: str) -> Self:
+        """The figures in a checkpoint's record; ``source`` names it in errors.
+
+        Raises:
+          StorageError: they are missing, or not what ``asdict`` makes of figures.
+        """
+        try:
+            figures = cls(**record["figures"])
+            math.fsum([figures.seconds, figures.training_seconds, *figures.metrics.values()])
+            if figures.best is not None:
+                math.fsum([figures.best["value"], figures.best["step"]])
+        except (TypeError, KeyError, AttributeError) as error:
+            problem = f"holds no figures of a run ({reason(error)})"
+            raise StorageError(
+                source, problem, "remove it, and the one before it is used"
+            ) from error
+        return figures
 
 
 class Display(Protocol):

@@ -109,12 +109,12 @@ def _start(experiment: build.Experiment, folder: Path, *, resumes: bool) -> _Sta
     config = experiment.config
     saved = checkpoints.Checkpoints(folder).newest() if resumes else None
     if saved is not None:
-        gap = max(0.0, run_folder.last_write(folder) - saved.record["time"])
-        figures = journal.Figures(**saved.record["figures"])
+        figures = journal.Figures.saved(saved.record, source=str(saved.path))
+        gap = max(0.0, run_folder.last_write(folder) - float(saved.record.get("time", 0)))
         return _Start(
             experiment.restored_state(saved.arrays, source=str(saved.path)),
             replace(figures, seconds=figures.seconds + gap),
-            saved.record["parent"],
+            saved.record.get("parent"),
             (f"resumes at step {saved.step:,} of {experiment.lengths.steps:,}",),
         )
     notes = ("no checkpoint had been saved; starts again at step 0",) if resumes else ()
