@@ -56,14 +56,13 @@ class Figures:
         """
         try:
             figures = cls(**record["figures"])
-            math.fsum([figures.seconds, figures.training_seconds, *figures.metrics.values()])
-            if figures.best is not None:
-                math.fsum([figures.best["value"], figures.best["step"]])
-        except (TypeError, KeyError, AttributeError) as error:
+            best = figures.best or {"value": 0, "step": 0}
+            numbers = [figures.seconds, figures.training_seconds, *figures.metrics.values()]
+            _ = [float(number) for number in [*numbers, best["value"], best["step"]]]
+        except (TypeError, ValueError, KeyError, AttributeError) as error:
             problem = f"holds no figures of a run ({reason(error)})"
-            raise StorageError(
-                source, problem, "remove it, and the one before it is used"
-            ) from error
+            remedy = "remove it, and the one before it is used"
+            raise StorageError(source, problem, remedy) from error
         return figures
 
 
