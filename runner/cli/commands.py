@@ -16,12 +16,12 @@ from runner.cli.flags import read_flags
 from runner.cli.folders import new_folder
 from runner.cli.reading import activate, read_in, read_settings
 from runner.cli.sweep import run_many
-from runner.config import Config, plugins
+from runner.config import Config
 from runner.errors import ConfigError, StorageError
 from runner.records.ending import Ending
 from runner.records.run_folder import RECORD, claim
 from runner.records.summary import SUMMARY
-from runner.registry import tasks
+from runner.registry import import_plugins, tasks
 
 FOLDER = "hydra.run.dir"
 NO_SWEEP = "add -m to run each of them, or write a list: [...]"
@@ -83,7 +83,7 @@ class Job:
     config: Config | None = None
 
     def __call__(self, settings: DictConfig) -> None:
-        plugins.import_named(self.composer.plugins)
+        import_plugins(self.composer.plugins)
         config = self.config or read_settings(self.composer, settings)
         hydra, task = HydraConfig.get(), tasks.get(config.task.name)
         folder = Path(hydra.runtime.output_dir)

@@ -28,7 +28,7 @@ from runner.cli.faults import find, of_grammar
 from runner.cli.interpolation import check_expansion
 from runner.cli.settings_file import NO_TARGET, TARGET
 from runner.cli.sources import CONF, USERS, named_folder, search_path
-from runner.config import plugins
+from runner.config.plugins import registered_options
 from runner.errors import ConfigError, RunnerError, nearest, shown
 from runner.registry import GROUPS
 
@@ -74,7 +74,7 @@ class Composer(ConfigLoaderImpl):
             override.config_loader = self  # for glob(...)
             self._check_option(override)
         self.plugins = _named_plugins(self.parsed)
-        plugins.import_named(self.plugins)
+        registry.import_plugins(self.plugins)
         self._offer_registered()
 
     @property
@@ -185,16 +185,15 @@ class Composer(ConfigLoaderImpl):
 
     def _load_installed(self) -> bool:
         """Offers the options of installed plugins; False if there are none, or they are there."""
-        if self._complete or not plugins.entry_point_names():
+        if self._complete or not registry.load_entry_points():
             return False
-        registry.load_entry_points()
         self._complete = True
         self._offer_registered()
         return True
 
     def _offer_registered(self) -> None:
         """Makes an option of each registered factory that no YAML file configures."""
-        for (group, name), settings in plugins.registered_options().items():
+        for (group, name), settings in registered_options().items():
             if name not in self.options(group):
                 ConfigStore.instance().store(group=group, name=name, node=settings)
 

@@ -16,7 +16,7 @@ from runner.cli.exit import check_memory_limit
 from runner.config import Choice, Config, read_config
 from runner.config.markers import OptionsOf
 from runner.config.settings import comparing
-from runner.config.signature import markers
+from runner.config.signature import Settings, markers
 from runner.errors import ConfigError, nearest
 from runner.registry import tasks
 
@@ -63,7 +63,7 @@ def read_settings(composer: Composer, settings: DictConfig) -> Config:
         named = dict.fromkeys(getattr(config.task.settings, setting))
         others = [option for option in named if option != config.scheduler.option]
         choices = tuple(_compared(composer, option) for option in others)
-        named_settings = config.task.settings.model_copy(update={setting: choices})
+        named_settings = Settings(**{**vars(config.task.settings), setting: choices})
         config = replace(config, task=replace(config.task, settings=named_settings))
     return config
 

@@ -101,21 +101,16 @@ def read_config(
     sections = {group: values[group] for group in GROUPS} | {"optimizer": optimizer}
     # The model comes last: validating its settings imports flax.
     order = sorted(GROUPS, key=lambda group: group == "model")
-    choices = {g: choice(g, sections[g], options.get(g), key=g, groups=groups) for g in order}
+    choices: dict[str, Any] = {
+        g: choice(g, sections[g], options.get(g), key=g, groups=groups) for g in order
+    }
     _check_momentum(choices["scheduler"], choices["optimizer"])
     _check_evaluated(training, wrappers, choices["optimizer"])
     return Config(
-        seed=general.seed,
-        accelerator=general.accelerator,
-        compilation_cache=general.compilation_cache,
-        plugins=general.plugins,
+        **vars(general),
+        **choices,
         training=training,
-        scheduler=choices["scheduler"],
-        optimizer=choices["optimizer"],
         wrappers=wrappers,
-        model=choices["model"],
-        dataset=choices["dataset"],
-        task=choices["task"],
         hparams=_hparams(as_written, choices),
     )
 
@@ -204,7 +199,7 @@ def _section(
     try:
         return cls(**dict(settings))
     except ConfigError as error:
-        raise (error.under(key) if key else error) from error
+        raise error.under(key) from error
 
 
 def _split_optimizer(section: Any, groups: GroupNames) -> tuple[WrapperSettings, Any]:
