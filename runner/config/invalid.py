@@ -1,8 +1,8 @@
-"""The error for a section of settings that pydantic does not accept."""
+"""Errors about settings: an unknown key, a missing value, a value that pydantic rejects."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 from runner.config.markers import is_list
@@ -10,6 +10,9 @@ from runner.errors import ConfigError, RunnerError, nearest, shown
 
 if TYPE_CHECKING:
     from pydantic_core import ValidationError
+
+SEE_HELP = "python -m runner --help lists groups and options, --cfg job every setting"
+NO_SETTING = "there is no such setting"
 
 # pydantic's type of error → the expected kind of value, and what to write.
 _NOUNS = {
@@ -37,13 +40,25 @@ def section_error(
     first = min(errors, key=lambda each: order.get(each["type"], 2))  # then in the order of fields
     name = str(first["loc"][0])
     if first["type"] == "extra_forbidden":
-        nothing = f"{prefix.removesuffix('.')} takes no settings here"
-        remedy = nearest(name, annotations) if annotations else nothing
-        return ConfigError(f"{prefix}{name}", "there is no such setting", remedy)
+        return unknown_setting(f"{prefix}{name}", [f"{prefix}{own}" for own in annotations])
     if first["type"] == "missing":
         return missing_value(f"{prefix}{name}")
     same = [each for each in errors if each["loc"][0] == name]
     return value_error(f"{prefix}{name}", same, section[name], annotations[name])
+
+
+def unknown_setting(key: str, known: Iterable[str]) -> ConfigError:
+    """The error for a dotted key that is not a setting.
+
+    Args:
+      known: the dotted keys of all settings, or of those in the same section.
+    """
+    keys, (section, _, name) = [*known], key.rpartition(".")
+    own = {each.rpartition(".")[2] for each in keys if each.rpartition(".")[0] == section}
+    if section and (own == {"name"} or not keys):
+        return ConfigError(key, NO_SETTING, f"{section} takes no settings here")
+    remedy = nearest(name, own) if own else nearest(key, keys)
+    return ConfigError(key or "command line", NO_SETTING, remedy if len(remedy) < 200 else SEE_HELP)
 
 
 def value_error(key: str, errors: Sequence[Any], value: Any, annotation: Any = None) -> RunnerError:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from runner.config.by_name import Parts, PerGroup
 from runner.config.groups import GroupNames, group_names
+from runner.config.invalid import missing_value, unknown_setting
 from runner.config.sections import (
     Accelerator,
     General,
@@ -18,7 +19,7 @@ from runner.config.sections import (
 )
 from runner.config.signature import MISSING, Context, markers, parameters, settings_of
 from runner.config.types import COMMON_TYPES, Switch, Unscheduled
-from runner.errors import ConfigError, nearest, shown
+from runner.errors import ConfigError, shown
 from runner.registry import GROUPS, eval_params_of
 
 Section = TypeVar("Section")
@@ -181,21 +182,17 @@ def comparing(option: str) -> Iterator[None]:
 def _check_keys(values: Mapping[str, Any], known: list[str]) -> None:
     for name in values:
         if name not in known:
-            raise ConfigError(str(name), "there is no such setting", nearest(str(name), known))
+            raise unknown_setting(str(name), known)
     for name in known:
         if values.get(name, MISSING) == MISSING:
-            raise ConfigError(name, "has no value", f"give one: {name}=...")
+            raise missing_value(name)
 
 
 def _section(
     cls: type[Section], section: Any, *, key: str, groups: GroupNames = ONE_GROUP
 ) -> Section:
     """The section at ``key`` as the dataclass that declares it."""
-
-    def never(*_: Any) -> Choice:
-        raise AssertionError("these sections have no parts")
-
-    settings = settings_of(cls, section, key=key, context=Context(groups, never))
+    settings = settings_of(cls, section, key=key, context=Context(groups))
     try:
         return cls(**dict(settings))
     except ConfigError as error:

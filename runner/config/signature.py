@@ -52,11 +52,11 @@ class Context:
     """What validating a YAML section depends on.
 
     groups: the names of the parameter groups.
-    choose: validates a nested section: (group, section, key) → Choice.
+    choose: validates a nested section, if there can be any: (group, section, key) → Choice.
     """
 
     groups: GroupNames
-    choose: Callable[[str, Any, str], Any]
+    choose: Callable[[str, Any, str], Any] | None = None
 
 
 class Settings(types.SimpleNamespace):
