@@ -121,7 +121,7 @@ def _of_setting(override: Override, settings: Mapping[str, Any]) -> ConfigError 
 def _missing_option(error: MissingConfigException, known: Known) -> ConfigError:
     path = error.missing_cfg_file or ""
     if path == known.config_name:
-        problem = f"there is no {path!r} in the folders of settings"
+        problem = f"no folder of settings contains {path!r}"
         return ConfigError("--config-name", problem, "name a YAML file of --config-dir")
     group, _, option = path.rpartition("/")
     if not group:

@@ -127,9 +127,9 @@ def _compared(composer: Composer, option: str) -> Choice:
 
     Overrides of the scheduler's settings are applied if the option has those settings.
     """
-    told: Any = plain(HydraConfig.get().overrides)
+    recorded: Any = plain(HydraConfig.get().overrides)
     chosen, others, within = GROUP, [], []
-    for line in told["task"]:
+    for line in recorded["task"]:
         key, _, package = line.partition("=")[0].lstrip("+~").partition("@")
         if key == GROUP and package in ("", GROUP):
             chosen = line.partition("=")[0]
@@ -138,7 +138,7 @@ def _compared(composer: Composer, option: str) -> Choice:
         else:
             others.append(line)
     choice = f"{chosen}={QuotedString(option, Quote.single).with_quotes()}"
-    lines = [*told["hydra"], *others, *applying(composer, [choice, *within])]
+    lines = [*recorded["hydra"], *others, *applying(composer, [choice, *within])]
     with comparing(option):
         cfg = composer.compose(lines)
         return _read(composer, without_hydra(cfg), cfg.hydra.runtime.choices).scheduler

@@ -122,6 +122,8 @@ def _complete(config: Any, record: Path) -> None:
     ours: Any = OmegaConf.load(CONF / "config.yaml")
     config.hydra = OmegaConf.masked_copy(ours.hydra, ["run", "sweep"])
     with suppress(OSError, ValueError, TypeError, AttributeError, LookupError, yaml.YAMLError):
-        told = yaml.safe_load(record.read_text(encoding="utf-8"))["hydra"]["runtime"]["choices"]
-        names = {key: name for key, name in told.items() if isinstance(name, str) and key in config}
+        recorded = yaml.safe_load(record.read_text(encoding="utf-8"))["hydra"]["runtime"]["choices"]
+        names = {
+            key: name for key, name in recorded.items() if isinstance(name, str) and key in config
+        }
         config.hydra.runtime = {"choices": names}

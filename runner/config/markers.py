@@ -46,7 +46,7 @@ class Marker(ABC):
         """pydantic's schema of the value in YAML."""
 
     def check(self, value: Any, context: Any = None) -> Any:
-        """Prepares a value for ``value_schema``, which refuses values of the wrong type.
+        """Checks and converts a value; one of the wrong type is left to ``value_schema`` to reject.
 
         Args:
           context: None for the arguments of a library call.
@@ -171,7 +171,7 @@ class Series(Marker):
 
 @dataclass(frozen=True)
 class Text(Marker):
-    """A string that ``read`` accepts, without ConfigError; or whatever else it accepts."""
+    """A value that ``read`` accepts without ConfigError; in YAML a string."""
 
     read: Callable[[Any], object]
 
