@@ -75,6 +75,9 @@ def value_error(key: str, errors: Sequence[Any], value: Any, annotation: Any = N
         if isinstance(problem := each.get("ctx", {}).get("error"), ConfigError):
             return problem.under(key)
     first = errors[0]
+    if first["type"] == "too_short":
+        kind = "mapping" if isinstance(first["input"], Mapping) else "list"
+        return ConfigError(key, f"the {kind} is empty", "write at least one entry")
     if len(errors) == 1 and first["type"] == "literal_error":
         names = _literals(annotation)
         remedy = nearest(str(first["input"])[:40], names)
@@ -100,9 +103,6 @@ def _noun(error: Any, annotation: Any) -> tuple[str, str]:
     if error["type"] == "literal_error":
         names = " or ".join(_literals(annotation))
         return names, names
-    if error["type"] == "too_short":
-        kind = "mapping" if isinstance(error["input"], Mapping) else "list"
-        return f"a {kind} with an entry", "at least one"
     return _NOUNS.get(error["type"], (error["msg"], "another value"))
 
 
