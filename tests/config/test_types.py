@@ -6,9 +6,9 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 
-from runner.config.markers import Number, Whole, require
+from runner.config.markers import Number, Whole
 from runner.config.settings import ONE_GROUP
-from runner.config.signature import Context, checked, settings_of
+from runner.config.signature import Context, checked, require, settings_of
 from runner.errors import ConfigError, shown
 from runner.schedules import Constant, CyclicLR
 
