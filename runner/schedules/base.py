@@ -71,6 +71,27 @@ class Schedule(Pytree, ABC):
         return range(0)
 
     @property
+    def settled_at(self) -> int | None:
+        """The step from which the rate stays the same; None if it goes on changing."""
+        return None
+
+    @property
+    def settles_high(self) -> bool:
+        """Whether a run is meant to go on at the rate that the schedule settles at.
+
+        True for a warm-up and for rates in stages; False where the rate has decayed.
+        """
+        return False
+
+    def phase_changes(self, steps: int) -> Sequence[Sequence[int]]:
+        """The steps, from 1 to ``steps``, at which the formula of the rate changes.
+
+        These are peaks, milestones, and ends of a warm-up or a decay: a list of sequences of plain
+        ints, each in increasing order, as a ``range`` where possible. By default ``settled_at``.
+        """
+        return [within([self.settled_at or 0], steps)]
+
+    @property
     def base_rate(self) -> Any:
         """The rate that ``chained`` divides by, as an array; None if there is none.
 
@@ -92,6 +113,11 @@ class Schedule(Pytree, ABC):
     def __repr__(self) -> str:
         passed = vars(self).get("_passed", vars(self))
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in passed.items())})"
+
+
+def within(places: Iterable[Any], steps: int) -> list[int]:
+    """The ``places`` from 1 to ``steps``, as plain ints in increasing order, each once."""
+    return sorted({int(place) for place in places if 1 <= place <= steps})
 
 
 def as_steps(step: ArrayLike) -> Any:

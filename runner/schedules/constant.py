@@ -50,5 +50,15 @@ class Constant(Schedule):
         self.reduced = np.asarray(np.asarray(base_lr, np.float64) * factor, np.float32)
         self.total_iters = np.asarray(total_iters, np.uint32)
 
+    @property
+    def settled_at(self) -> int | None:
+        """``total_iters``."""
+        return int(self.total_iters)
+
+    @property
+    def settles_high(self) -> bool:
+        """Always true, since the rate is meant to be constant."""
+        return True
+
     def _rate(self, steps: jax.Array) -> jax.Array:
         return jnp.where(steps < self.total_iters, self.reduced, self.base_lr)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from etils import epy
 
 from runner.config.types import Milestones, Positive, Rates
 from runner.registry import register_scheduler
-from runner.schedules.base import Schedule
+from runner.schedules.base import Schedule, within
 from runner.schedules.numerics import Power, ldexp
 
 with epy.lazy_imports():
@@ -49,6 +51,20 @@ class MultiStep(Schedule):
         self.base_lr = np.asarray(base_lr, np.float32)
         self.milestones = np.asarray(milestones, np.uint32)
         self.gamma = Power(gamma)
+
+    @property
+    def settled_at(self) -> int | None:
+        """The last milestone."""
+        return int(self.milestones[-1])
+
+    @property
+    def settles_high(self) -> bool:
+        """Always true, since the last stage is meant to last."""
+        return True
+
+    def phase_changes(self, steps: int) -> Sequence[Sequence[int]]:
+        """The milestones."""
+        return [within(self.milestones, steps)]
 
     def _rate(self, steps: jax.Array) -> jax.Array:
         passed = steps[..., None] >= self.milestones

@@ -12,7 +12,7 @@ from runner.config.markers import Number, Series
 from runner.config.types import Milestones, Rates
 from runner.errors import ConfigError
 from runner.registry import register_scheduler
-from runner.schedules.base import Schedule
+from runner.schedules.base import Schedule, within
 
 with epy.lazy_imports():
     import jax
@@ -73,6 +73,20 @@ class Piecewise(Schedule):
     def base_rate(self) -> Any:
         """The first of the values."""
         return self.values[0]
+
+    @property
+    def settled_at(self) -> int | None:
+        """The last boundary."""
+        return int(self.boundaries[-1])
+
+    @property
+    def settles_high(self) -> bool:
+        """Always true, since the last stage is meant to last."""
+        return True
+
+    def phase_changes(self, steps: int) -> Sequence[Sequence[int]]:
+        """The boundaries."""
+        return [within(self.boundaries, steps)]
 
     def _rate(self, steps: jax.Array) -> jax.Array:
         passed = (steps[..., None] >= self.boundaries).sum(-1, dtype=jnp.uint32)
