@@ -7,6 +7,11 @@ from functools import partial
 import jax
 import numpy as np
 
+from runner import registry
+from runner.config import Choice
+from runner.config.by_name import Parts
+from runner.config.markers import Number, Text
+from runner.config.signature import markers
 from runner.errors import ConfigError
 from runner.experiment.build import Experiment
 from runner.optimizers import Groups
@@ -117,7 +122,7 @@ def _values_at(experiment: Experiment, steps: np.ndarray) -> ScheduleValues:
     tags = [RATE, *map(group_rate, groups.trained_names)]
     rates = {tag: values[tag] for tag in tags if tag in values}
     for tag, column in rates.items():
-        _check_rates(steps, column, tag)
+        _check_rates(experiment, steps, column, tag)
     columns = {tag.partition("/")[2]: column for tag, column in rates.items()}
     return ScheduleValues(steps, columns, values.get(MOMENTUM), values[CYCLE])
 
@@ -129,13 +134,36 @@ def _block_values(
     return jax.vmap(partial(schedule_values, groups, hyperparams))(steps)
 
 
-def _check_rates(steps: np.ndarray, rates: np.ndarray, tag: str) -> None:
+def _check_rates(experiment: Experiment, steps: np.ndarray, rates: np.ndarray, tag: str) -> None:
+    of_group = "" if tag == RATE else f" of the group {group_of(tag)}"
     bad = ~(np.isfinite(rates) & (rates >= 0))
     if bad.any():
         first = bad.argmax()
-        of_group = "" if tag == RATE else f" of the group {group_of(tag)}"
+        suspects = ", ".join([*_suspects(experiment.config.scheduler), "the bounds"])
         raise ConfigError(
             "scheduler",
             f"the rate{of_group} is {rates[first]:g} at step {steps[first]}",
-            "change scale_fn, the bounds or the multiplier: rates must be finite and at least 0",
+            f"change {suspects} or the multiplier: rates must be finite and at least 0",
         )
+    base = experiment.schedule.base_rate
+    falls = rates[0] > 0 or (base is not None and np.all(np.asarray(base) > 0))
+    if len(rates) > 2 and falls and not rates[1:].any():
+        problem = f"the rate{of_group} is 0 at every step{' but the first' * bool(rates[0])}"
+        suspects = _suspects(experiment.config.scheduler) or ["the lengths"]
+        raise ConfigError("scheduler", problem, f"change {', '.join(suspects)} or the bounds")
+
+
+def _suspects(scheduler: Choice, prefix: str = "") -> list[str]:
+    """The settings that may take a rate out of bounds: a function, or factors above one."""
+    factory, settings = registry.schedulers.get(scheduler.name), scheduler.settings
+    functions = [name for name in markers(factory, Text) if getattr(settings, name) is not None]
+    factors = [
+        name
+        for name, number in markers(factory, Number).items()
+        if number.le is None and number.lt is None and getattr(settings, name) > 1
+    ]
+    found = [f"{prefix}{name}" for name in functions or factors]
+    for name in markers(factory, Parts):
+        for part, choice in getattr(settings, name).items():
+            found += _suspects(choice, f"{prefix}{name}.{part}.")
+    return found

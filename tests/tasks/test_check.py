@@ -77,11 +77,13 @@ def test_a_sample_has_every_cycle_end_and_phase_change_where_they_fit(monkeypatc
     assert set(range(100, 10_000, 100)) | set(range(30, 10_000, 100)) < set(steps)
     assert 350 <= len(steps) <= 400
     shorter = timeline.sampled_steps(schedule, 401).tolist()
-    assert set(shorter) < set(range(401)) and shorter[0] == 0 and shorter[-1] == 400
+    assert set(shorter) < set(range(401))
+    assert (shorter[0], shorter[-1]) == (0, 400)
     # 10,000 cycles do not fit: some of their ends and peaks, over the whole run.
     longer = set(timeline.sampled_steps(schedule, 1_000_000).tolist())
     for found in (longer & set(range(100, 10**6, 100)), longer & set(range(30, 10**6, 100))):
-        assert len(found) >= 90 and max(found) > 980_000
+        assert len(found) >= 90
+        assert max(found) > 980_000
 
 
 @pytest.mark.parametrize(
@@ -109,6 +111,47 @@ def test_the_first_invalid_rate_is_named(overrides, said, monkeypatch):
     experiment = build(configure(*cycle, *overrides), jax.devices("cpu")[0])
     with pytest.raises(ConfigError, match=rf"^scheduler: {said}; "):
         timeline.compute_timeline(experiment)
+
+
+@pytest.mark.parametrize("task", ["check", "train"])
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (
+            ["scheduler=exp_range", "scheduler.gamma=1e38"],
+            "the rate is inf at step 2; change gamma, the bounds or the multiplier: ",
+        ),
+        (
+            [
+                "scheduler=chained",
+                "scheduler@scheduler.parts.decay=exponential",
+                "scheduler.parts.decay.gamma=1e30",
+            ],
+            "the rate is inf at step 2; change parts.decay.gamma, the bounds or the multiplier: ",
+        ),
+        (
+            ["scheduler=polynomial", "scheduler.power=1e38"],
+            "the rate is 0 at every step",
+        ),
+        (
+            ["scheduler=cyclic", "scheduler.scale_fn='1 / (x - 1)'"],
+            "the rate is nan at step 0; change scale_fn, the bounds or the multiplier: ",
+        ),
+        (
+            ["optimizer.multiplier=1e30", "scheduler.max_lr=1e30"],
+            "the rate is inf at step 1; change the bounds or the multiplier: ",
+        ),
+    ],
+)
+def test_an_impossible_rate_is_refused_by_what_makes_it_and_leaves_no_folder(
+    run, capsys, task, overrides, said
+):
+    code, folder = run(f"task={task}", *overrides)
+    assert code == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: scheduler: {said}")
+    assert ("scale_fn" in error) == any("scale_fn" in override for override in overrides)
+    assert not folder.exists()
 
 
 def test_no_training_takes_place_and_the_picture_can_be_opened(check):
