@@ -7,6 +7,8 @@ from runner.errors import INT32_MAX, ConfigError, shown
 Length = int | str
 
 _LENGTH = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(ep|%)|([0-9]+)")
+# A smaller share is more likely a mistake, if it is less than one step.
+_LEAST_SHARE = 1.0
 _REMEDY = "write steps (500), epochs (4ep) or a share of the run (25%)"
 
 
@@ -40,6 +42,8 @@ def resolve_length(
 ) -> int:
     """Turns a length into a number of steps, rounded to the nearest.
 
+    A share of at least 1% is at least ``at_least`` steps, so that defaults fit runs of any length.
+
     Raises:
       ConfigError: ``value`` is not a length, is a share although the run's own length is being
         resolved (``total_steps`` is None), or resolves to fewer than ``at_least`` steps or more
@@ -56,6 +60,8 @@ def resolve_length(
         raise ConfigError(key, problem, "write steps (500) or epochs (4ep)")
     else:
         steps = round(number / 100 * total_steps)
+        if number >= _LEAST_SHARE:
+            steps = max(steps, at_least)
     if not at_least <= steps <= INT32_MAX:
         remedy = f"write a length of {at_least} to {INT32_MAX} steps"
         raise ConfigError(key, f"{value!r} resolves to {steps} steps", remedy)

@@ -141,3 +141,39 @@ def test_warnings_about_cyclic_parts_of_a_sequence_have_the_keys_of_the_parts():
     unfinished, short = advice(schedule, steps=400, parts=choices)
     assert "training.steps=300 or training.steps=430" in unfinished
     assert short.startswith("scheduler.parts.cycles.step_size_up: 1.5 epochs")
+
+
+@pytest.mark.parametrize(
+    ("steps", "share"),
+    [
+        (40, "50%"),  # no whole cycle of 200 steps
+        (290, "50%"),  # one of 290 instead of 200
+        (500, "25%"),  # two of 250
+        (9_370, "1.163%"),  # 43 of 218, as 44 to 47 whole cycles would end 6 to 30 steps off
+    ],
+)
+def test_a_warning_about_an_unfinished_cycle_offers_a_share_of_the_run(steps, share):
+    (warning,) = advice(cyclic(100), steps=steps, step_size_up=100)
+    offered = f"scheduler.step_size_up={share}"
+    assert f"; {offered} ends with a cycle" in warning or f"; {offered} or training" in warning
+
+
+def test_an_offered_share_keeps_the_proportion_of_two_halves():
+    (warning,) = advice(cyclic(60, 180), steps=400, step_size_up=60, step_size_down=180)
+    assert "scheduler.step_size_up=12.5% scheduler.step_size_down=37.5% or training" in warning
+
+
+def test_a_far_longer_run_is_not_advised_where_a_share_fits():
+    (warning,) = advice(cyclic(4685), steps=937, steps_per_epoch=937, step_size_up="5ep")
+    assert "; scheduler.step_size_up=50% ends with a cycle" in warning
+    assert "training.steps" not in warning
+
+
+@pytest.mark.parametrize("steps", [879, 881, 4684, 4685])
+def test_a_cycle_that_ends_a_rounding_error_away_from_the_run_gives_no_warning(steps):
+    assert advice(cyclic(round(steps / 8)), steps=steps, step_size_up="12.5%") == []
+
+
+def test_half_cycles_given_as_shares_of_the_run_may_have_any_length():
+    for steps in (80, 8_000):
+        assert advice(cyclic(steps // 4), steps=steps, step_size_up="25%") == []

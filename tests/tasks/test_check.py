@@ -163,7 +163,7 @@ def test_no_training_takes_place_and_the_picture_can_be_opened(check):
 
 
 def test_shapes_sizes_lengths_and_memory_are_printed(check, capsys):
-    check("model.hidden=[32]", "training.epochs=20")
+    check("model.hidden=[32]", "training.epochs=20", "scheduler.step_size_up=5ep")
     text = " ".join(capsys.readouterr().out.split())
     assert "440 steps, 20 epochs of 22 steps" in text
     assert "2 whole cycles" in text
@@ -186,5 +186,5 @@ def test_warnings_name_key_and_remedy(check, capsys):
     text = capsys.readouterr().out
     assert "scheduler.step_size_up: 1.36 epochs" in text
     assert "scheduler.max_lr: 9 is 900 times base_lr 0.01" in text
-    check("training.steps=290", name="other")
+    check("training.steps=290", "scheduler.step_size_up=5ep", name="other")
     assert "training.steps=220 or training.steps=440" in capsys.readouterr().out
