@@ -6,7 +6,7 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache, wraps
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from etils import epy
 
@@ -41,6 +41,8 @@ class Schedule(Pytree, ABC):
 
     # Whether the schedule sets the momentum as well; static.
     cycles_momentum: bool = False
+    # Whether rates are constant in stages, the last of which is meant to last.
+    staged: ClassVar[bool] = False
 
     def __init_subclass__(cls, *, static: Iterable[str] = ()) -> None:
         super().__init_subclass__(static=static)
@@ -74,14 +76,6 @@ class Schedule(Pytree, ABC):
     def settled_at(self) -> int | None:
         """The step from which the rate stays the same; None if it goes on changing."""
         return None
-
-    @property
-    def settles_high(self) -> bool:
-        """Whether a run is meant to go on at the rate that the schedule settles at.
-
-        True for a warm-up and for rates in stages; False where the rate has decayed.
-        """
-        return False
 
     def phase_changes(self, steps: int) -> Sequence[Sequence[int]]:
         """The steps, from 1 to ``steps``, at which the formula of the rate changes.

@@ -100,11 +100,6 @@ class Chained(Schedule):
         places = [part.settled_at for part in self.parts]
         return None if None in places else max(place or 0 for place in places)
 
-    @property
-    def settles_high(self) -> bool:
-        """Whether all parts do."""
-        return all(part.settles_high for part in self.parts)
-
     def _rate(self, steps: jax.Array) -> jax.Array:
         rate: Leaf = self.base_lr
         for part in self.parts:

@@ -33,6 +33,8 @@ class Constant(Schedule):
     [0.25, 0.25, 0.5, 0.5]
     """
 
+    staged = True
+
     def __init__(
         self, base_lr: Rates, *, factor: Share = 1.0, total_iters: StepsFromZero = 0
     ) -> None:
@@ -54,11 +56,6 @@ class Constant(Schedule):
     def settled_at(self) -> int | None:
         """``total_iters``."""
         return int(self.total_iters)
-
-    @property
-    def settles_high(self) -> bool:
-        """Always true, since the rate is meant to be constant."""
-        return True
 
     def _rate(self, steps: jax.Array) -> jax.Array:
         return jnp.where(steps < self.total_iters, self.reduced, self.base_lr)

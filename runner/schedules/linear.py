@@ -67,11 +67,6 @@ class Linear(Schedule):
         """``total_iters``."""
         return int(self.total_iters)
 
-    @property
-    def settles_high(self) -> bool:
-        """Whether the rate rises."""
-        return not self.falls
-
     def _rate(self, steps: jax.Array) -> jax.Array:
         total = jnp.maximum(self.total_iters, 1)
         done = jnp.where(steps < self.total_iters, steps, total)

@@ -37,6 +37,8 @@ class MultiStep(Schedule):
     [1.0, 1.0, 0.5, 0.25, 0.25]
     """
 
+    staged = True
+
     def __init__(self, *, base_lr: Rates, milestones: Milestones, gamma: Positive = 0.1) -> None:
         """Checks the arguments and keeps their numbers as numpy arrays.
 
@@ -56,11 +58,6 @@ class MultiStep(Schedule):
     def settled_at(self) -> int | None:
         """The last milestone."""
         return int(self.milestones[-1])
-
-    @property
-    def settles_high(self) -> bool:
-        """Always true, since the last stage is meant to last."""
-        return True
 
     def phase_changes(self, steps: int) -> Sequence[Sequence[int]]:
         """The milestones."""

@@ -44,6 +44,8 @@ class Piecewise(Schedule):
     [1.0, 1.0, 0.5, 0.25, 0.25]
     """
 
+    staged = True
+
     def __init__(self, *, boundaries: Milestones, values: RateSeries) -> None:
         """Checks the arguments and keeps their numbers as numpy arrays.
 
@@ -78,11 +80,6 @@ class Piecewise(Schedule):
     def settled_at(self) -> int | None:
         """The last boundary."""
         return int(self.boundaries[-1])
-
-    @property
-    def settles_high(self) -> bool:
-        """Always true, since the last stage is meant to last."""
-        return True
 
     def phase_changes(self, steps: int) -> Sequence[Sequence[int]]:
         """The boundaries."""

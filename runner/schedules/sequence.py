@@ -126,11 +126,6 @@ class Sequence(Schedule):
         last = self.parts[-1].settled_at
         return None if last is None else int(self.starts[-1]) + last
 
-    @property
-    def settles_high(self) -> bool:
-        """What the last part says."""
-        return self.parts[-1].settles_high
-
     def _rate(self, steps: jax.Array) -> jax.Array:
         own = self._own_steps(steps)
         return self._select(steps, {i: part(own[i]) for i, part in enumerate(self.parts)})

@@ -4,7 +4,9 @@ import jax
 import pytest
 
 from runner.cli.commands import configure
+from runner.cli.sources import CONF
 from runner.experiment.build import build
+from runner.report.advice import warnings
 
 
 def built(*overrides):
@@ -41,3 +43,20 @@ def test_the_default_lengths_are_those_of_the_default_run(option):
         assert int(schedule.step_size) == 330
     else:
         assert schedule.cycle_ends(880)[0] == cycle[option]
+
+
+@pytest.mark.parametrize("length", ["2ep", "10ep", "0", "25%"])
+def test_the_ramp_of_the_default_sequence_follows_the_length_of_its_part(length):
+    lengths = [f"scheduler.lengths.warmup={length}"]
+    experiment = built("scheduler=sequence", *lengths, "model=linear")
+    steps = {"2ep": 44, "10ep": 220, "0": 0, "25%": 220}[length]
+    rates = [float(experiment.schedule(step)) for step in range(steps + 2)]
+    expected = [0.01 + 0.09 * step / max(steps, 1) for step in range(steps)]
+    assert rates[:steps] == pytest.approx(expected, rel=1e-6)
+    assert rates[steps] == pytest.approx(0.1)
+    assert [line for line in warnings(experiment) if "jumps" in line or "parts" in line] == []
+
+
+@pytest.mark.parametrize("option", sorted(path.stem for path in (CONF / "scheduler").iterdir()))
+def test_no_scheduler_gives_a_warning_by_default(option):
+    assert warnings(built(f"scheduler={option}", "model=linear")) == []
