@@ -32,6 +32,12 @@ def is_zero(value: Length) -> bool:
     return _parsed(value, key="")[0] == 0
 
 
+def without_point(value: object) -> str | None:
+    """The whole number that a float (``2.0``, ``1e3``) is equal to, if there is one."""
+    is_whole = isinstance(value, float) and value.is_integer() and abs(value) <= INT32_MAX
+    return str(int(value)) if is_whole else None
+
+
 def resolve_length(
     value: Length,
     *,
@@ -75,6 +81,8 @@ def _parsed(value: object, key: str) -> tuple[float, str | None]:
     # More digits than this could not be a length, but would take long to read.
     match = _LENGTH.fullmatch(value) if isinstance(value, str) and len(value) <= 40 else None
     if match is None:
-        raise ConfigError(key, f"{shown(value)} is not a length", _REMEDY)
+        whole = without_point(value)
+        remedy = f"write {whole}, without a decimal point or exponent" if whole else _REMEDY
+        raise ConfigError(key, f"{shown(value)} is not a length", remedy)
     number, unit, steps = match.groups()
     return float(steps or number), unit

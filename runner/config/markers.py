@@ -14,7 +14,7 @@ from itertools import pairwise
 from numbers import Integral, Real
 from typing import Any
 
-from runner.config.lengths import check_length
+from runner.config.lengths import check_length, without_point
 from runner.errors import FLOAT32_MAX, INT32_MAX, ConfigError, shown
 
 FLOAT32_TINY = 2.0**-126  # the smallest normal number; XLA may flush anything smaller to zero
@@ -118,7 +118,8 @@ class Whole(Marker):
     def check(self, value: Any, context: Any = None) -> int:
         number: Any = value
         if not isinstance(number, Integral) or isinstance(number, bool):
-            raise wrong_type(value, "a whole number", "one such as 64")
+            example = without_point(value) or "one such as 64"
+            raise wrong_type(value, "a whole number", example)
         if not self.ge <= value <= self.le:
             allowed = f"an integer from {self.ge} to {self.le}"
             raise RefusedValueError(f"{shown(value)} is not {allowed}", f"write {allowed}")
@@ -165,6 +166,7 @@ class Series(Marker):
 
     def check(self, value: Any, context: Any = None) -> tuple[Any, ...]:
         if not is_list(value) or not value:
+            value = list(value) if is_list(value) else value  # shown as in YAML
             raise wrong_type(value, f"a list of {self.nouns}", f"one such as {self.example}")
         items = tuple(
             check_item(self.item, item, f"[{i}]", context) for i, item in enumerate(value)
