@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
+from runner.config.lengths import without_point
 from runner.config.markers import is_list
 from runner.errors import ConfigError, RunnerError, nearest, shown
 
@@ -103,6 +104,8 @@ def _noun(error: Any, annotation: Any) -> tuple[str, str]:
     if error["type"] == "literal_error":
         names = " or ".join(_literals(annotation))
         return names, names
+    if error["type"] == "int_type" and (whole := without_point(error["input"])):
+        return "a whole number", whole
     return _NOUNS.get(error["type"], (error["msg"], "another value"))
 
 

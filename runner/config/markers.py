@@ -155,6 +155,7 @@ class Series(Marker):
 
     def check(self, value: Any, context: Any = None) -> Any:
         if not is_list(value) or not value:
+            value = list(value) if is_list(value) else value  # shown as in YAML
             problem = f"{shown(value)} is not a list of {self.nouns}"
             raise ConfigError("", problem, f"write one such as {self.example}")
         if self.increasing and all(map(is_whole, value)):  # others are compared once in steps

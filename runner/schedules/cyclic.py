@@ -160,6 +160,11 @@ class CyclicLR(Schedule, static=("scale_fn", "scale_mode", "cycles_momentum")):
         total = int(self.step_size_up) + int(self.step_size_down)
         return range(total - int(self.last_epoch) % total, steps + 1, total)
 
+    def phase_changes(self, steps: int) -> Sequence[Sequence[int]]:
+        """The peaks, where the rate is at ``max_lr`` before scaling."""
+        up, total = int(self.step_size_up), int(self.step_size_up) + int(self.step_size_down)
+        return [range((up - int(self.last_epoch) - 1) % total + 1, steps + 1, total)]
+
     def _rate(self, steps: jax.Array) -> jax.Array:
         place = self._place(steps)
         scale = self._scale(place)

@@ -48,8 +48,14 @@ def test_a_share_that_rounds_to_zero_is_zero_where_zero_is_allowed() -> None:
     assert not is_zero("5%")
     chosen = {"key": "k", "steps_per_epoch": 22, "total_steps": 3}
     assert resolve_length("5%", **chosen, at_least=0) == 0
+
+
+@pytest.mark.parametrize(("share", "steps"), [("12.5%", 1), ("1%", 1), ("50%", 2)])
+def test_a_share_of_at_least_one_percent_is_at_least_one_step(share: str, steps: int) -> None:
+    chosen = {"key": "k", "steps_per_epoch": 22, "total_steps": 3}
+    assert resolve_length(share, **chosen) == steps
     with pytest.raises(ConfigError, match="resolves to 0 steps"):
-        resolve_length("5%", **chosen)
+        resolve_length("0.9%", **chosen)
 
 
 def test_a_run_cannot_be_a_share_of_itself() -> None:
