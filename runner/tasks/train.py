@@ -102,11 +102,14 @@ def _start(experiment: build.Experiment, folder: Path, *, resumes: bool) -> _Sta
     if saved is not None:
         gap = max(0.0, run_folder.last_write(folder) - saved.record["time"])
         figures = journal.Figures(**saved.record["figures"])
+        notes = [f"resumes at step {saved.step:,} of {experiment.lengths.steps:,}"]
+        if (earlier := saved.record["steps"]) != experiment.lengths.steps:
+            notes += filter(None, [timeline.effect_of_length(experiment, earlier)])
         return _Start(
             experiment.restored_state(saved.arrays, source=str(saved.path)),
             replace(figures, seconds=figures.seconds + gap),
             saved.record["parent"],
-            (f"resumes at step {saved.step:,} of {experiment.lengths.steps:,}",),
+            tuple(notes),
         )
     notes = ("no checkpoint had been saved; starts again at step 0",) if resumes else ()
     if config.init_from is None:
@@ -180,7 +183,7 @@ def _recorder(
     experiment: build.Experiment, start: _Start, folder: Path, screen: Console, ending: Ending
 ) -> recorder.Recorder:
     config, lengths, step = experiment.config, experiment.lengths, int(start.state.step)
-    writer = events.EventWriter(folder, purge_step=step or None)
+    writer = events.EventWriter(folder, purge_step=step)
     writer.hparams(_hparams(experiment, start), metrics=[tags.EVAL_ACCURACY, tags.EVAL_LOSS])
     saver = None
     if config.checkpoint.every is not None:
@@ -223,6 +226,7 @@ def _checkpoint_record(experiment: build.Experiment, start: _Start) -> dict[str,
     config, dataset = experiment.config, experiment.dataset
     return {
         "settings": dict(config.hparams),
+        "steps": experiment.lengths.steps,
         "plugins": list(config.plugins),
         "parent": start.parent,
         "data": {
