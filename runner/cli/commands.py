@@ -9,19 +9,19 @@ from hydra._internal.callbacks import Callbacks  # run_job requires them, though
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobStatus, run_job
 from hydra.types import HydraContext, RunMode
-from omegaconf import DictConfig, read_write
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from runner.cli.composition import Composer
 from runner.cli.continuation import CHANGES, RESUME, Continuation, composer_of
 from runner.cli.display import show
 from runner.cli.flags import read_flags
 from runner.cli.folders import new_folder
-from runner.cli.reading import activate, read_in, read_settings
+from runner.cli.reading import activate, read_in, read_settings, without_hydra
 from runner.cli.sweep import run_many
 from runner.config import Config
 from runner.errors import ConfigError, StorageError
 from runner.records.ending import Ending
-from runner.records.run_folder import RECORD, claim, lock
+from runner.records.run_folder import RECORD, claim, discard_unbegun, lock, replace_file
 from runner.records.summary import SUMMARY
 from runner.registry import import_plugins, tasks
 
@@ -125,6 +125,8 @@ def _run_once(composer: Composer, cfg: DictConfig) -> None:
         composer, cfg, FOLDER, marks=(RECORD, SUMMARY), empty=not is_typed
     )
     config = read_in(composer, cfg, folder)
+    if composer.resumes_auto:
+        discard_unbegun(folder)
     claimed = claim(folder, explicit=explicit)
     with read_write(cfg.hydra):
         cfg.hydra.run.dir = str(claimed.folder)
@@ -151,7 +153,29 @@ def _resume(composer: Continuation, cfg: DictConfig) -> None:
         _run_job(Job(composer, config), cfg, folder)
 
 
+def _write_record(cfg: DictConfig, folder: Path) -> None:
+    """Writes what Hydra records of a run, each file in one piece and the settings last.
+
+    Hydra would truncate the files first: a crash would leave settings that cannot be resumed.
+    """
+    name = cfg.hydra.output_subdir
+    if name is None:
+        return
+    with read_write(cfg.hydra), open_dict(cfg.hydra):
+        cfg.hydra.runtime.output_dir = str(folder.absolute())
+        contents = {
+            "overrides.yaml": cfg.hydra.overrides.task,
+            "hydra.yaml": OmegaConf.masked_copy(cfg, "hydra"),
+            "config.yaml": without_hydra(cfg),
+        }
+        cfg.hydra.output_subdir = None  # Hydra itself writes none
+    (folder / name).mkdir(parents=True, exist_ok=True)
+    for file, content in contents.items():
+        replace_file(folder / name / file, OmegaConf.to_yaml(content))
+
+
 def _run_job(job: Job, cfg: DictConfig, folder: Path) -> None:
+    _write_record(cfg, folder)
     with job.composer.answered(job_folder=folder):
         done = run_job(job, cfg, FOLDER, None, HydraContext(job.composer, Callbacks()))
     if done.status is JobStatus.FAILED:

@@ -50,7 +50,10 @@ class Composer(ConfigLoaderImpl):
       config_name: of the primary configuration.
       parsed: the overrides of the command line, without ``hydra.searchpath``.
       plugins: the packages that the command line names; they are imported.
+      resumes_auto: whether the command line has ``resume=auto`` and there is nothing to resume.
     """
+
+    resumes_auto = False
 
     def __init__(self, flags: Namespace) -> None:
         """Finds the folders of settings and imports the plugins that the command line names.

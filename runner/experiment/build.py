@@ -68,6 +68,18 @@ class Experiment:
             hyperparams=replace(self.hyperparams, schedule=schedule),
         )
 
+    def lasting(self, steps: int) -> "Experiment":
+        """The same experiment with a schedule for a run of that many steps.
+
+        Raises:
+          ConfigError: its lengths do not fit into such a run.
+        """
+        lengths = replace(self.lengths, steps=steps)
+        schedule = _schedule(self.config.scheduler, lengths, self.device)
+        return replace(
+            self, lengths=lengths, hyperparams=replace(self.hyperparams, schedule=schedule)
+        )
+
     def initial_state(self) -> TrainState:
         """The state before the first update."""
         state = compiled_init(self.static, self.hyperparams, **self._init_arguments())

@@ -86,6 +86,32 @@ def sample_schedule(experiment: Experiment) -> ScheduleValues:
     return _values_at(experiment, sampled_steps(experiment.schedule, total))
 
 
+def effect_of_length(experiment: Experiment, earlier_steps: int) -> str | None:
+    """What a schedule does differently than in a run of ``earlier_steps``, in one line.
+
+    Names the step, of those that both runs have, where the rate differs most. None if it differs
+    nowhere, or if no such run can be built.
+    """
+    try:
+        earlier = sample_schedule(experiment.lasting(earlier_steps))
+        now = sample_schedule(experiment)
+    except ConfigError:
+        return None
+    common, in_earlier, in_now = np.intersect1d(earlier.steps, now.steps, return_indices=True)
+    for name, rates in now.rates.items():
+        before, after = earlier.rates[name][in_earlier], rates[in_now]
+        differs = np.abs(after - before)
+        if differs.any():
+            most = differs.argmax()
+            of_group = "" if name == "lr" else f" of {name.partition('/')[2]}"
+            return (
+                f"with {experiment.lengths.steps:,} steps instead of {earlier_steps:,} the "
+                f"schedule changes: at step {common[most]:,} the rate{of_group} is "
+                f"{after[most]:.4g} instead of {before[most]:.4g}"
+            )
+    return None
+
+
 def sampled_steps(schedule: Schedule, total: int) -> np.ndarray:
     """At most ``MOST_STEPS`` steps of a run of ``total``, in order.
 

@@ -74,10 +74,16 @@ class Checkpoints:
     def save(self, step: int, arrays: Mapping[str, np.ndarray], record: Mapping[str, Any]) -> Path:
         """Saves a checkpoint durably and verifies it, unless there is an intact one of that step.
 
+        Those of later steps are set aside: a run goes on from its newest intact checkpoint, so they
+        are damaged, and must not count among the newest to keep.
+
         Raises:
           StorageError: it cannot be written; the checkpoints before it are unchanged.
         """
         path = self.folder / str(step)
+        for later in self.steps():
+            if later > step:
+                _set_aside(self.folder / str(later))
         if path.exists():
             try:
                 self.load(step)

@@ -21,6 +21,7 @@ from runner.records.summary import (
     blank_summary,
     params_sha256,
     read_status,
+    release_reserved,
     reserve_summary,
     write_summary,
 )
@@ -47,6 +48,8 @@ class Recorded(Protocol):
     def seconds_to_first_step(self) -> float | None: ...
     @property
     def goodput(self) -> float | None: ...
+    @property
+    def logging_lost_at_step(self) -> int | None: ...
     @property
     def checkpoint(self) -> dict[str, str | None]: ...
 
@@ -161,6 +164,7 @@ class Ending:
         if read_status(self._folder) != "finished":
             return False
         self.status, self._leaves_summary = "finished", False
+        release_reserved(self._folder)
         return True
 
     def finish(self, error: BaseException | None = None) -> dict[str, Any]:
@@ -234,6 +238,7 @@ class Ending:
             "best": recorder.best,
             "steps_per_second": recorder.steps_per_second,
             "goodput": recorder.goodput,
+            "logging_lost_at_step": recorder.logging_lost_at_step,
             "checkpoint": recorder.checkpoint,
         }
 

@@ -33,6 +33,9 @@ class EventWriter:
     Writes are unbuffered: when a method returns, its events are in the file. After the first write
     that fails (a full disk, a quota), it warns, truncates the file to whole records, and ignores
     further calls; it never raises because of the disk.
+
+    Attributes:
+      lost_at_step: the first step that is not in the file, or None while nothing is lost.
     """
 
     def __init__(self, folder: Path, *, purge_step: int | None = None) -> None:
@@ -44,6 +47,8 @@ class EventWriter:
         self.path = folder / _file_name()
         self._file: io.RawIOBase | None = None
         self._good_bytes = 0
+        self.lost_at_step: int | None = None
+        self._step = purge_step or 0  # of the next scalars to be written
         self._has_hparams = False
         try:
             # Exclusive: an earlier attempt's events are never truncated.
@@ -65,8 +70,12 @@ class EventWriter:
           columns: TensorBoard tag → values [n].
           wall_times: seconds since the epoch [n].
         """
+        if len(steps):
+            self._step = int(steps[0])
         for block in scalar_records(steps, columns, wall_times):
             self._write(block)
+        if len(steps):
+            self._step = int(steps[-1]) + 1
 
     def hparams(self, values: Mapping[str, str | int | float | bool]) -> None:
         """Writes the run's settings for TensorBoard's HParams tab.
@@ -78,11 +87,12 @@ class EventWriter:
         self._event(summary=session_start)
         self._has_hparams = True
 
-    def figure(self, tag: str, png: bytes) -> None:
-        """Writes a PNG image, to be shown at step 0."""
+    def figure(self, tag: str, png: bytes, *, step: int = 0) -> None:
+        """Writes a PNG image, to be shown at ``step``."""
         width, height = struct.unpack(">II", png[16:24])  # the IHDR chunk, always the first
         image = _Summary.Image(width=width, height=height, colorspace=4, encoded_image_string=png)
-        self._event(summary=_Summary(value=[_Summary.Value(tag=tag, image=image)]))
+        value = _Summary.Value(tag=tag, image=image)
+        self._event(step=step, summary=_Summary(value=[value]))
 
     def flush(self) -> None:
         """Waits until everything written is on the disk."""
@@ -119,6 +129,7 @@ class EventWriter:
 
     def _give_up(self, error: OSError) -> None:
         file, self._file = self._file, None
+        self.lost_at_step = self._step
         if file is not None:
             _attempt(lambda: file.truncate(self._good_bytes))
             _attempt(file.close)

@@ -39,6 +39,7 @@ class Figures:
       best: ``metric``, ``value`` and ``step`` of the best evaluation.
       seconds: the wall time of the run so far, all attempts together.
       training_seconds: the part of it that was spent on steps that count.
+      logging_lost_at_step: the first step that could not be logged, or None.
     """
 
     metrics: Mapping[str, float] = field(default_factory=dict)
@@ -46,6 +47,7 @@ class Figures:
     best: Mapping[str, str | float | int] | None = None
     seconds: float = 0.0
     training_seconds: float = 0.0
+    logging_lost_at_step: int | None = None
 
     @classmethod
     def saved(cls, record: Mapping[str, Any], *, source: str) -> Self:
@@ -160,13 +162,16 @@ class Journal:
         """The figures up to the last chunk or evaluation recorded."""
         speed = self.throughput.steps_per_second
         training = (self.steps - self._start) / speed if speed else 0.0
-        earlier = self._earlier
+        earlier, lost = self._earlier, self._events.lost_at_step
+        if earlier.logging_lost_at_step is not None:
+            lost = earlier.logging_lost_at_step
         return Figures(
             metrics=dict(self.last_metrics),
             evaluated_step=self._evaluated_step,
             best=self.best,
             seconds=earlier.seconds + perf_counter() - self._started,
             training_seconds=earlier.training_seconds + training,
+            logging_lost_at_step=lost,
         )
 
     def finish(self) -> None:

@@ -47,6 +47,7 @@ class Recorder:
           start, earlier: the step that training starts at, and the figures of the run up to it.
         """
         self.failure: BaseException | None = None
+        self._start = start
         self._events, self._display, self._saver = events, display, saver
         self._journal = Journal(
             events=events,
@@ -100,8 +101,12 @@ class Recorder:
         self._queue.put(partial(self._offer, step, state, due=True))
 
     def figure(self, tag: str, png: bytes) -> None:
-        """Hands over a picture to be shown at step 0; waits if the queue is full."""
-        self._queue.put(partial(self._events.figure, tag, png))
+        """Hands over a picture, to be shown at the step that training starts at.
+
+        Waits if the queue is full.
+        """
+        # TensorBoard hides what earlier attempts logged at that step.
+        self._queue.put(partial(self._events.figure, tag, png, step=self._start))
 
     def raise_failure(self) -> None:
         """Raises the first exception of the thread, if any; later metrics were dropped.
@@ -145,6 +150,11 @@ class Recorder:
         saver = self._saver
         found = {"last": saver and saver.last, "best": saver and saver.best}
         return {name: path and f"{path.parent.name}/{path.name}" for name, path in found.items()}
+
+    @property
+    def logging_lost_at_step(self) -> int | None:
+        """The first step that TensorBoard's files lack because of a failed write, or None."""
+        return self._journal.figures().logging_lost_at_step
 
     @property
     def goodput(self) -> float | None:

@@ -14,8 +14,9 @@ from runner.errors import ConfigError, FolderInUseError, StorageError
 from runner.records.summary import SUMMARY
 
 RECORD = ".hydra"
-# What Hydra writes there.
-_RECORDED = ("config.yaml", "hydra.yaml", "overrides.yaml")
+SETTINGS = "config.yaml"
+# What is written there.
+_RECORDED = (SETTINGS, "hydra.yaml", "overrides.yaml")
 
 # Other runs that give the folder back may make a few attempts fail, but not this many.
 _TRIES = 100
@@ -84,6 +85,42 @@ def claim_sweep(folder: Path, *, explicit: bool) -> Path:
             return candidate
     problem = f"{folder} already holds a multirun"
     raise ConfigError("hydra.sweep.dir", problem, "name a folder of its own")
+
+
+def discard_unbegun(folder: Path) -> None:
+    """Removes the claim of a run that was killed before it had recorded its settings.
+
+    Raises:
+      FolderInUseError: that run is alive.
+    """
+    record = folder / RECORD
+    if record.is_dir() and not (record / SETTINGS).exists() and not (folder / SUMMARY).exists():
+        with lock(folder), suppress(OSError):  # what cannot be removed is an error of claiming
+            for path in record.iterdir():
+                path.unlink()
+            record.rmdir()
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Writes a file so that a crash leaves either what it was before or all of ``text``.
+
+    Raises:
+      StorageError: it cannot be written; it is unchanged.
+    """
+    prepared = path.with_name(f".{path.name}")
+    try:
+        with prepared.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        prepared.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            prepared.unlink(missing_ok=True)
+        problem = f"cannot be written ({error.strerror or error})"
+        raise StorageError(
+            str(path), problem, "free some space, or choose another folder"
+        ) from error
 
 
 @contextmanager

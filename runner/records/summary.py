@@ -42,6 +42,7 @@ def blank_summary(status: str, *, seed: int, seconds: float) -> dict[str, Any]:
         "params": None,
         "params_sha256": None,
         "goodput": None,
+        "logging_lost_at_step": None,
         "checkpoint": {"last": None, "best": None},
         "parent": None,
         "overrides": [],
@@ -64,6 +65,12 @@ def reserve_summary(folder: Path) -> None:
             os.fsync(file.fileno())
     except OSError as error:
         raise _cannot_be_written(folder / SUMMARY, error) from error
+
+
+def release_reserved(folder: Path) -> None:
+    """Releases the space that ``reserve_summary`` has reserved; the summary stays as it is."""
+    with suppress(OSError):
+        (folder / _PREPARED).unlink(missing_ok=True)
 
 
 def read_status(folder: Path) -> str | None:

@@ -111,11 +111,15 @@ def _start(experiment: build.Experiment, folder: Path, *, resumes: bool) -> _Sta
     if saved is not None:
         figures = journal.Figures.saved(saved.record, source=str(saved.path))
         gap = max(0.0, run_folder.last_write(folder) - float(saved.record.get("time", 0)))
+        notes = [f"resumes at step {saved.step:,} of {experiment.lengths.steps:,}"]
+        earlier = saved.record.get("steps", experiment.lengths.steps)
+        if earlier != experiment.lengths.steps:
+            notes += filter(None, [timeline.effect_of_length(experiment, earlier)])
         return _Start(
             experiment.restored_state(saved.arrays, source=str(saved.path)),
             replace(figures, seconds=figures.seconds + gap),
             saved.record.get("parent"),
-            (f"resumes at step {saved.step:,} of {experiment.lengths.steps:,}",),
+            tuple(notes),
         )
     notes = ("no checkpoint had been saved; starts again at step 0",) if resumes else ()
     if config.init_from is None:
@@ -189,7 +193,7 @@ def _recorder(
     experiment: build.Experiment, start: _Start, folder: Path, screen: Console, ending: Ending
 ) -> recorder.Recorder:
     config, lengths, step = experiment.config, experiment.lengths, start.step
-    writer = events.EventWriter(folder, purge_step=step or None)
+    writer = events.EventWriter(folder, purge_step=step)
     writer.hparams(_hparams(experiment, start))
     saver = None
     if config.checkpoint.every is not None:
@@ -232,6 +236,7 @@ def _checkpoint_record(experiment: build.Experiment, start: _Start) -> dict[str,
     config, dataset = experiment.config, experiment.dataset
     return {
         "settings": dict(config.hparams),
+        "steps": experiment.lengths.steps,
         "plugins": list(config.plugins),
         "parent": start.parent,
         "data": {

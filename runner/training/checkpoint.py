@@ -46,16 +46,19 @@ def from_arrays(template: TrainState, arrays: Arrays, *, source: str) -> TrainSt
     Raises:
       StorageError: an array is missing, or its shape or type differs.
     """
-    leaves, structure = tree_flatten_with_path(vars(template))
-    values = []
-    for path, leaf in leaves:
+
+    def restored(path: Any, leaf: Any) -> Any:
         name = path_name(path)
         found = arrays.get(name)
         section, _, rest = name.partition("/")
         if found is None and section in ("slow", "average"):
             found = arrays.get(f"params/{rest}")
-        values.append(_restored(name, leaf, found, source))
-    return TrainState(**jax.tree.unflatten(structure, values))
+        return _restored(name, leaf, found, source)
+
+    fields = {**vars(template)}
+    # Parameters first: where the model differs, an error names one of them.
+    params = tree_map_with_path(restored, {"params": fields.pop("params")})
+    return TrainState(**params, **tree_map_with_path(restored, fields))
 
 
 def with_params(state: TrainState, arrays: Arrays) -> tuple[TrainState, list[str], list[str]]:
