@@ -69,3 +69,10 @@ def test_splits_of_different_shapes_are_refused():
 def test_invalid_numbers_are_a_configuration_error(key, value):
     with pytest.raises(ConfigError, match=f"^{key}: {value}"):
         Dataset(**(GOOD | {key: value}))
+
+
+def test_classes_need_a_name_each():
+    assert Dataset(**GOOD).classes is None
+    assert Dataset(**GOOD, classes=("cat", "dog", "owl")).classes == ("cat", "dog", "owl")
+    with pytest.raises(ConfigError, match=r"^classes: 2 names for 3 classes; give one name for"):
+        Dataset(**GOOD, classes=("cat", "dog"))
