@@ -155,3 +155,20 @@ def read_table():
             return list(csv.reader(file))
 
     return read
+
+
+@pytest.fixture
+def digits_as_idx(tmp_path):
+    """A folder with the digits' images and labels in MNIST's format, for ``dataset.root``."""
+    from runner.data.sources.digits import digits
+    from runner.data.sources.idx import FILES
+
+    folder = tmp_path / "idx"
+    folder.mkdir()
+    dataset = digits()
+    for name, split in (("train", dataset.train), ("test", dataset.test)):
+        for file, array in zip(FILES[name], (split.inputs[..., 0], split.targets), strict=True):
+            sizes = b"".join(size.to_bytes(4, "big") for size in array.shape)
+            header = bytes([0, 0, 8, array.ndim]) + sizes
+            (folder / file).write_bytes(header + array.astype("u1").tobytes())
+    return folder

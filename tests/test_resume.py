@@ -356,7 +356,7 @@ def test_a_run_that_diverges_names_its_last_checkpoint(run, summary, capsys):
 
 
 def test_backing_off_halves_the_rates_three_times_at_most(run, summary, capsys):
-    code, folder = run(
+    code, _ = run(
         *TINY, "scheduler=constant", "scheduler.base_lr=1e30", "training.on_divergence=back_off"
     )
     assert code == 5

@@ -1,12 +1,14 @@
 """Executes a command line: prints something, runs a task once, or runs a multirun."""
 
 import os
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hydra._internal.callbacks import Callbacks  # run_job requires them, though there are none
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.core.utils import JobStatus, run_job
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
@@ -70,7 +72,22 @@ def configure(*overrides: str) -> Config:
     """
     composer = composer_of(read_flags(list(overrides)))
     composer.refuse_sweeps(NO_SWEEP)
-    return read_in(composer, composer.compose(composer.lines), Path.cwd())
+    current = HydraConfig.instance()
+    before = current.cfg  # of the caller, which may be a Hydra application itself
+    try:
+        return read_in(composer, composer.compose(composer.lines), Path.cwd())
+    finally:
+        current.cfg = before
+
+
+def configure_saved(folder: Path, *, plugins: Sequence[str] = ()) -> Config:
+    """The typed configuration of the run in ``folder``, which names its ``plugins``.
+
+    Raises:
+      ConfigError: see ``configure``.
+    """
+    named = ",".join(map(_quoted, plugins))
+    return configure(f"{RESUME}={_quoted(str(folder))}", *([f"plugins=[{named}]"] if named else []))
 
 
 @dataclass(frozen=True)
@@ -108,6 +125,10 @@ class Job:
             came = f"came as job {hydra.job.num} ended"
             if late := ending.stop_error(came, "the jobs after it were not run"):
                 raise late
+
+
+def _quoted(text: str) -> str:
+    return QuotedString(text, Quote.single).with_quotes()
 
 
 def _run_once(composer: Composer, cfg: DictConfig) -> None:

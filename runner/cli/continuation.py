@@ -14,7 +14,7 @@ from omegaconf import DictConfig, open_dict
 from runner.cli.allow_list import dotted, plain
 from runner.cli.composition import Composer, parse
 from runner.errors import ConfigError, shown
-from runner.records.run_folder import RECORD, SETTINGS
+from runner.records.run_folder import RECORD, holds_run
 from runner.registry import GROUPS
 
 RESUME, FORK, CHANGES, PARAMS = "resume", "init_from", "resume_changes", "init_params_only"
@@ -144,13 +144,13 @@ def composer_of(flags: Namespace) -> Composer:
         raise ConfigError(key, f"{shown(name)} is not a run folder", "name one")
     if key == RESUME and name == "auto":
         folder = _fixed_folder(flags.overrides)
-        if not (folder / RECORD / SETTINGS).is_file():
+        if not holds_run(folder):
             composer = Composer(_without(flags, RESUME))
             composer.resumes_auto = True
             return composer
     else:
         folder = Path(name.rpartition("@")[0] if key == FORK and "@" in name else name)
-    if not (folder / RECORD / SETTINGS).is_file():
+    if not holds_run(folder):
         problem = f"{str(folder)!r} is not a run folder: it has no {RECORD}/config.yaml"
         raise ConfigError(key, problem, "name the folder of a run")
     return Continuation(flags, folder, resumes=key == RESUME)

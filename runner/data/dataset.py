@@ -8,7 +8,7 @@ from etils import epy
 
 from runner.config.markers import Number, Whole
 from runner.config.signature import require
-from runner.errors import FLOAT32_MAX, DataError
+from runner.errors import FLOAT32_MAX, ConfigError, DataError
 
 with epy.lazy_imports():
     import numpy as np
@@ -34,11 +34,14 @@ class Split:
 class Dataset:
     """A train and a test split; the model sees ``(inputs - mean) / std``.
 
+    Attributes:
+      classes: the names of the classes in the order of their labels, if they have any.
+
     Raises:
       DataError: a split is empty, its shapes or the two splits' shapes disagree, inputs are not
         finite numbers, or a label is outside ``[0, num_classes)``.
-      ConfigError: ``mean`` is not finite, ``std`` not finite and positive, or there are fewer than
-        two classes.
+      ConfigError: ``mean`` is not finite, ``std`` not finite and positive, there are fewer than
+        two classes, or ``classes`` does not have one name for each.
     """
 
     train: Split
@@ -46,11 +49,15 @@ class Dataset:
     num_classes: int
     mean: float
     std: float
+    classes: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         require("mean", self.mean, Number())
         require("std", self.std, Number(gt=0))
         require("num_classes", self.num_classes, Whole(2))
+        if self.classes is not None and len(self.classes) != self.num_classes:
+            problem = f"{len(self.classes)} names for {self.num_classes} classes"
+            raise ConfigError("classes", problem, "give one name for each class")
         for name, split in (("train", self.train), ("test", self.test)):
             _check_split(name, split, self.num_classes)
         train, test = self.train.inputs.shape[1:], self.test.inputs.shape[1:]

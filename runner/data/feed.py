@@ -49,7 +49,11 @@ class Source(Pytree):
                 array.at[batch].get(mode="promise_in_bounds")
                 for array in (self.inputs, self.targets)
             )
-        return (inputs.astype(jnp.float32) - self.mean) / self.std, targets
+        return self.normalised(inputs), targets
+
+    def normalised(self, inputs: jax.Array) -> jax.Array:
+        """What the model sees of raw inputs [batch, ...], float32."""
+        return (inputs.astype(jnp.float32) - self.mean) / self.std
 
 
 class Feed:

@@ -123,7 +123,7 @@ def build(config: Config, device: jax.Device) -> Experiment:
       DataError: a data file is missing or damaged.
     """
     training = config.training
-    dataset = _dataset(config.dataset)
+    dataset = build_dataset(config.dataset)
     lengths = resolve_lengths(
         training, examples=len(dataset.train), save_every=config.checkpoint.every
     )
@@ -166,7 +166,13 @@ def build(config: Config, device: jax.Device) -> Experiment:
     )
 
 
-def _dataset(choice: Choice) -> Dataset:
+def build_dataset(choice: Choice) -> Dataset:
+    """The chosen data set.
+
+    Raises:
+      ConfigError: it refuses its settings.
+      DataError: a data file is missing or damaged, or the factory returns something else.
+    """
     dataset = registry.datasets.build(choice.name, dict(choice.settings))
     if not isinstance(dataset, Dataset):
         raise DataError(

@@ -1,5 +1,6 @@
 """Builds a model and traces it on the shape of the data, before anything is computed."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -17,13 +18,18 @@ from runner.errors import ConfigError, RunnerError, reason, type_name
 class FittedModel:
     """A model and the results of tracing it on the shape of the data.
 
-    params: shapes and types of its parameters.
+    variables: shapes and types of its parameters and its state, as ``init`` returns them.
     forward: its computation for one example.
     """
 
     module: nn.Module
-    params: Any
+    variables: Mapping[str, Any]
     forward: Jaxpr
+
+    @property
+    def params(self) -> Any:
+        """Shapes and types of its parameters."""
+        return self.variables["params"]
 
 
 def fit_model(choice: Choice, example: jax.ShapeDtypeStruct, *, num_classes: int) -> FittedModel:
@@ -51,7 +57,7 @@ def fit_model(choice: Choice, example: jax.ShapeDtypeStruct, *, num_classes: int
         raise ConfigError(key, f"returns {found}", f"return logits of shape {expected}")
     if "params" not in variables:
         raise ConfigError(key, "has no parameters to train", "add a layer with parameters")
-    return FittedModel(module, variables["params"], forward)
+    return FittedModel(module, variables, forward)
 
 
 def _trace(

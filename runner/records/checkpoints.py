@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import orbax.checkpoint as ocp
 
-from runner.errors import StorageError, reason
+from runner.errors import ConfigError, StorageError, reason
 
 CHECKPOINTS = "checkpoints"
 FORMAT = 1
@@ -105,23 +105,28 @@ class Checkpoints:
             raise StorageError(str(path), problem, remedy) from error
         return path
 
-    def saved(self, step: int | None = None) -> Checkpoint:
-        """The checkpoint of ``step``, or the newest intact one.
+    def saved(self, step: int | None = None, *, best: bool = False) -> Checkpoint:
+        """The checkpoint of ``step``, that of the best evaluation, or the newest intact one.
 
         Raises:
-          StorageError: see ``load`` and ``newest``; or there is none.
+          ConfigError: both ``step`` and ``best`` are given.
+          StorageError: see ``load`` and ``newest``; or there is no such checkpoint.
         """
-        if step is not None:
-            if step not in self.steps():
-                known = ", ".join(map(str, self.steps())) or "none"
-                problem = f"holds no checkpoint of step {step}"
-                raise StorageError(str(self.folder), problem, f"known: {known}")
-            return self.load(step)
-        found = self.newest()
-        if found is None:
-            problem = "holds no checkpoint"
-            raise StorageError(str(self.folder), problem, "name a run that has saved one")
-        return found
+        if best and step is not None:
+            raise ConfigError("best", f"true, but step is {step}", "give one of them")
+        name = "of the best evaluation" if best else f"of step {step}"
+        if step is None:
+            found = self.newest()
+            if found is None:
+                problem = "holds no checkpoint"
+                raise StorageError(str(self.folder), problem, "name a run that has saved one")
+            if not best:
+                return found
+            step = (found.record["figures"]["best"] or {}).get("step")
+        if step is None or step not in self.steps():
+            known = ", ".join(map(str, self.steps())) or "none"
+            raise StorageError(str(self.folder), f"holds no checkpoint {name}", f"known: {known}")
+        return self.load(step)
 
     def prune(self, *, kept: Callable[[int], bool]) -> None:
         """Removes all but the newest checkpoints and those whose step is ``kept``."""
@@ -184,6 +189,21 @@ class Checkpoints:
         for path in self.folder.glob(".*"):
             if path.name[1:].isdecimal():
                 shutil.rmtree(path, ignore_errors=True)
+
+
+def task_checkpoint(resume: str | None, *, step: int | None, best: bool) -> Checkpoint:
+    """The checkpoint that a task reads: of the run ``resume``, chosen as by ``Checkpoints.saved``.
+
+    Raises:
+      ConfigError: no run is named, or both ``task.step`` and ``task.best`` are given.
+      StorageError: see ``Checkpoints.saved``.
+    """
+    if resume is None:
+        raise ConfigError("resume", "is null, but the task needs a run", "add resume=RUN_FOLDER")
+    try:
+        return Checkpoints(Path(resume)).saved(step, best=best)
+    except ConfigError as error:
+        raise error.under("task") from error
 
 
 def _write(folder: Path, arrays: Mapping[str, np.ndarray], record: Mapping[str, Any]) -> None:

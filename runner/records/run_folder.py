@@ -147,6 +147,12 @@ def lock(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
+def holds_run(folder: Path) -> bool:
+    """Whether ``folder`` records the settings of a run."""
+    config = folder / RECORD / "config.yaml"
+    return config.is_file() and config.stat().st_size > 0
+
+
 def last_write(folder: Path) -> float:
     """When something in the run folder was last written, in seconds since the epoch."""
     return max((path.stat().st_mtime for path in folder.iterdir()), default=0.0)

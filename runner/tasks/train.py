@@ -244,6 +244,7 @@ def _checkpoint_record(experiment: build.Experiment, start: _Start) -> dict[str,
             "num_classes": dataset.num_classes,
             "mean": dataset.mean,
             "std": dataset.std,
+            "classes": dataset.classes,
         },
     }
 

@@ -17,6 +17,8 @@ Arrays = Mapping[str, np.ndarray]
 
 # The parameters that evaluations use, stored where they are not the trained ones.
 EVALUATED = "evaluated"
+PARAMS = "params"
+_REMEDY = "use the settings it was saved with, or init_params_only=true to take what fits"
 
 
 def to_arrays(static: Static, state: TrainState) -> dict[str, np.ndarray]:
@@ -53,12 +55,34 @@ def from_arrays(template: TrainState, arrays: Arrays, *, source: str) -> TrainSt
         section, _, rest = name.partition("/")
         if found is None and section in ("slow", "average"):
             found = arrays.get(f"params/{rest}")
-        return _restored(name, leaf, found, source)
+        return _restored(name, leaf, found, source, _REMEDY)
 
     fields = {**vars(template)}
     # Parameters first: where the model differs, an error names one of them.
     params = tree_map_with_path(restored, {"params": fields.pop("params")})
     return TrainState(**params, **tree_map_with_path(restored, fields))
+
+
+def evaluated_variables(template: Any, arrays: Arrays, *, source: str) -> dict[str, Any]:
+    """The stored variables of a model, with the parameters that evaluations use.
+
+    Args:
+      template: shapes and types, as of the model's ``init``.
+      source: the checkpoint, for errors.
+
+    Raises:
+      StorageError: an array is missing, or its shape or type differs.
+    """
+    remedy = "use the version of the model that the run was trained with"
+
+    def stored(path: Any, leaf: Any) -> Any:
+        section, _, rest = path_name(path).partition("/")
+        name = f"{PARAMS}/{rest}" if section == PARAMS else f"model_state/{section}/{rest}"
+        averaged = arrays.get(f"{EVALUATED}/{rest}") if section == PARAMS else None
+        found = arrays.get(name) if averaged is None else averaged
+        return _restored(name, leaf, found, source, remedy)
+
+    return tree_map_with_path(stored, dict(template))
 
 
 def with_params(state: TrainState, arrays: Arrays) -> tuple[TrainState, list[str], list[str]]:
@@ -109,9 +133,8 @@ def _is_key(leaf: Any) -> bool:
     return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
-def _restored(name: str, leaf: Any, found: np.ndarray | None, source: str) -> Any:
+def _restored(name: str, leaf: Any, found: np.ndarray | None, source: str, remedy: str) -> Any:
     wanted = jax.eval_shape(jax.random.key_data, leaf) if _is_key(leaf) else leaf
-    remedy = "use the settings it was saved with, or init_params_only=true to take what fits"
     expected = f"{wanted.dtype.name}{list(wanted.shape)}"
     if found is None:
         raise StorageError(source, f"holds no {name} ({expected})", remedy)

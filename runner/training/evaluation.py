@@ -1,6 +1,6 @@
 """Loss and accuracy over a split, exact for any number of examples."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -13,12 +13,16 @@ from runner.training.state import Static, TrainState
 from runner.training.step import Examples, Metrics, cross_entropy, in_compute_dtype
 from runner.training.tags import EVAL_ACCURACY, EVAL_LOSS
 
+# ``params`` and the collections of a model state.
+Variables = Mapping[str, Any]
+Batch = tuple[Any, jax.Array]
+
 
 def evaluate(
     static: Static,
     state: TrainState,
     source: Source,
-    batches: Iterable[tuple[Any, jax.Array]],
+    batches: Iterable[Batch],
 ) -> Metrics:
     """Means over all examples by tag: sums per batch, added up in order.
 
@@ -27,18 +31,29 @@ def evaluate(
     return _means([_batch_sums(static, state, source, *batch) for batch in batches])
 
 
+def evaluate_variables(
+    static: Static, variables: Variables, source: Source, batches: Iterable[Batch]
+) -> Metrics:
+    """``evaluate`` for the ``variables`` of a model instead of a state."""
+    return _means([_variables_sums(static, variables, source, *batch) for batch in batches])
+
+
 def score(static: Static, state: TrainState, examples: Examples, valid: jax.Array) -> Metrics:
     """Summed loss and number of correct answers over the examples where ``valid`` [batch]."""
-    inputs, targets = examples
-    params = evaluated_params(static, state)
-    variables = {"params": in_compute_dtype(static, params), **state.model_state}
+    variables = {"params": evaluated_params(static, state), **state.model_state}
+    return _score(static, variables, examples, valid)
+
+
+def compute_logits(static: Static, variables: Variables, inputs: jax.Array) -> jax.Array:
+    """Logits [batch, classes], float32, of normalised inputs [batch, ...]."""
+    params = in_compute_dtype(static, variables["params"])
     logits, _ = static.model.apply(
-        variables, in_compute_dtype(static, inputs), train=False, mutable=[]
+        {**variables, "params": params},
+        in_compute_dtype(static, inputs),
+        train=False,
+        mutable=[],
     )
-    logits = logits.astype(jnp.float32)
-    correct = (logits.argmax(-1) == targets) & valid
-    losses = jnp.where(valid, cross_entropy(logits, targets), 0.0)
-    return {"loss": losses.sum(), "correct": correct.sum()}
+    return logits.astype(jnp.float32)
 
 
 def evaluated_params(static: Static, state: TrainState) -> Any:
@@ -59,6 +74,22 @@ def _batch_sums(
 ) -> Metrics:
     sums = score(static, state, source.examples(batch), valid)
     return {**sums, "examples": valid.sum()}
+
+
+@partial(jax.jit, static_argnames="static")
+def _variables_sums(
+    static: Static, variables: Variables, source: Source, batch: Any, valid: jax.Array
+) -> Metrics:
+    sums = _score(static, variables, source.examples(batch), valid)
+    return {**sums, "examples": valid.sum()}
+
+
+def _score(static: Static, variables: Variables, examples: Examples, valid: jax.Array) -> Metrics:
+    inputs, targets = examples
+    logits = compute_logits(static, variables, inputs)
+    correct = (logits.argmax(-1) == targets) & valid
+    losses = jnp.where(valid, cross_entropy(logits, targets), 0.0)
+    return {"loss": losses.sum(), "correct": correct.sum()}
 
 
 @jax.jit

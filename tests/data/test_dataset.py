@@ -86,3 +86,10 @@ def test_height_width_and_channels_of_both_splits_must_be_equal(shape):
 def test_targets_must_be_int32(dtype):
     with pytest.raises(DataError, match=f"^train targets: are {np.dtype(dtype)}; give int32"):
         Dataset(**(GOOD | {"train": split(targets=np.array([0, 1, 2], dtype))}))
+
+
+def test_classes_need_a_name_each():
+    assert Dataset(**GOOD).classes is None
+    assert Dataset(**GOOD, classes=("cat", "dog", "owl")).classes == ("cat", "dog", "owl")
+    with pytest.raises(ConfigError, match=r"^classes: 2 names for 3 classes; give one name for"):
+        Dataset(**GOOD, classes=("cat", "dog"))

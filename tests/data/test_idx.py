@@ -71,6 +71,13 @@ def test_bytes_become_images_and_labels(write):
     assert (dataset.num_classes, dataset.mean, dataset.std) == (10, 72.94, 90.02)
 
 
+def test_the_classes_may_be_named(write):
+    names, folder = [f"item {i}" for i in range(10)], str(write({}))
+    assert datasets.build("idx", {"root": folder, "classes": names}).classes == tuple(names)
+    with pytest.raises(ConfigError, match=r"^dataset\.classes: 1 names for 10 classes; "):
+        datasets.build("idx", {"root": folder, "classes": ["cat"]})
+
+
 def test_the_home_folder_can_be_written_as_a_tilde(write, monkeypatch):
     monkeypatch.setenv("HOME", str(write({})))
     assert len(load("~").train) == 4

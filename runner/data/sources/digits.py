@@ -37,4 +37,5 @@ def digits() -> Dataset:
         num_classes=10,
         mean=MEAN,
         std=STD,
+        classes=tuple(map(str, range(10))),
     )

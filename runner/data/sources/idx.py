@@ -44,7 +44,11 @@ _DOWNLOAD_AGAIN = "download it again"
 @register_dataset("idx")
 @checked
 def idx(
-    *, root: Annotated[str, Folder(_EVERY_NAME)], mean: Real32 = 33.32, std: Positive = 78.57
+    *,
+    root: Annotated[str, Folder(_EVERY_NAME)],
+    mean: Real32 = 33.32,
+    std: Positive = 78.57,
+    classes: tuple[str, ...] | None = None,
 ) -> Dataset:
     """Ten classes of grey images: inputs uint8 [n, height, width, 1].
 
@@ -55,9 +59,11 @@ def idx(
     Args:
       root: the folder that holds the files.
       mean, std: of the training images' grey values, 0 to 255.
+      classes: the names of the ten classes, in the order of their labels.
 
     Raises:
-      ConfigError: ``root`` is empty, or ``mean`` or ``std`` is not what its type says.
+      ConfigError: ``root`` is empty, ``mean`` or ``std`` is not what its type says, or there are
+        not ten ``classes``.
       DataError: a file is missing, empty, damaged, not what its name says, or disagrees with
         another; its path is named.
     """
@@ -79,6 +85,7 @@ def idx(
         num_classes=NUM_CLASSES,
         mean=mean,
         std=std,
+        classes=classes,
     )
 
 

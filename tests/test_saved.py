@@ -1,0 +1,230 @@
+"""``load``: the model of a saved run in Python, without the data set it was trained on."""
+
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from runner import load
+from runner.cli import main
+from runner.data.sources.digits import MEAN, STD, digits
+from runner.errors import ConfigError, DataError, RunnerError, StorageError
+
+SHORT = ("training.steps=44", "training.eval_every=11", "model.hidden=[16]")
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("saved") / "run"
+    assert main([f"hydra.run.dir={folder}", *SHORT]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def loaded(saved):
+    return load(saved)
+
+
+@pytest.fixture(scope="module")
+def images():
+    return digits().test.inputs
+
+
+def by_hand(run, images):
+    """The logits of an MLP with one hidden layer, in float64."""
+    layers = run.variables["params"]
+    x = (images.astype(np.float64).reshape(-1, 64) - MEAN) / STD
+    hidden = np.maximum(x @ layers["Dense_0"]["kernel"] + layers["Dense_0"]["bias"], 0)
+    return hidden @ layers["Dense_1"]["kernel"] + layers["Dense_1"]["bias"]
+
+
+def test_predictions_are_those_of_the_network_computed_by_hand(loaded, images):
+    found = loaded.predict(images)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, by_hand(loaded, images), atol=1e-5)
+
+
+def test_the_flax_module_and_its_variables_give_the_same_logits(loaded, images):
+    normalised = (images.astype(np.float32) - loaded.mean) / loaded.std
+    logits = loaded.model.apply(loaded.variables, normalised, train=False)
+    np.testing.assert_allclose(loaded.predict(images), logits, atol=1e-5)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 1024, 1025])
+def test_any_number_of_inputs_is_predicted(loaded, images, count):
+    inputs = np.resize(images, (count, *images.shape[1:]))
+    found = loaded.predict(inputs)
+    assert (found.shape, found.dtype) == ((count, 10), np.float32)
+    np.testing.assert_allclose(found, by_hand(loaded, inputs), atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int64", "float64", "bfloat16"])
+def test_inputs_of_any_number_type_are_the_same_numbers(loaded, images, dtype):
+    converted = images[:8].astype(np.dtype(dtype))
+    assert np.array_equal(loaded.predict(converted), loaded.predict(images[:8]))
+
+
+def test_numbers_of_inputs_up_to_a_power_of_two_share_a_program(loaded, images, compilations):
+    loaded.predict(images[:5])
+    before = compilations()
+    for count in (6, 7, 8):
+        loaded.predict(images[:count])
+    assert compilations() == before
+
+
+@pytest.mark.parametrize(
+    ("inputs", "said"),
+    [
+        (np.zeros((3, 8, 8)), r"have the shape \[3, 8, 8\], the run's have \[n, 8, 8, 1\]"),
+        (np.zeros((3, 9, 8, 1)), r"have the shape \[3, 9, 8, 1\]"),
+        (np.float32(3), r"have the shape \[\]"),
+        ([], r"have the shape \[0\]"),
+        (["a"], "have the type <U1"),
+        ([[1], [2, 3]], "are not an array"),
+    ],
+)
+def test_inputs_that_do_not_fit_are_refused_in_one_line(loaded, inputs, said):
+    with pytest.raises(DataError, match=f"^inputs: {said}") as caught:
+        loaded.predict(inputs)
+    assert "\n" not in str(caught.value)
+
+
+def test_preprocessing_classes_and_settings_come_with_the_model(loaded):
+    assert (loaded.shape, loaded.mean, loaded.std) == ((8, 8, 1), MEAN, STD)
+    assert loaded.classes == tuple("0123456789")
+    assert loaded.step == 44
+    assert loaded.config.model.settings.hidden == (16,)
+
+
+def test_a_step_or_the_best_evaluation_chooses_the_checkpoint(saved, summary):
+    best = summary(saved)["best"]["step"]
+    assert load(saved, best=True).step == best
+    assert load(saved, step=44).step == 44
+    with pytest.raises(StorageError, match=r"holds no checkpoint of step 5; known: .*44$"):
+        load(saved, step=5)
+    with pytest.raises(ConfigError, match=r"^best: true, but step is 44; give one"):
+        load(saved, step=44, best=True)
+
+
+def test_neither_the_data_set_nor_the_original_place_of_the_folder_is_needed(
+    run, digits_as_idx, images
+):
+    own = ("dataset=fashion_mnist", f"dataset.root={digits_as_idx}")
+    code, folder = run(*SHORT, *own)
+    assert code == 0
+    shutil.rmtree(digits_as_idx)
+    moved = folder.rename(folder.with_name("it's a, b=c"))
+    found = load(moved)
+    assert found.predict(images).shape == (360, 10)
+    assert found.classes[:2] == ("T-shirt/top", "Trouser")
+    assert (found.mean, found.std) == (72.94, 90.02)
+
+
+def test_a_hydra_application_keeps_its_own_settings(saved):
+    from hydra.core.hydra_config import HydraConfig
+
+    before = HydraConfig.instance().cfg
+    load(saved)
+    assert HydraConfig.instance().cfg is before
+
+
+def test_a_folder_without_a_run_or_a_checkpoint_is_named(run, tmp_path):
+    with pytest.raises(StorageError, match=r"nowhere: is not a run folder: it has no \.hydra/conf"):
+        load(tmp_path / "nowhere")
+    code, folder = run("training.steps=1", "checkpoint.every=null")
+    assert code == 0
+    with pytest.raises(StorageError, match="run/checkpoints: holds no checkpoint; name a run"):
+        load(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        (".hydra/config.yaml", b"\x00\xff"),
+        (".hydra/config.yaml", b"model: ["),
+        (".hydra/config.yaml", b""),
+        (".hydra/config.yaml", b"- 1"),
+        ("checkpoints/44/record.json", b"{}"),
+        ("checkpoints/44/manifest.json", b""),
+    ],
+)
+def test_a_damaged_file_is_one_line(saved, tmp_path, name, content):
+    folder = shutil.copytree(saved, tmp_path / "copy")
+    for step in folder.glob("checkpoints/*"):
+        if step.name != "44":
+            shutil.rmtree(step)
+    (folder / name).write_bytes(content)
+    with pytest.raises(RunnerError) as caught:
+        load(folder)
+    assert str(folder) in str(caught.value) or ".hydra" in str(caught.value)
+
+
+def test_a_model_that_has_changed_since_is_refused(saved, tmp_path):
+    folder = shutil.copytree(saved, tmp_path / "copy")
+    config = folder / ".hydra" / "config.yaml"
+    config.write_text(config.read_text().replace("- 16", "- 17"))
+    said = r"params/Dense_0/bias is float32\[16\], not float32\[17\]; use the version of the model"
+    with pytest.raises(StorageError, match=said):
+        load(folder)
+
+
+PLUGIN = """
+import flax.linen as nn
+from runner.registry import register_model
+
+class Normed(nn.Module):
+    num_classes: int
+
+    @nn.compact
+    def __call__(self, x, *, train):
+        x = nn.BatchNorm(use_running_average=not train)(x.reshape(len(x), -1))
+        x = nn.Dropout(0.5, deterministic=not train)(x)
+        return nn.Dense(self.num_classes)(x)
+
+@register_model("normed")
+def normed(*, num_classes):
+    return Normed(num_classes)
+"""
+
+USE = """
+import json
+from runner import load
+from runner.data.sources.digits import digits
+from runner.errors import ConfigError
+
+try:
+    load("run")
+except ConfigError as error:
+    print(error)
+run = load("run", plugins=["normed_model"])
+test = digits().test
+correct = int((run.predict(test.inputs).argmax(-1) == test.targets).sum())
+print(json.dumps([correct, sorted(run.variables)]))
+"""
+
+
+def test_a_run_with_plugins_is_loaded_with_them(run_cli, tmp_path, environment, summary):
+    (tmp_path / "normed_model.py").write_text(PLUGIN)
+    arguments = ("plugins=[normed_model]", "model=normed", "training.steps=66")
+    done = run_cli("hydra.run.dir=run", *arguments)
+    assert done.returncode == 0, done.stderr
+    used = subprocess.run(
+        [sys.executable, "-c", USE], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    error, found = used.stdout.splitlines()
+    assert error == (
+        "plugins: the run was started with ['normed_model']; "
+        "write load('run', plugins=['normed_model'])"
+    )
+    accuracy = summary(tmp_path / "run")["metrics"]["eval/accuracy"]
+    assert found == f'[{round(accuracy * 360)}, ["batch_stats", "params"]]'
+
+
+def test_importing_the_package_imports_no_library(environment):
+    script = "import runner, sys; print([m for m in ('jax', 'hydra', 'numpy') if m in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[]\n"
