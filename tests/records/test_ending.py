@@ -283,6 +283,7 @@ def test_the_epochs_of_a_summary_are_not_rounded(tmp_path):
             steps_per_second=None,
             seconds_to_first_step=None,
             goodput=None,
+            logging_lost_at_step=None,
             checkpoint={"last": None, "best": None},
         )
     found = read(tmp_path)
@@ -339,6 +340,7 @@ def test_the_figures_of_the_recorder_are_in_the_summary(tmp_path):
             steps_per_second=250.0,
             seconds_to_first_step=2.5,
             goodput=0.75,
+            logging_lost_at_step=None,
             checkpoint={"last": "checkpoints/40", "best": "checkpoints/30"},
         )
     found = read(tmp_path)
