@@ -1,15 +1,20 @@
 """The examples in the README run, and do what it says."""
 
 import re
+import textwrap
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from test_plugins import PACKAGE
 
 from runner import registry
 from runner.cli.commands import configure
 from runner.config.settings import ONE_GROUP, choice
+from runner.data.sources.digits import digits
 from runner.errors import ConfigError
 from runner.experiment.schedule import Clock, build_schedule
 
@@ -46,6 +51,29 @@ def test_the_library_example_runs() -> None:
     peak, cycle, ends = eval(last, names)
     assert (float(peak), int(cycle), list(ends)) == (0.006000000052154064, 1, [4000, 8000])
     assert f"`{names['schedule']!r}`" in README
+
+
+def test_the_examples_of_a_trained_model_run(
+    run: Callable[..., tuple[int, Path]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, folder = run("training.steps=44")
+    assert code == 0
+    for name, block in zip(("evaluation", "export"), blocks("console")[-2:], strict=True):
+        arguments = block.replace("RUN_FOLDER", str(folder)).split()[3:]
+        assert run(*arguments, name=name)[0] == 0
+    images = digits().test.inputs
+    names: dict[str, Any] = {"images": images}
+    exec(blocks("python")[3].replace("RUN_FOLDER", str(folder)), names)
+    predicted = names["run"].predict(images)
+    assert names["names"] == [str(index) for index in predicted.argmax(-1)]
+    np.testing.assert_allclose(names["logits"], predicted, atol=1e-5)
+    with np.load(folder.with_name("evaluation") / "predictions.npz") as file:
+        np.testing.assert_allclose(file["logits"], predicted, atol=1e-5)
+
+    monkeypatch.chdir(folder.with_name("export"))
+    names = {"images": images.astype(np.float32)}
+    exec(textwrap.dedent(blocks("python")[4]), names)
+    np.testing.assert_allclose(names["logits"], predicted, atol=1e-5)
 
 
 def test_every_option_is_listed() -> None:

@@ -1,0 +1,43 @@
+"""The files of an exported model, for programs that do not have this package."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import save
+
+STABLEHLO, SAFETENSORS, DESCRIPTION = "model.stablehlo", "model.safetensors", "model.json"
+
+
+def write_model(
+    folder: Path,
+    *,
+    stablehlo: bytes,
+    arrays: Mapping[str, np.ndarray],
+    description: Mapping[str, Any],
+) -> list[str]:
+    """Writes the three files and returns their names.
+
+    Args:
+      stablehlo: as ``jax.export`` serializes it.
+      arrays: by path; in safetensors, whose metadata holds ``description`` as JSON texts.
+      description: of both, for ``model.json``, to which the files' SHA-256 are added.
+
+    Raises:
+      OSError: a file cannot be written.
+    """
+    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    metadata = {key: _json(value) for key, value in description.items()}
+    contents = {STABLEHLO: stablehlo, SAFETENSORS: save(contiguous, metadata)}
+    files = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    text = json.dumps({**description, "sha256": files}, indent=2, ensure_ascii=False) + "\n"
+    for name, content in {**contents, DESCRIPTION: text.encode()}.items():
+        (folder / name).write_bytes(content)
+    return [*contents, DESCRIPTION]
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,98 @@
+"""Scores a saved run on one of the splits of its own data set, or of another one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from etils import epy
+
+from runner.config import Config
+from runner.config.markers import Whole
+from runner.records.ending import Ending
+from runner.registry import register_task
+
+with epy.lazy_imports():
+    import jax
+    import numpy as np
+
+    from runner.experiment import build, device, saved_run
+    from runner.records import checkpoints
+    from runner.report import announce, console, text
+    from runner.training import tags
+
+if TYPE_CHECKING:
+    from runner.data.dataset import Split
+    from runner.experiment.saved_run import SavedRun
+
+
+@register_task("evaluate")
+def evaluate(
+    config: Config,
+    folder: Path,
+    ending: Ending,
+    *,
+    split: Literal["test", "train"] = "test",
+    predictions: bool = False,
+    step: Annotated[int, Whole(0)] | None = None,
+    best: bool = False,
+) -> None:
+    """Writes ``evaluation.json`` and, with ``predictions``, ``predictions.npz`` to ``folder``.
+
+    The run named by ``resume`` is scored on the data set of ``config``, which may be another one;
+    the normalisation is the run's own.
+
+    Raises:
+      RunnerError: no run is named, or its checkpoint or the data set cannot be used.
+    """
+    screen = console.open_console()
+    device.use_compilation_cache(config.compilation_cache)
+    chosen = device.select_device(config.accelerator)
+    announce.print_line(screen, device.describe_device(chosen))
+    with jax.default_device(chosen):
+        saved = checkpoints.task_checkpoint(config.resume, step=step, best=best)
+        run = saved_run.saved_run(config, saved)
+        announce.print_line(screen, f"step {run.step:,} of {run.origin['folder']}")
+        dataset = build.build_dataset(config.dataset)
+        scored = dataset.train if split == "train" else dataset.test
+        metrics = run.evaluate(scored, device=chosen)
+        _write_evaluation(folder, config, run, metrics, split=split, examples=len(scored))
+        if predictions:
+            _write_predictions(folder, scored, run.predict(scored.inputs))
+    announce.print_line(
+        screen,
+        f"{split} accuracy {metrics[tags.EVAL_ACCURACY]:.2%} · loss {metrics[tags.EVAL_LOSS]:.4f} "
+        f"· {len(scored):,} examples of {config.dataset.option}",
+        style="bold",
+    )
+    announce.print_line(screen, text.short_path(folder))
+
+
+def _write_evaluation(
+    folder: Path,
+    config: Config,
+    run: SavedRun,
+    metrics: Mapping[str, float],
+    *,
+    split: str,
+    examples: int,
+) -> None:
+    evaluation = {
+        # JSON has no NaN and no infinities.
+        "metrics": {tag: value if isfinite(value) else None for tag, value in metrics.items()},
+        "dataset": config.dataset.option,
+        "split": split,
+        "examples": examples,
+        "checkpoint": str(run.checkpoint),
+        "parent": run.origin,
+    }
+    text = json.dumps(evaluation, indent=2, ensure_ascii=False) + "\n"
+    (folder / "evaluation.json").write_text(text, encoding="utf-8")
+
+
+def _write_predictions(folder: Path, scored: Split, logits: np.ndarray) -> None:
+    indices = np.arange(len(scored))
+    np.savez(folder / "predictions.npz", logits=logits, targets=scored.targets, indices=indices)

@@ -1,0 +1,74 @@
+"""Exports the model of a saved run for use without this package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from etils import epy
+
+from runner import __version__
+from runner.config import Config
+from runner.config.markers import Whole
+from runner.records.ending import Ending
+from runner.registry import register_task
+
+with epy.lazy_imports():
+    import jax
+
+    from runner.experiment import device, saved_run
+    from runner.experiment import export as stablehlo
+    from runner.records import checkpoints, model_files
+    from runner.report import announce, console, text
+
+if TYPE_CHECKING:
+    from jax.export import Exported
+
+    from runner.experiment.saved_run import SavedRun
+
+
+@register_task("export")
+def export(
+    config: Config,
+    folder: Path,
+    ending: Ending,
+    *,
+    step: Annotated[int, Whole(0)] | None = None,
+    best: bool = False,
+) -> None:
+    """Writes ``model.stablehlo``, ``model.safetensors`` and ``model.json`` to ``folder``.
+
+    Raises:
+      RunnerError: no run is named, its checkpoint cannot be used, or the model cannot be exported.
+    """
+    screen = console.open_console()
+    chosen = device.select_device(config.accelerator)
+    announce.print_line(screen, device.describe_device(chosen))
+    with jax.default_device(chosen):
+        saved = checkpoints.task_checkpoint(config.resume, step=step, best=best)
+        run = saved_run.saved_run(config, saved)
+        announce.print_line(screen, f"step {run.step:,} of {run.origin['folder']}")
+        exported = stablehlo.exported_model(run)
+        names = model_files.write_model(
+            folder,
+            stablehlo=bytes(exported.serialize()),
+            arrays=run.arrays(),
+            description=_description(config, run, exported),
+        )
+    announce.print_line(screen, f"{text.short_path(folder)}/{', '.join(names)}")
+
+
+def _description(config: Config, run: SavedRun, exported: Exported) -> dict[str, Any]:
+    model = {k: v for k, v in config.hparams.items() if k.partition(".")[0] == "model"}
+    return {
+        "model": model,
+        "inputs": {"dtype": "float32", "shape": ["batch", *run.shape]},
+        "logits": {"dtype": "float32", "shape": ["batch", run.num_classes]},
+        "classes": run.classes,
+        # Part of the StableHLO; to be applied before the parameters of the safetensors file are.
+        "preprocessing": {"formula": "(inputs - mean) / std", "mean": run.mean, "std": run.std},
+        "compute_dtype": run.static.compute_dtype,
+        "platforms": list(exported.platforms),
+        "parent": run.origin,
+        "versions": {"runner": __version__, "jax": jax.__version__},
+    }
