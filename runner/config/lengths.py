@@ -34,8 +34,9 @@ def is_zero(value: Length) -> bool:
 
 def without_point(value: object) -> str | None:
     """The whole number that a float (``2.0``, ``1e3``) is equal to, if there is one."""
-    is_whole = isinstance(value, float) and value.is_integer() and abs(value) <= INT32_MAX
-    return str(int(value)) if is_whole else None
+    if isinstance(value, float) and value.is_integer() and abs(value) <= INT32_MAX:
+        return str(int(value))
+    return None
 
 
 def resolve_length(
