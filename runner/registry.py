@@ -4,6 +4,7 @@ A factory takes keyword arguments, never a config object, and returns the part i
 signature is the schema of its settings (``runner.config.signature``).
 """
 
+import math
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -140,11 +141,44 @@ GROUPS = {
 }
 
 register_scheduler = schedulers.register
-register_optimizer = optimizers.register
 register_model = models.register
 register_dataset = datasets.register
 register_task = tasks.register
 register_scale_fn = scale_fns.register
+
+
+# Name of an optimizer → the factor of the schedulers' default rates.
+_rate_scales: dict[str, float] = {}
+
+
+def register_optimizer(name: str, *, rate_scale: float = 1.0) -> Callable[[Factory], Factory]:
+    """Decorator that registers the factory of an optimizer under ``name``.
+
+    Args:
+      rate_scale: the schedulers' default rates, which suit sgd, are multiplied by this for the
+        optimizer; rates that a user sets are not.
+
+    Raises:
+      ConfigError: another factory already has that name, or ``rate_scale`` is not a finite number
+        above 0.
+    """
+    if not 0 < rate_scale < math.inf:
+        problem = f"has the rate_scale {shown(rate_scale)}"
+        raise ConfigError(f"the optimizer {name!r}", problem, "write a number above 0")
+
+    def add(factory: Factory) -> Factory:
+        optimizers.register(name)(factory)
+        _rate_scales[name] = rate_scale
+        return factory
+
+    return add
+
+
+def rate_scale_of(name: str) -> float:
+    """The ``rate_scale`` of the optimizer ``name``; 1 if there is no such optimizer."""
+    if name not in _rate_scales:
+        optimizers.names()  # imports the built-in ones
+    return _rate_scales.get(name, 1.0)
 
 
 _EVAL_PARAMS = "eval_params"

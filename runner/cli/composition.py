@@ -19,7 +19,7 @@ from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException, MissingConfigException
 from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSource
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from runner import registry
@@ -28,6 +28,7 @@ from runner.cli.faults import find, of_grammar
 from runner.cli.interpolation import check_expansion
 from runner.cli.settings_file import NO_TARGET, TARGET
 from runner.cli.sources import CONF, USERS, named_folder, search_path
+from runner.config.default_rates import default_rates
 from runner.config.plugins import registered_options
 from runner.errors import ConfigError, RunnerError, nearest, shown
 from runner.registry import GROUPS
@@ -64,6 +65,7 @@ class Composer(ConfigLoaderImpl):
         self.config_name: str = flags.config_name
         self._complete = False  # whether installed plugins have been loaded
         self._known: dict[tuple[str, ...], dict[str, Any]] = {}
+        self._user_keys: set[str] = set()  # that users' files set, of the last composition
         searches = [o for o in flags.overrides if o.lstrip("+").startswith(f"{SEARCH_PATH}=")]
         folders = [named_folder("--config-dir", flags.config_dir)] if flags.config_dir else []
         for override in parse(searches):
@@ -207,13 +209,24 @@ class Composer(ConfigLoaderImpl):
         # Unlike Hydra's, this ignores a hydra.searchpath in a file.
         return OverridesParser.create().parse_overrides(overrides), _Files(self.repository)
 
-    @staticmethod
-    def _embed_result_config(ret: ConfigResult, package_override: str | None) -> ConfigResult:
+    def _compose_config_from_defaults_list(self, defaults: Any, repo: Any) -> DictConfig:
+        """Merges the files; default rates that no user's file sets are those of the optimizer."""
+        self._user_keys.clear()
+        cfg = ConfigLoaderImpl._compose_config_from_defaults_list(self, defaults, repo)
+        for path, value in default_rates(plain(cfg)).items():
+            if ".".join(path) not in self._user_keys:
+                OmegaConf.update(cfg, ".".join(path), value, merge=False)
+        return cfg
+
+    def _embed_result_config(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, ret: ConfigResult, package_override: str | None
+    ) -> ConfigResult:
         """Checks a file's settings, as written and in their package, before they are merged."""
         placed = ConfigLoaderImpl._embed_result_config(ret, package_override)
         if placed.provider == USERS:
             for config in (ret.config, placed.config):
                 check_allowed(plain(config), ret.path)
+            self._user_keys.update(key for key, _ in dotted(plain(placed.config)))
         return placed
 
 

@@ -73,6 +73,9 @@ class Continuation(Composer):
         cfg = super().load_configuration(config_name, [*self._resets(kept), *kept], *arguments)
         if chosen:
             fresh = self._fresh
+            optimizer = cfg.hydra.runtime.choices.get("optimizer")
+            if "optimizer" not in groups and optimizer in fresh.options("optimizer"):
+                chosen.append(f"optimizer={optimizer}")  # it scales a schedule's default rates
             other = fresh.load_configuration(fresh.config_name, chosen, *arguments)
             with open_dict(cfg):
                 for group in groups:

@@ -16,7 +16,7 @@ with epy.lazy_imports():
     from optax import contrib
 
 
-@register_optimizer("adam")
+@register_optimizer("adam", rate_scale=0.01)
 def adam(
     learning_rate: Any,
     *,
@@ -28,7 +28,7 @@ def adam(
     return optax.adam(learning_rate, b1=b1, b2=b2, eps=eps)
 
 
-@register_optimizer("adamw")
+@register_optimizer("adamw", rate_scale=0.01)
 def adamw(
     learning_rate: Any,
     *,
@@ -47,7 +47,7 @@ def adamw(
     )
 
 
-@register_optimizer("nadam")
+@register_optimizer("nadam", rate_scale=0.01)
 def nadam(
     learning_rate: Any,
     *,
@@ -59,7 +59,7 @@ def nadam(
     return optax.nadam(learning_rate, b1=b1, b2=b2, eps=eps)
 
 
-@register_optimizer("nadamw")
+@register_optimizer("nadamw", rate_scale=0.01)
 def nadamw(
     learning_rate: Any,
     *,
@@ -75,7 +75,7 @@ def nadamw(
     )
 
 
-@register_optimizer("amsgrad")
+@register_optimizer("amsgrad", rate_scale=0.01)
 def amsgrad(
     learning_rate: Any,
     *,
@@ -90,7 +90,7 @@ def amsgrad(
     return optax.amsgrad(learning_rate, b1=b1, b2=b2, eps=eps)
 
 
-@register_optimizer("adamax")
+@register_optimizer("adamax", rate_scale=0.01)
 def adamax(
     learning_rate: Any,
     *,
@@ -102,7 +102,7 @@ def adamax(
     return optax.adamax(learning_rate, b1=b1, b2=b2, eps=eps)
 
 
-@register_optimizer("radam")
+@register_optimizer("radam", rate_scale=0.01)
 def radam(
     learning_rate: Any,
     *,
@@ -116,7 +116,7 @@ def radam(
     return optax.radam(learning_rate, b1=b1, b2=b2, eps=eps, threshold=threshold, nesterov=nesterov)
 
 
-@register_optimizer("adabelief")
+@register_optimizer("adabelief", rate_scale=0.01)
 def adabelief(
     learning_rate: Any,
     *,
@@ -132,7 +132,7 @@ def adabelief(
     )
 
 
-@register_optimizer("yogi")
+@register_optimizer("yogi", rate_scale=0.01)
 def yogi(
     learning_rate: Any,
     *,
@@ -144,7 +144,7 @@ def yogi(
     return optax.yogi(learning_rate, b1=b1, b2=b2, eps=eps)
 
 
-@register_optimizer("adan")
+@register_optimizer("adan", rate_scale=0.01)
 def adan(
     learning_rate: Any,
     *,
@@ -174,7 +174,7 @@ def adan(
     )
 
 
-@register_optimizer("adopt")
+@register_optimizer("adopt", rate_scale=0.01)
 def adopt(
     learning_rate: Any,
     *,
@@ -194,7 +194,7 @@ def adopt(
     )
 
 
-@register_optimizer("ademamix")
+@register_optimizer("ademamix", rate_scale=0.01)
 def ademamix(
     learning_rate: Any,
     *,

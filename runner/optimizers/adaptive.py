@@ -17,7 +17,7 @@ with epy.lazy_imports():
     from optax import contrib
 
 
-@register_optimizer("rmsprop")
+@register_optimizer("rmsprop", rate_scale=0.01)
 def rmsprop(
     learning_rate: Any,
     *,
@@ -64,7 +64,7 @@ def adagrad(
     )
 
 
-@register_optimizer("adadelta")
+@register_optimizer("adadelta", rate_scale=10.0)
 def adadelta(
     learning_rate: Any,
     *,
@@ -76,7 +76,7 @@ def adadelta(
     return optax.adadelta(learning_rate, rho=rho, eps=eps, weight_decay=weight_decay)
 
 
-@register_optimizer("adafactor")
+@register_optimizer("adafactor", rate_scale=0.1)
 def adafactor(
     learning_rate: Any,
     *,
@@ -118,7 +118,7 @@ def sm3(learning_rate: Any, *, momentum: Decay = 0.9) -> optax.GradientTransform
     return _scalars_as_vectors(optax.sm3(learning_rate, momentum=momentum))
 
 
-@register_optimizer("madgrad")
+@register_optimizer("madgrad", rate_scale=0.1)
 def madgrad(
     learning_rate: Any,
     *,

@@ -36,7 +36,7 @@ def sgd(
     return optax.chain(optax.add_decayed_weights(weight_decay), plain)
 
 
-@register_optimizer("signum")
+@register_optimizer("signum", rate_scale=0.003)
 def signum(learning_rate: Any, *, momentum: Decay = 0.9) -> optax.GradientTransformation:
     """SGD with the sign of the momentum (Bernstein et al. 2018, algorithm 2).
 
@@ -45,7 +45,7 @@ def signum(learning_rate: Any, *, momentum: Decay = 0.9) -> optax.GradientTransf
     return optax.signum(learning_rate, beta=momentum)
 
 
-@register_optimizer("lion")
+@register_optimizer("lion", rate_scale=0.003)
 def lion(
     learning_rate: Any,
     *,

@@ -17,7 +17,7 @@ with epy.lazy_imports():
     from optax import contrib
 
 
-@register_optimizer("lamb")
+@register_optimizer("lamb", rate_scale=0.03)
 def lamb(
     learning_rate: Any,
     *,
@@ -40,7 +40,7 @@ def lamb(
     )
 
 
-@register_optimizer("lars")
+@register_optimizer("lars", rate_scale=30.0)
 def lars(
     learning_rate: Any,
     *,

@@ -16,7 +16,7 @@ with epy.lazy_imports():
     from optax import contrib
 
 
-@register_optimizer("prodigy")
+@register_optimizer("prodigy", rate_scale=10.0)
 def prodigy(
     learning_rate: Any,
     *,

@@ -3,7 +3,9 @@
 import numpy as np
 
 from runner.config import Choice
+from runner.config.default_rates import scaled
 from runner.experiment.build import Experiment
+from runner.registry import rate_scale_of
 from runner.report.cycle_advice import half_cycles, unfinished_cycle
 from runner.report.phase_advice import equal_rates, misfit, seams
 from runner.report.schedule_parts import all_parts
@@ -11,27 +13,8 @@ from runner.schedules import CyclicLR
 
 # Bounds further apart than this factor are more likely a typing error than a measured range.
 WIDEST = 100
-# Optimizers that learn little or nothing at the default rates, which suit sgd.
-ADAPTIVE = frozenset(
-    [
-        "adabelief",
-        "adam",
-        "adamw",
-        "adan",
-        "ademamix",
-        "adopt",
-        "amsgrad",
-        "lamb",
-        "lion",
-        "nadam",
-        "nadamw",
-        "rmsprop",
-        "signum",
-        "yogi",
-    ]
-)
-# Adam's usual rate is 0.001.
-HIGHEST_ADAPTIVE = 0.02
+# Typical rates of sgd, and the highest that is no reason for a warning; times an optimizer's scale.
+LOW_RATE, HIGH_RATE, HIGHEST_RATE = 0.01, 0.2, 2.0
 
 
 def warnings(experiment: Experiment) -> list[str]:
@@ -81,13 +64,15 @@ def _bounds(key: str, choice: Choice, schedule: CyclicLR) -> list[str]:
 
 
 def _high_rate(key: str, schedule: CyclicLR, experiment: Experiment) -> list[str]:
-    """Optimizers that divide by the size of the gradient need far lower rates than sgd."""
+    """Warns of rates that suit sgd, if the optimizer declares that its own are far lower."""
     multiplier = np.asarray(experiment.hyperparams.wrappers.multiplier)
     highest = float(np.max(schedule.lr.high * multiplier))
     option = experiment.config.optimizer.option
-    if experiment.static.optimizer.name not in ADAPTIVE or highest <= HIGHEST_ADAPTIVE:
+    scale = rate_scale_of(experiment.static.optimizer.name)
+    if scale >= 1 or highest <= HIGHEST_RATE * scale:
         return []
+    low, high = scaled(LOW_RATE, scale), scaled(HIGH_RATE, scale)
     return [
         f"{key}.max_lr: {highest:g} is high for {option}, which may not learn at that rate; "
-        f"try {key}.base_lr=0.0001 {key}.max_lr=0.002"
+        f"try {key}.base_lr={low:g} {key}.max_lr={high:g}"
     ]

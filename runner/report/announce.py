@@ -4,10 +4,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.text import Text
 
+from runner.config import Choice
+from runner.config.by_name import Parts, PerGroup
+from runner.config.markers import Series
+from runner.config.signature import markers
 from runner.experiment.build import Experiment
+from runner.registry import rate_scale_of, schedulers
 from runner.report.advice import warnings
 from runner.report.text import plain, short_path
 from runner.training.tags import EVAL_ACCURACY, EVAL_LOSS
@@ -26,6 +32,9 @@ def announce(console: Console, experiment: Experiment, *, params: int) -> None:
         f"{len(dataset.test):,} test examples",
     )
     print_line(console, _schedule_line(experiment))
+    if (scale := rate_scale_of(config.optimizer.name)) != 1:
+        rates = ", ".join(_rates(config.scheduler))
+        print_line(console, f"default rates × {scale:g} for {config.optimizer.option}: {rates}")
     print_warnings(console, warnings(experiment))
 
 
@@ -58,6 +67,19 @@ def print_warnings(console: Console, warnings: Iterable[str]) -> None:
 def print_line(console: Console, text: str, style: str = "") -> None:
     """Prints one line without markup, wrapping, or colours other than ``style``."""
     console.print(Text(text, style=style), soft_wrap=True)
+
+
+def _rates(scheduler: Choice, prefix: str = "") -> list[str]:
+    """``max_lr 0.002`` for every rate above 0 of a scheduler and its parts."""
+    factory, found = schedulers.get(scheduler.name), []
+    for name in [*markers(factory, PerGroup), *markers(factory, Series)]:
+        values = np.ravel(getattr(scheduler.settings, name))
+        if values.dtype.kind == "f" and values.any():
+            found.append(f"{prefix}{name} {', '.join(f'{value:g}' for value in values)}")
+    for name in markers(factory, Parts):
+        for part, choice in getattr(scheduler.settings, name).items():
+            found += _rates(choice, f"{part}.")
+    return found
 
 
 def _schedule_line(experiment: Experiment) -> str:

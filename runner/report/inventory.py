@@ -13,6 +13,7 @@ from runner.experiment.build import Experiment
 from runner.experiment.timeline import Timeline
 from runner.optimizers.base import of_group
 from runner.optimizers.groups import path_name
+from runner.registry import rate_scale_of
 from runner.training.state import TrainState, tree_bytes, tree_size
 
 _DISPATCHES = {"scan": "a chunk at a time", "step": "step by step"}
@@ -30,7 +31,7 @@ def inventory(timeline: Timeline, compared: Sequence[Timeline] = ()) -> Table:
     table.add_row("schedule", _schedule(timeline))
     for index, other in enumerate(compared):
         table.add_row("" if index else "compared", _schedule(other))
-    table.add_row("optimizer", ", ".join([config.optimizer.option, *_wrappers(config)]))
+    table.add_row("optimizer", ", ".join([config.optimizer.option, *_scale(config)]))
     table.add_row("data", _data(experiment))
     table.add_row("model", _model(config, state.params))
     for name, lines in _parameters(experiment, state.params):
@@ -68,6 +69,12 @@ def _range(name: str, low: float, high: float) -> str:
     _, slash, group = name.partition("/")
     prefix = f"{group}: " if slash else ""
     return f"{prefix}rate {low:.3g}" if low == high else f"{prefix}rates {low:.3g} to {high:.3g}"
+
+
+def _scale(config: Config) -> list[str]:
+    """The factor of the schedulers' default rates, if it is not 1, and the wrappers."""
+    scale = rate_scale_of(config.optimizer.name)
+    return [*([] if scale == 1 else [f"default rates × {scale:g}"]), *_wrappers(config)]
 
 
 def _wrappers(config: Config) -> list[str]:

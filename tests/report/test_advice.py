@@ -103,7 +103,7 @@ def test_rates_for_sgd_give_a_warning_with_adam():
     assert warning.startswith("scheduler.max_lr: 0.1 is high for adam")
     assert advice(cyclic(100, base_lr=1e-4, max_lr=0.006), steps=400, optimizer="adam") == []
     assert advice(cyclic(100), steps=400, optimizer="adam", factor=0.1) == []
-    assert advice(cyclic(100), steps=400, optimizer="adamax") == []
+    assert advice(cyclic(100), steps=400, optimizer="sgd") == []
 
 
 def test_unknown_settings_give_no_warning():
