@@ -77,7 +77,8 @@ def configure(*overrides: str) -> Config:
 class Job:
     """Hydra's task function: reads the settings and runs the task.
 
-    A launcher may pickle it and call it in another process.
+    A launcher may pickle it and call it in another process. It returns what the task returns, for
+    a sweeper that searches for the best value.
 
     Attributes:
       config: the settings, where they have been read already.
@@ -86,7 +87,7 @@ class Job:
     composer: Composer
     config: Config | None = None
 
-    def __call__(self, settings: DictConfig) -> None:
+    def __call__(self, settings: DictConfig) -> float | None:
         plugins.import_named(self.composer.plugins)
         config = self.config or read_settings(self.composer, settings)
         hydra, task = HydraConfig.get(), tasks.get(config.task.name)
@@ -103,11 +104,12 @@ class Job:
                 overrides=hydra.overrides.task,
             ) as ending,
         ):
-            task(config, folder, ending, **dict(config.task.settings))
+            result = task(config, folder, ending, **dict(config.task.settings))
         if hydra.mode is RunMode.MULTIRUN:
             came = f"came as job {hydra.job.num} ended"
             if late := ending.stop_error(came, "the jobs after it were not run"):
                 raise late
+        return result
 
 
 def _run_once(composer: Composer, cfg: DictConfig) -> None:

@@ -19,17 +19,19 @@ from runner.cli.folders import SUBFOLDER, check_unseen, new_folder
 from runner.cli.members import compose_member, list_members, try_members
 from runner.cli.reading import activate
 from runner.config import Config
-from runner.errors import InterruptedRunError, TerminatedRunError
+from runner.errors import ConfigError, InterruptedRunError, TerminatedRunError, shown
 from runner.records.run_folder import claim_sweep
+from runner.training.tags import HIGHEST_IS_BEST
 
 FOLDER, RECORD = "hydra.sweep.dir", "multirun.yaml"
 
 SWEEPER, LAUNCHER, BASIC = "hydra/sweeper", "hydra/launcher", "basic"
+DIRECTION = "hydra.sweeper.direction"
 
 Tried = list[tuple[DictConfig, Config | None]]
 Failures = Iterator[tuple[int, BaseException]]
 # Makes Hydra's task function of a composer and, if it has been read, the configuration.
-JobType = Callable[..., Callable[[DictConfig], None]]
+JobType = Callable[..., Callable[[DictConfig], float | None]]
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +58,8 @@ def run_many(composer: Composer, cfg: DictConfig, job: JobType, *, where_it_appl
         check_unseen(cfg)
     context = HydraContext(composer, Callbacks())
     with composer.answered():
+        if not is_basic:
+            _set_direction(composer, cfg)
         plugin = _plugin(composer, cfg, job, context)
     claimed = claim_sweep(folder, explicit=explicit)
     _move(cfg, claimed)
@@ -79,6 +83,27 @@ def _plugin(composer: Composer, cfg: DictConfig, job: JobType, context: HydraCon
     if choices[SWEEPER] != BASIC:
         return plugins.instantiate_sweeper(**made)
     return plugins.instantiate_launcher(**made) if choices[LAUNCHER] != BASIC else None
+
+
+def _set_direction(composer: Composer, cfg: DictConfig) -> None:
+    """Has a sweeper that searches in a direction search for the best value of the metric.
+
+    Raises:
+      ConfigError: the command line gives it another direction, or several.
+    """
+    is_highest = HIGHEST_IS_BEST.get(cfg.metric)
+    if "direction" not in cfg.hydra.sweeper or is_highest is None:
+        return
+    wanted = "maximize" if is_highest else "minimize"
+    if any(override.key_or_group == DIRECTION for override in composer.parsed):
+        given = plain(cfg.hydra.sweeper)["direction"]
+        if given not in (wanted, [wanted]):
+            best = "highest" if is_highest else "lowest"
+            problem = f"{shown(given)} contradicts metric={cfg.metric}, whose {best} value is best"
+            remedy = f"write {DIRECTION}={wanted}, or leave it out, or choose another metric"
+            raise ConfigError(DIRECTION, problem, remedy)
+    with read_write(cfg.hydra):
+        cfg.hydra.sweeper.direction = wanted
 
 
 def _move(cfg: DictConfig, folder: Path) -> None:

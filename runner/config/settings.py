@@ -14,6 +14,7 @@ from runner.config.sections import (
     CheckpointSettings,
     General,
     LookaheadSettings,
+    RankingMetric,
     Training,
     WrapperSettings,
 )
@@ -59,6 +60,7 @@ class Config:
     seed: int
     accelerator: Accelerator
     compilation_cache: bool | str
+    metric: RankingMetric
     plugins: tuple[str, ...]
     resume: str | None
     init_from: str | None
@@ -114,6 +116,7 @@ def read_config(
         seed=general.seed,
         accelerator=general.accelerator,
         compilation_cache=general.compilation_cache,
+        metric=general.metric,
         plugins=general.plugins,
         resume=general.resume,
         init_from=general.init_from,

@@ -53,6 +53,18 @@ def test_the_default_run_learns_the_digits(default_run, summary):
     assert found["versions"]["python"] == sys.version.split()[0]
 
 
+def test_a_run_returns_the_best_value_of_the_metric(run, summary, capsys, monkeypatch):
+    returned = []
+    train = tasks.get("train")
+    monkeypatch.setitem(tasks._factories, "train", lambda *args: returned.append(train(*args)))
+    for metric in ("eval/accuracy", "eval/loss"):
+        code, folder = run(*SHORT, f"metric={metric}", "training.eval_every=2", name=metric[5:])
+        assert code == 0
+        best = summary(folder)["best"]
+        assert (best["metric"], best["value"]) == (metric, returned.pop())
+    assert f"lowest loss {best['value']:.4f} at step {best['step']}" in capsys.readouterr().out
+
+
 def test_rate_and_cycle_of_every_step_in_tensorboard_follow_the_formula(default_run):
     found = scalars(default_run)
     steps, rates = found["schedule/lr"]
