@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from etils import epy
 from hydra._internal.callbacks import Callbacks  # run_job requires them, though there are none
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.core.plugins import Plugins
@@ -22,6 +23,10 @@ from runner.config import Config
 from runner.errors import ConfigError, InterruptedRunError, TerminatedRunError, shown
 from runner.records.run_folder import claim_sweep
 from runner.training.tags import HIGHEST_IS_BEST
+
+with epy.lazy_imports():
+    from runner.records import results
+    from runner.report import console, ranking, text
 
 FOLDER, RECORD = "hydra.sweep.dir", "multirun.yaml"
 
@@ -73,6 +78,7 @@ def run_many(composer: Composer, cfg: DictConfig, job: JobType, *, where_it_appl
     with composer.answered(job_folder=claimed):
         OmegaConf.save(cfg, claimed / RECORD)
         codes = [_code(number, members[number], error) for number, error in failures]
+    _show_ranking(claimed, cfg)
     return codes[0] if codes else 0
 
 
@@ -157,6 +163,16 @@ def _run_here(
         else:
             if done.status is JobStatus.FAILED:
                 yield number, done._return_value
+
+
+def _show_ranking(folder: Path, cfg: DictConfig) -> None:
+    """Prints the jobs that have left a summary by their metric, if there are several."""
+    jobs = results.read_results(folder)
+    metrics = [job.best["metric"] for job in jobs if job.best]
+    if len(jobs) > 1 and metrics:
+        metric = cfg.metric if cfg.metric in metrics else metrics[0]
+        title = f"{len(jobs):,} jobs by best {metric} · {text.short_path(folder)}"
+        ranking.print_ranking(console.open_console(), jobs, metric=metric, title=title)
 
 
 def _code(number: int, lines: list[str], error: BaseException) -> int:
