@@ -25,7 +25,8 @@ class RunnerError(Exception):
 
     def under(self, prefix: str) -> "RunnerError":
         """The same error with its key below ``prefix``: ``base_lr`` → ``scheduler.base_lr``."""
-        return type(self)(f"{prefix}.{self.key}", self.problem, self.remedy)
+        key = ".".join(filter(None, (prefix, self.key)))
+        return type(self)(key, self.problem, self.remedy)
 
 
 class ConfigError(RunnerError, ValueError):

@@ -4,10 +4,12 @@ A factory takes keyword arguments, never a config object, and returns the part i
 signature is the schema of its settings (``runner.config.signature``).
 """
 
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from importlib import import_module
 from inspect import signature
+from pathlib import Path
 from pkgutil import iter_modules
 from typing import Any, TypeVar
 
@@ -181,25 +183,32 @@ def import_modules(package: str, path: Iterable[str]) -> None:
 
 
 def import_plugins(modules: Iterable[str]) -> None:
-    """Imports packages by name.
+    """Imports the packages that the command line names; also searches the current folder.
 
     Raises:
       ConfigError: a module does not exist, or its import fails.
     """
+    if modules and str(Path.cwd()) not in sys.path and "" not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
     for module in modules:
         _load("plugins", module, partial(import_module, module))
 
 
-def load_entry_points() -> None:
+def load_entry_points() -> bool:
     """Imports every installed package with an entry point in the group ``runner.plugins``.
+
+    Returns:
+      Whether there is any.
 
     Raises:
       ConfigError: the import of one fails.
     """
     from importlib.metadata import entry_points  # slow to import, and rarely needed
 
-    for found in entry_points(group=PLUGIN_ENTRY_POINTS):
+    installed = entry_points(group=PLUGIN_ENTRY_POINTS)
+    for found in installed:
         _load(f"entry point {found.name}", found.value, found.load)
+    return bool(installed)
 
 
 def _load(key: str, name: str, load: Callable[[], Any]) -> None:

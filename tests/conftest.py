@@ -12,8 +12,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hydra.core.config_store import ConfigStore
 
 import runner
+from runner import registry
 
 Completed = subprocess.CompletedProcess[str]
 CommandLine = Callable[..., Completed]
@@ -57,6 +59,19 @@ def _absl_leaves_captured_streams_open() -> None:
     if "absl.logging" in sys.modules:
         handler = sys.modules["absl.logging"].get_absl_handler()
         handler.python_handler.stream = sys.__stderr__
+
+
+@pytest.fixture(autouse=True)
+def _parts_that_a_test_registers_are_removed() -> Iterator[None]:
+    """Every later command line of this process would offer them as options, which takes time."""
+    registries = (*registry.GROUPS.values(), registry.scale_fns)
+    before = [set(known.plugins()) for known in registries]
+    yield
+    options = ConfigStore.instance().repo
+    for known, names in zip(registries, before, strict=True):
+        for name in set(known.plugins()) - names:
+            del known._factories[name]
+            options.get(known.group, {}).pop(f"{name}.yaml", None)
 
 
 @pytest.fixture

@@ -18,8 +18,8 @@ DOUBLINGS = "name: cyclic\na0: x\n" + "".join(
 
 # (text of scheduler/mine.yaml, line or None, what the answer says)
 REFUSED = {
-    "a repeated key": ("name: cyclic\nbase_lr: 1\nbase_lr: 2\n", 3, "'base_lr' is there twice"),
-    "a nested repeated key": ("name: cyclic\nx:\n  y: 1\n  y: 2\n", 4, "'y' is there twice"),
+    "a repeated key": ("name: cyclic\nbase_lr: 1\nbase_lr: 2\n", 3, "'base_lr' appears twice"),
+    "a nested repeated key": ("name: cyclic\nx:\n  y: 1\n  y: 2\n", 4, "'y' appears twice"),
     "invalid YAML": ("name: cyclic\n  base_lr: [1,\n", 2, "is not valid YAML"),
     "a tab": ("name: cyclic\nx:\n\t- 1\n", 3, "is not valid YAML"),
     "two documents": ("name: cyclic\n---\nname: cyclic\n", 2, "is not valid YAML"),
@@ -35,8 +35,8 @@ REFUSED = {
     "a tag of one's own": ("name: !mine x\n", 1, "!mine"),
     "a list": ("- a\n- b\n", 1, "holds no settings"),
     "a text": ("hello\n", 1, "holds no settings"),
-    "an alias bomb": (BOMB, None, "unfolds to more than"),
-    "an alias of itself": ("a: &a [*a]\n", None, "unfolds to more than"),
+    "an alias bomb": (BOMB, None, "expands to more than"),
+    "an alias of itself": ("a: &a [*a]\n", None, "expands to more than"),
     "deep brackets": ("a: " + "[" * 30_000 + "\n", None, "nested too deeply"),
     "deep lists": ("- " * 10_000 + "x\n", None, "nested too deeply"),
     "a large file": ("a: " + "x" * 100_000, None, "larger than 32 KiB"),
@@ -77,7 +77,7 @@ def test_a_file_that_is_not_plain_settings_is_refused(
 
 def test_a_file_must_be_utf8(conf: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (conf / "scheduler/mine.yaml").write_bytes(b"name: \xff\xfe\n")
-    assert "is not a UTF-8 text" in refuse(capsys, "scheduler=mine")
+    assert "is not UTF-8" in refuse(capsys, "scheduler=mine")
 
 
 def test_interpolations_cannot_grow_without_bounds(

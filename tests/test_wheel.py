@@ -35,4 +35,4 @@ def test_an_installed_wheel_trains_from_an_empty_folder(tmp_path: Path) -> None:
     shown = subprocess.run(
         [str(script), "--cfg", "job"], cwd=tmp_path, capture_output=True, text=True, check=True
     )
-    assert "step_size_up: 5ep" in shown.stdout
+    assert "step_size_up: 12.5%" in shown.stdout

@@ -1,4 +1,4 @@
-"""What a configuration file may set of Hydra's own settings."""
+"""The settings of Hydra that a configuration file may change."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -14,13 +14,10 @@ _SETTINGS = set(Config.__dataclass_fields__) - {"plugins"}
 
 
 def check_allowed(settings: Mapping[Any, Any], file: str) -> None:
-    """Refuses what ``file`` may not set.
+    """Raises ConfigError if ``file`` sets something that only the command line may set.
 
     Args:
-      settings: the file's, where they are merged; interpolations as written.
-
-    Raises:
-      ConfigError: names the file and the key.
+      settings: the file's settings in their package, interpolations unresolved.
     """
     for key, value in dotted({"hydra": settings.get("hydra", {})}):
         if not isinstance(value, Mapping) and not _is_allowed(key.removeprefix("hydra."), value):
@@ -29,12 +26,12 @@ def check_allowed(settings: Mapping[Any, Any], file: str) -> None:
 
 
 def plain(cfg: Any) -> Any:
-    """Containers of Python's, interpolations as written."""
+    """``cfg`` as plain containers, interpolations unresolved."""
     return OmegaConf.to_container(cfg, resolve=False)
 
 
 def dotted(value: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Everything below a mapping by dotted key, sections included."""
+    """The (dotted key, value) pairs of a mapping and of every mapping inside it."""
     for key, item in value.items():
         yield f"{prefix}{key}", item
         if isinstance(item, Mapping):
@@ -47,12 +44,12 @@ def _is_allowed(key: str, value: Any) -> bool:
         return isinstance(value, str)
     if key == "mode":
         return value in ("RUN", "MULTIRUN")
-    if key == "verbose" or key.startswith("runtime.choices."):  # names to show
+    if key == "verbose" or key.startswith("runtime.choices."):  # only displayed
         return "${" not in str(value)
     if name.startswith("params.") and section == "sweeper":
-        # scheduler@scheduler.parts.x, +optimizer.groups.head, ...: settings of the runner's own.
+        # The runner's own settings: scheduler@scheduler.parts.x, +optimizer.groups.head, ...
         places = re.split("[@:]", name.removeprefix("params.").lstrip("+~"))
         return all(re.split(r"[./\[]", place)[0] in _SETTINGS for place in places)
-    # Numbers only: a text may be a command, a file or an expression to the plugin.
+    # Only numbers: a plugin may take a string for a command, a path or an expression.
     is_public = name != "" and not name.startswith("_") and "._" not in name
     return section in ("launcher", "sweeper") and is_public and not isinstance(value, (str, list))

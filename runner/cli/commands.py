@@ -1,4 +1,4 @@
-"""What a command line asks for: something to print, a run or a multirun."""
+"""Executes a command line: prints something, runs a task once, or runs a multirun."""
 
 import os
 from contextlib import nullcontext
@@ -18,21 +18,21 @@ from runner.cli.flags import read_flags
 from runner.cli.folders import new_folder
 from runner.cli.reading import activate, read_in, read_settings
 from runner.cli.sweep import run_many
-from runner.config import Config, plugins
+from runner.config import Config
 from runner.errors import ConfigError, StorageError
 from runner.records.ending import Ending
 from runner.records.run_folder import RECORD, claim, lock
 from runner.records.summary import SUMMARY
-from runner.registry import tasks
+from runner.registry import import_plugins, tasks
 
 FOLDER = "hydra.run.dir"
 NO_SWEEP = "add -m to run each of them, or write a list: [...]"
-# The tasks that leave a summary.
+# Tasks that write a summary.
 _SUMMARISED = ("train",)
 
 
 def execute(argv: list[str]) -> int:
-    """Prints, runs or runs several times, as ``argv`` asks; returns the exit code.
+    """Does what the command line asks for and returns the exit code.
 
     Raises:
       RunnerError: the command line or the configuration is wrong, or the run fails.
@@ -42,7 +42,7 @@ def execute(argv: list[str]) -> int:
         os.getcwd()
     except OSError as error:
         problem = f"cannot be used ({error.strerror})"
-        raise StorageError("current folder", problem, "go to one that exists") from error
+        raise StorageError("current folder", problem, "change to a folder that exists") from error
     composer = composer_of(flags)
     lines = composer.lines
     if flags.run or flags.multirun:
@@ -56,17 +56,17 @@ def execute(argv: list[str]) -> int:
             raise ConfigError(RESUME, "goes on with one run, not with several", "leave out -m")
         return run_many(composer, cfg, Job, where_it_applies=flags.where_it_applies)
     if flags.where_it_applies:
-        raise ConfigError("--where-it-applies", "goes with -m only", "add -m, or leave it out")
+        raise ConfigError("--where-it-applies", "goes with -m only", "add -m, or remove it")
     composer.refuse_sweeps(NO_SWEEP)
     _run_once(composer, cfg)
     return 0
 
 
 def configure(*overrides: str) -> Config:
-    """The typed configuration of a command line, for use from Python; nothing is run.
+    """The typed configuration of a command line, for use from Python; runs nothing.
 
     Raises:
-      ConfigError: the overrides or the configuration they make are wrong.
+      ConfigError: an override is wrong, or the configuration is.
     """
     composer = composer_of(read_flags(list(overrides)))
     composer.refuse_sweeps(NO_SWEEP)
@@ -81,14 +81,14 @@ class Job:
     a sweeper that searches for the best value.
 
     Attributes:
-      config: the settings, where they have been read already.
+      config: the typed settings, if they have been read already.
     """
 
     composer: Composer
     config: Config | None = None
 
     def __call__(self, settings: DictConfig) -> float | None:
-        plugins.import_named(self.composer.plugins)
+        import_plugins(self.composer.plugins)
         config = self.config or read_settings(self.composer, settings)
         hydra, task = HydraConfig.get(), tasks.get(config.task.name)
         folder = Path(hydra.runtime.output_dir)
@@ -115,7 +115,7 @@ class Job:
 def _run_once(composer: Composer, cfg: DictConfig) -> None:
     """Runs the configured task in a folder of its own.
 
-    Nothing is created before the whole configuration is known to be good.
+    The folder is created after the whole configuration has been validated.
     """
     cfg.hydra.mode = RunMode.RUN
     activate(cfg)

@@ -1,4 +1,4 @@
-"""From the command line to the composed configuration: Hydra's loader, which trusts no file."""
+"""Composes the configuration of a command line with Hydra's loader; no file is trusted."""
 
 import errno
 import warnings
@@ -29,15 +29,15 @@ from runner.cli.folders import job_name
 from runner.cli.interpolation import check_expansion
 from runner.cli.settings_file import NO_TARGET, TARGET
 from runner.cli.sources import CONF, USERS, named_folder, search_path
-from runner.config import plugins
+from runner.config.plugins import registered_options
 from runner.errors import ConfigError, RunnerError, nearest, shown
 from runner.registry import GROUPS
 
 MAX_OVERRIDE = 8_000
-# How often one file may stand in defaults lists.
+# How often defaults lists may include the same file.
 MAX_INCLUDED = 100
 _LOADS_PER_INCLUSION = 3  # twice for Hydra's tree of defaults, then to be merged
-# Groups with settings that may be mappings, whose names are the user's to choose.
+# Groups with settings that are mappings with names of the user's choice.
 OPEN_GROUPS = ("scheduler", "optimizer")
 SEARCH_PATH = "hydra.searchpath"
 # What Hydra raises around a job: the configuration of logging (ValueError), a launcher, ...
@@ -49,18 +49,18 @@ class Composer(ConfigLoaderImpl):
 
     Attributes:
       config_name: of the primary configuration.
-      parsed: the overrides as they were typed, parsed; without ``hydra.searchpath``.
-      plugins: the packages that the command line names; already imported.
+      parsed: the overrides of the command line, without ``hydra.searchpath``.
+      plugins: the packages that the command line names; they are imported.
     """
 
     def __init__(self, flags: Namespace) -> None:
-        """Looks for files and imports the plugins that the command line names.
+        """Finds the folders of settings and imports the plugins that the command line names.
 
         Raises:
-          ConfigError: an override or a folder is refused, or a plugin cannot be imported.
+          ConfigError: an override or a folder is not allowed, or a plugin cannot be imported.
         """
         self.config_name: str = flags.config_name
-        self._complete = False  # whether installed plugins have been loaded as well
+        self._complete = False  # whether installed plugins have been loaded
         self._known: dict[tuple[str, ...], dict[str, Any]] = {}
         searches = [o for o in flags.overrides if o.lstrip("+").startswith(f"{SEARCH_PATH}=")]
         folders = [named_folder("--config-dir", flags.config_dir)] if flags.config_dir else []
@@ -75,7 +75,7 @@ class Composer(ConfigLoaderImpl):
             override.config_loader = self  # for glob(...)
             self._check_option(override)
         self.plugins = _named_plugins(self.parsed)
-        plugins.import_named(self.plugins)
+        registry.import_plugins(self.plugins)
         self._offer_registered()
 
     @property
@@ -83,10 +83,10 @@ class Composer(ConfigLoaderImpl):
         return [str(override.input_line) for override in self.parsed]
 
     def compose(self, lines: Sequence[str], mode: RunMode = RunMode.RUN) -> DictConfig:
-        """The configuration of a run, or the one that a multirun starts from.
+        """The configuration of a run, or the common one of a multirun's jobs.
 
         Raises:
-          ConfigError: whatever Hydra objects to.
+          ConfigError: Hydra cannot compose it.
         """
         return self.load_configuration(self.config_name, [*lines], mode, True, False)
 
@@ -157,7 +157,7 @@ class Composer(ConfigLoaderImpl):
             raise find(error, self.parsed if lines is None else parse(lines), self) from error
 
     def refuse_sweeps(self, remedy: str, *, of_hydra: bool = False) -> None:
-        """Refuses overrides that sweep values, all of them or those of Hydra's own settings."""
+        """Raises ConfigError if an override, or with ``of_hydra`` one of Hydra's, sweeps values."""
         for override in self.parsed:
             if override.is_sweep_override() and (override.is_hydra_override() or not of_hydra):
                 problem = f"{override.get_value_string()!r} is several values"
@@ -169,9 +169,9 @@ class Composer(ConfigLoaderImpl):
         return bool(group) and any(source.is_group(group) for source in self.get_sources())
 
     def settings(self, lines: Sequence[str]) -> dict[str, Any]:
-        """Every setting by dotted key, of the chosen options if they exist; else the defaults'."""
+        """Dotted key → setting, with the options that ``lines`` choose if those are valid."""
         for chosen in (tuple(filter(self.chooses, lines)), ()):
-            with suppress(Exception):  # an option that is wrong is not asked about here
+            with suppress(Exception):  # an invalid option is reported elsewhere
                 if chosen not in self._known:
                     load = ConfigLoaderImpl.load_configuration
                     cfg = load(self, self.config_name, [*chosen], RunMode.MULTIRUN, True, False)
@@ -180,12 +180,12 @@ class Composer(ConfigLoaderImpl):
         return {}
 
     def choices(self) -> dict[str, str | None]:
-        """The options that the files choose, by group (and package)."""
+        """Group, or group@package → the option that the files choose."""
         found = self.compute_defaults_list(self.config_name, [], RunMode.MULTIRUN)
         return found.overrides.known_choices
 
     def options(self, group: str, *, wanted: str = "") -> list[str]:
-        """The options of ``group``, with installed plugins' if ``wanted`` is not among them."""
+        """The options of ``group``; loads installed plugins if ``wanted`` is not among them."""
         if wanted and wanted not in self.get_group_options(group):
             self._load_installed()
         return self.get_group_options(group)
@@ -200,59 +200,59 @@ class Composer(ConfigLoaderImpl):
             raise ConfigError(group, problem, nearest("", self.options(group)))
 
     def _load_installed(self) -> bool:
-        """Offers the options of installed plugins; False if there are none, or they are there."""
-        if self._complete or not plugins.entry_point_names():
+        """Adds the options of installed plugins; returns whether there are new ones."""
+        if self._complete or not registry.load_entry_points():
             return False
-        registry.load_entry_points()
         self._complete = True
         self._offer_registered()
         return True
 
     def _offer_registered(self) -> None:
-        """Makes an option of each registered factory that no YAML file configures."""
-        for (group, name), settings in plugins.registered_options().items():
+        """Adds an option for each registered factory that no YAML file configures."""
+        for (group, name), settings in registered_options().items():
             if name not in self.options(group):
                 ConfigStore.instance().store(group=group, name=name, node=settings)
 
     def _parse_overrides_and_create_caching_repo(
         self, config_name: str | None, overrides: list[str]
     ) -> Any:
-        # Unlike Hydra's, it does not search the places that a file names (hydra.searchpath).
+        # Unlike Hydra's, this ignores a hydra.searchpath in a file.
         return OverridesParser.create().parse_overrides(overrides), _Files(self.repository)
 
     @staticmethod
     def _embed_result_config(ret: ConfigResult, package_override: str | None) -> ConfigResult:
-        """Places a file's settings in their package, before anything of them is merged."""
+        """Checks a file's settings, as written and in their package, before they are merged."""
         placed = ConfigLoaderImpl._embed_result_config(ret, package_override)
         if placed.provider == USERS:
-            check_allowed(plain(placed.config), placed.path)
+            for config in (ret.config, placed.config):
+                check_allowed(plain(config), ret.path)
         return placed
 
 
 class _Files(CachingConfigRepository):
-    """Loads each file once, and ends defaults lists that include each other without end."""
+    """Loads each file once; raises ConfigError for defaults lists that include each other."""
 
     def __init__(self, delegate: IConfigRepository) -> None:
         CachingConfigRepository.__init__(self, delegate)
         self.loads: Counter[str] = Counter()
 
     def get_schema_source(self) -> ConfigSource:
-        raise ConfigLoadError("an option is never merged into a schema of the same name")
+        raise ConfigLoadError("options are not merged into schemas of the same name")
 
     def load_config(self, config_path: str) -> ConfigResult | None:
         found = CachingConfigRepository.load_config(self, config_path)
         self.loads[config_path] += 1
         if found and self.loads[config_path] > MAX_INCLUDED * _LOADS_PER_INCLUSION:
             problem = f"refers to itself, or is included more than {MAX_INCLUDED} times"
-            raise ConfigError(found.path, problem, "shorten the defaults lists that name it")
+            raise ConfigError(found.path, problem, "shorten the defaults lists that include it")
         return found
 
 
 def parse(lines: Sequence[str]) -> list[Override]:
-    """Override ``lines`` by Hydra's grammar.
+    """Parses override ``lines`` with Hydra's grammar.
 
     Raises:
-      ConfigError: one does not follow the grammar, is too long, or names code.
+      ConfigError: one does not follow the grammar, is too long, or contains a ``_target_``.
     """
     parser = OverridesParser.create()
     parsed = []
@@ -271,7 +271,7 @@ def parse(lines: Sequence[str]) -> list[Override]:
 
 
 def _named_plugins(overrides: list[Override]) -> tuple[str, ...]:
-    """The packages that the command line names; as with any key, the last one counts."""
+    """The packages in the last override of ``plugins``."""
     named = [o for o in overrides if o.key_or_group == "plugins" and not o.is_delete()]
     if not named:
         return ()
@@ -289,7 +289,7 @@ def _without_swept(overrides: list[Override]) -> list[Override]:
 
 
 def _may_add(override: Override) -> bool:
-    """Whether the override may add names below a setting that can be a mapping."""
+    """Whether the override may add a name to a setting that is a mapping."""
     section, *names = override.key_or_group.split(".")
     is_mapping = isinstance(override.value(), dict)
     is_change = override.type is OverrideType.CHANGE and section in OPEN_GROUPS

@@ -198,6 +198,6 @@ def _absolute(name: str) -> str:
 def _recorded_overrides(folder: Path) -> list[str]:
     try:
         lines = yaml.safe_load((folder / RECORD / "overrides.yaml").read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
         return []
     return [line for line in lines if isinstance(line, str)] if isinstance(lines, list) else []

@@ -1,4 +1,4 @@
-"""What is printed instead of run: the help, the configuration, where it comes from, completion."""
+"""Prints help, the configuration, where it comes from, or a completion script."""
 
 import logging
 import sys
@@ -19,10 +19,10 @@ WIDTH = 100
 
 
 def show(flags: Namespace, composer: Composer) -> None:
-    """Prints what ``flags`` ask for; a reader that has seen enough (``| head``) may close the pipe.
+    """Prints what ``flags`` ask for; a reader may close the pipe early (``| head``).
 
     Raises:
-      ConfigError: the overrides or the configuration are wrong.
+      ConfigError: an override is wrong, or the configuration is.
     """
     with composer.answered():
         text = _help(composer) if flags.help else _hydras(flags, composer)
@@ -44,7 +44,7 @@ def _help(composer: Composer) -> str:
 
 
 def _hydras(flags: Namespace, composer: Composer) -> str:
-    """What Hydra prints, or logs to the standard output of the moment."""
+    """What Hydra prints, or logs to standard output."""
     name, lines, hydra = composer.config_name, composer.lines, GlobalHydra.instance().hydra
     assert hydra is not None
     hydra.config_loader = composer
@@ -53,7 +53,7 @@ def _hydras(flags: Namespace, composer: Composer) -> str:
     try:
         with redirect_stdout(printed), redirect_stderr(StringIO()):
             if flags.shell_completion:
-                sys.argv[0] = "runner"  # it works for the console script, whatever called it
+                sys.argv[0] = "runner"  # completes the console script, also under python -m
                 hydra.shell_completion(name, lines)
             elif flags.hydra_help:
                 hydra.hydra_help(name, flag_parser(), flags)
@@ -61,9 +61,9 @@ def _hydras(flags: Namespace, composer: Composer) -> str:
                 hydra.show_cfg(name, lines, flags.cfg, flags.package, flags.resolve)
             else:
                 hydra.show_info(flags.info, name, lines)
-    except SystemExit as error:  # of show_cfg, which has said so on standard error
-        problem = f"there is no {flags.package!r}"
-        raise ConfigError("--package", problem, "name a section") from error
+    except SystemExit as error:  # show_cfg exits if there is no such section
+        problem = f"there is no section {flags.package!r}"
+        raise ConfigError("--package", problem, "name one that --cfg prints") from error
     finally:
         root.handlers[:] = handlers
         root.setLevel(level)

@@ -1,4 +1,4 @@
-"""Turns an exception into one line on standard error and the documented exit code."""
+"""Converts an exception to one line on standard error and the documented exit code."""
 
 import os
 import re
@@ -21,7 +21,7 @@ from runner.errors import (
 
 BUG = 1
 
-_LONGEST_WORD, _LONGEST_LINE = 200, 800  # characters that are shown of each
+_LONGEST_WORD, _LONGEST_LINE = 200, 800  # characters shown of each
 _LEAST_ADDRESS_SPACE = 2**31  # bytes; jax 0.10 needs about as much for its first computation
 
 
@@ -39,7 +39,7 @@ def report(error: BaseException, *, about: str = "") -> int:
         line = conceal(f"{about}{' '.join(str(known).split())}")
         line = re.sub(r"\S+", lambda word: _shortened(word[0], _LONGEST_WORD), line)
         start = "\n" if is_after_echo else ""
-        with suppress(OSError):  # the exit code says it as well
+        with suppress(OSError):  # the exit code tells the kind of failure, too
             print(f"{start}error: {_shortened(line, _LONGEST_LINE)}", file=sys.stderr)
     settle_output()
     return BUG if known is None else known.exit_code
@@ -49,23 +49,23 @@ def check_memory_limit() -> None:
     """Raises OutOfMemoryError if ``ulimit -v`` is too low; jax would abort, with any exit code."""
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
     if limit != resource.RLIM_INFINITY and limit < _LEAST_ADDRESS_SPACE:
-        problem = f"{limit // 1024} KiB of address space are too few to load jax"
+        problem = f"{limit // 1024} KiB of address space are too little to load jax"
         remedy = f"allow at least {_LEAST_ADDRESS_SPACE // 1024}, or unlimited"
         raise OutOfMemoryError("ulimit -v", problem, remedy)
 
 
 def prepare_output() -> None:
-    """Makes standard output and error safe to print to, whatever they are."""
+    """Makes printing to standard output and error safe, even if they are closed."""
     for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed by whoever started this
+        if getattr(sys, name) is None:  # closed by the parent process
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
     if isinstance(sys.stdout, TextIOWrapper):
-        # A terminal without · and ━ must not end a run.
+        # An encoding without · and ━ must not end a run.
         sys.stdout.reconfigure(errors="replace")
 
 
 def settle_output() -> None:
-    """Flushes what was printed, or drops it: Python would fail on it again as it ends."""
+    """Flushes the output, or discards it if that fails: Python would fail again as it exits."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -74,7 +74,7 @@ def settle_output() -> None:
 
 
 def explain(error: BaseException) -> RunnerError | None:
-    """The failure as one of the documented kinds; None for a bug in the runner."""
+    """The error of a documented kind that ``error`` stands for; None for a bug in the runner."""
     if isinstance(error, RunnerError):
         return error
     if exhausted := _out_of_memory(error):
@@ -123,7 +123,7 @@ def _storage(error: OSError) -> StorageError:
 
 
 def _shortened(text: str, limit: int) -> str:
-    """``text`` of at most about ``limit`` characters; what is left out is in its middle."""
+    """``text`` shortened in the middle to about ``limit`` characters."""
     if len(text) <= limit:
         return text
     end = limit // 3

@@ -1,10 +1,10 @@
-"""What is wrong with a command line or a file that Hydra could not compose.
+"""Finds the mistake in a command line or file that Hydra could not compose.
 
-Hydra's own texts are not interpreted: its parser, the groups, their options and the settings of
-the chosen options tell which override is at fault. What is left gets one general line.
+Hydra's messages are not interpreted: each override is compared with the groups, their options and
+the settings of the chosen options. An exception that no override explains gets a general error.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -18,10 +18,8 @@ from omegaconf.errors import (
     UnsupportedInterpolationType,
 )
 
+from runner.config.invalid import SEE_HELP, unknown_setting
 from runner.errors import ConfigError, nearest
-
-SEE_HELP = "python -m runner --help lists groups and options, --cfg job every setting"
-NO_SETTING = "there is no such setting"
 
 _REMEDIES = {
     InterpolationKeyError: "name a setting that exists",
@@ -33,7 +31,7 @@ _REMEDIES = {
 
 
 class Known(Protocol):
-    """What there is; see ``runner.cli.composition.Composer``."""
+    """What overrides are compared with; see ``runner.cli.composition.Composer``."""
 
     config_name: str
 
@@ -44,7 +42,7 @@ class Known(Protocol):
 
 
 def find(error: Exception, parsed: Sequence[Override], known: Known) -> ConfigError:
-    """The fault behind ``error``, which composing or resolving has raised."""
+    """The mistake that made composing or resolving raise ``error``."""
     causes = _causes(error)
     said = next((cause for cause in causes if isinstance(cause, OmegaConfBaseException)), error)
     key = getattr(said, "full_key", None) or "configuration"
@@ -58,7 +56,7 @@ def find(error: Exception, parsed: Sequence[Override], known: Known) -> ConfigEr
             return ConfigError(name, "there is no such environment variable", f"set {name}")
     message, *_ = str(getattr(said, "msg", None) or said or type(said).__name__).splitlines()
     remedy = _REMEDIES.get(type(said), SEE_HELP)
-    with suppress(Exception):  # where the files are wrong already, no override is to blame
+    with suppress(Exception):  # the files may be wrong themselves; then no override is at fault
         lines = [str(override.input_line) for override in parsed]
         faults = (_of_override(o, known, lines) for o in parsed if remedy == SEE_HELP)
         if fault := next(filter(None, faults), None):
@@ -67,7 +65,7 @@ def find(error: Exception, parsed: Sequence[Override], known: Known) -> ConfigEr
 
 
 def of_grammar(error: Exception, line: str) -> ConfigError:
-    """The fault of an override that Hydra's parser refuses."""
+    """The error for an override that Hydra's parser rejects."""
     key, equals, value = line.partition("=")
     key = key or "command line"
     if not isinstance(error, OverrideParseException):  # an int of thousands of digits, ...
@@ -75,18 +73,7 @@ def of_grammar(error: Exception, line: str) -> ConfigError:
     if not equals and not key.startswith("~"):
         return ConfigError(key, "is neither key=value nor a flag", SEE_HELP)
     remedy = "quote special characters, once for the shell and once for Hydra: 'key=\"value\"'"
-    return ConfigError(key, f"{value!r} cannot be read", remedy)
-
-
-def unknown_key(key: str, known: Iterable[str]) -> ConfigError:
-    """That of a key that is not a setting; near names are of its own section, if there is one."""
-    keys, (section, _, name) = list(known), key.rpartition(".")
-    pairs = (other.rpartition(".") for other in keys)
-    same = {own for place, _, own in pairs if place == section}
-    if section and same == {"name"}:
-        return ConfigError(key, NO_SETTING, f"{section} takes no settings here")
-    remedy = nearest(name, same) if same else nearest(key, keys)
-    return ConfigError(key or "command line", NO_SETTING, remedy if len(remedy) < 200 else SEE_HELP)
+    return ConfigError(key, f"{value!r} cannot be parsed", remedy)
 
 
 def _of_override(override: Override, known: Known, lines: list[str]) -> ConfigError | None:
@@ -98,13 +85,13 @@ def _of_override(override: Override, known: Known, lines: list[str]) -> ConfigEr
 
 
 def _of_choice(override: Override, chosen: Mapping[str, Any]) -> ConfigError | None:
-    """What is wrong with an override that chooses an option of a group."""
+    """The error for an override that chooses an option of a group; None if it is right."""
     key, value = override.get_key_element().lstrip("+"), override.value()
     place = key.lstrip("~")
     if override.is_force_add():
-        problem, remedy = "an option cannot be forced", "leave out the ++"
+        problem, remedy = "an option cannot be added with ++", "leave out the ++"
     elif override.is_delete() and (place not in chosen or value not in (None, chosen[place])):
-        problem, remedy = "is not chosen, so not there to be deleted", SEE_HELP
+        problem, remedy = "cannot be deleted, as it is not chosen", SEE_HELP
     elif override.is_add() and place in chosen:
         problem, remedy = "is given twice", "keep one of the options"
     elif override.type is OverrideType.CHANGE and place not in chosen:
@@ -115,27 +102,27 @@ def _of_choice(override: Override, chosen: Mapping[str, Any]) -> ConfigError | N
 
 
 def _of_setting(override: Override, settings: Mapping[str, Any]) -> ConfigError | None:
-    """What is wrong with an override that sets, adds or deletes a value."""
+    """The error for an override that sets, adds or deletes a value; None if it is right."""
     key, is_there = override.key_or_group, override.key_or_group in settings
-    unknown = unknown_key(key, settings)
+    unknown = unknown_setting(key, settings)
     if override.is_delete():
         if is_there:
             return ConfigError(f"~{key}", "cannot be deleted, as it is null", "leave this out")
-        return ConfigError(f"~{key}", "is not there to be deleted", unknown.remedy)
+        return ConfigError(f"~{key}", "there is nothing to delete", unknown.remedy)
     if override.is_add() and is_there:
-        return ConfigError(key, "is there already", "leave out the +")
+        return ConfigError(key, "exists already", "leave out the +")
     if override.type is OverrideType.CHANGE and not is_there:
         return unknown
     if {type(override.value()), type(settings.get(key))} == {list, dict}:
-        problem = "is a list here and a mapping there, which do not go together"
-        return ConfigError(key, problem, "write the same as in --cfg job")
+        problem = "is a list here and a mapping there, which cannot be merged"
+        return ConfigError(key, problem, "write it as --cfg job shows it")
     return None
 
 
 def _missing_option(error: MissingConfigException, known: Known) -> ConfigError:
     path = error.missing_cfg_file or ""
     if path == known.config_name:
-        problem = f"there is no {path!r} in the folders of settings"
+        problem = f"no folder of settings contains {path!r}"
         return ConfigError("--config-name", problem, "name a YAML file of --config-dir")
     group, _, option = path.rpartition("/")
     if not group:
@@ -146,7 +133,7 @@ def _missing_option(error: MissingConfigException, known: Known) -> ConfigError:
 
 
 def _causes(error: BaseException | None) -> list[BaseException]:
-    """``error`` and what has led to it."""
+    """``error`` and the exceptions that caused it."""
     causes: list[BaseException] = []
     while error is not None and error not in causes:
         causes.append(error)

@@ -45,14 +45,16 @@ def flag_parser() -> FlagParser:
 
 
 def read_flags(argv: list[str]) -> Namespace:
-    """The flags and overrides in ``argv``; ``shows`` is whether they ask for something printed.
+    """The flags and overrides in ``argv``; ``shows`` tells whether something is printed instead.
 
     Raises:
-      ConfigError: a flag is unknown, or two do not go together.
+      ConfigError: a flag is unknown, or two flags exclude each other.
     """
     flags = flag_parser().parse_intermixed_args(argv)
     if flags.experimental_rerun is not None:
-        raise ConfigError("--experimental-rerun", "reads a pickle, which can run code", SEE_HELP)
+        raise ConfigError(
+            "--experimental-rerun", "would read a pickle, which can run code", SEE_HELP
+        )
     commands = (flags.run, flags.multirun, flags.cfg, flags.info, flags.shell_completion)
     if sum(map(bool, commands)) > 1:
         problem = "--run, -m, --cfg, --info and -sc exclude each other"

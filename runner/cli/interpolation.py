@@ -1,4 +1,4 @@
-"""Interpolations (``${...}``): which resolvers there are, and how far they may expand."""
+"""Interpolations (``${...}``): the resolvers, and a limit on their expansion."""
 
 import os
 import re
@@ -10,11 +10,11 @@ from omegaconf.resolvers import oc
 
 from runner.errors import ConfigError
 
-# A text counts its characters and each node NODE more, which is about what resolving it costs.
+# The cost of resolving: a string counts its characters, and each node NODE more.
 MAX_EXPANSION = 1_000_000
 NODE = 100
 
-# They build containers or names out of texts, which nobody could check beforehand.
+# These build containers or keys from strings, which cannot be checked beforehand.
 _REMOVED = ("oc.create", "oc.deprecated", "oc.dict.keys", "oc.dict.values", "oc.select")
 _INNERMOST = re.compile(r"\$\{([^${}]*)\}")
 _NESTED = "\0"  # stands for an inner interpolation that has been counted
@@ -25,7 +25,7 @@ _read_from_environment: dict[str, str] = {}  # value → name of the variable
 
 
 def register_resolvers() -> None:
-    """Leaves ``oc.env``, ``oc.decode`` and Hydra's ``hydra``, ``now`` and ``python_version``."""
+    """Removes all but ``oc.env``, ``oc.decode`` and Hydra's own resolvers (``hydra``, ``now``)."""
     for name in _REMOVED:
         OmegaConf.clear_resolver(name)
     OmegaConf.register_new_resolver("oc.env", _env, replace=True)
@@ -33,35 +33,35 @@ def register_resolvers() -> None:
 
 
 def conceal(line: str) -> str:
-    """``line`` with the names of environment variables in place of the values read from them.
+    """Replaces values read from environment variables by the names of the variables.
 
-    A key that names a setting is left as it is.
+    A key at the start of the line is left unchanged.
     """
     key = re.match(r"[a-z_]\w*(\.\w+)+: |", line)
     kept, rest = (key[0], line[key.end() :]) if key else ("", line)
     for value, name in _read_from_environment.items():
         for text in {value, repr(value)[1:-1]} - {""}:
-            # A short one would be found in ordinary words.
+            # A short value would also match inside ordinary words.
             whole = re.escape(text) if len(text) > 3 else rf"(?<![\w.]){re.escape(text)}(?![\w.])"
             rest = re.sub(whole, lambda _, name=name: f"${{oc.env:{name}}}", rest)
     return kept + rest
 
 
 def check_expansion(settings: Mapping[str, Any]) -> None:
-    """Refuses what would grow out of proportion, before any of it is resolved.
+    """Limits the size of the resolved settings, before anything is resolved.
 
     Args:
-      settings: plain containers, interpolations as written.
+      settings: plain containers, interpolations unresolved.
 
     Raises:
-      ConfigError: names the text that expands too far, or refers to a setting indirectly.
+      ConfigError: a value expands too far, or an interpolation contains another as its key.
     """
     costs: dict[Path, int] = {}
 
     def cost(path: Path, value: Any) -> int:
         if path in costs:
             return costs[path]
-        costs[path] = 0  # OmegaConf refuses what refers to itself
+        costs[path] = 0  # OmegaConf reports a value that refers to itself
         if isinstance(value, str):
             parts = [_target(settings, path, body) for body in _bodies(value)]
         else:
@@ -78,7 +78,7 @@ def check_expansion(settings: Mapping[str, Any]) -> None:
 
 
 def _bodies(text: str) -> Iterator[str]:
-    """What is between ``${`` and ``}``, from the innermost outwards."""
+    """The contents of ``${...}``, from the innermost outwards."""
     while found := _INNERMOST.findall(text):
         yield from found
         text = _INNERMOST.sub(_NESTED, text)
@@ -92,22 +92,22 @@ def _target(settings: Mapping[str, Any], path: Path, body: str) -> tuple[Path, A
     name = f"hydra.{argument}" if colon else body.strip()
     if _NESTED in name:
         key = ".".join(map(str, path))
-        raise ConfigError(key, "refers to a setting by way of another", "name it directly")
+        raise ConfigError(key, "has an interpolation within a key", "write the key itself")
     dots = len(name) - len(name.lstrip("."))
     start = path[: len(path) - dots] if dots else ()
     found, value = (), settings
     for step in [*map(str, start), *filter(None, re.split(r"[.\[\]\s]+", name))]:
-        if isinstance(value, str):  # an interpolation itself, whose whole target counts
+        if isinstance(value, str):  # an interpolation: its whole target counts
             break
         item = next((item for item in _items(value) if str(item[0]) == step), None)
         if item is None:
-            return path, None  # OmegaConf says that there is no such setting
+            return path, None  # OmegaConf reports the missing setting
         found, value = (*found, item[0]), item[1]
     return found, value
 
 
 def _items(value: Any) -> Any:
-    """The (key, item) pairs of a container; nothing of anything else."""
+    """The (key, item) pairs of a container; none for any other value."""
     if isinstance(value, Mapping):
         return value.items()
     return enumerate(value) if isinstance(value, list) else ()
@@ -124,11 +124,11 @@ def _env(name: str, *default: Any) -> str | None:
 
 
 def _decode(text: str | None, _parent_: Container, _node_: Node) -> Any:
-    # A text must not become a mapping or another interpolation, which would not have been checked.
+    # The result must not be a mapping or an interpolation, as it has not been checked.
     if "${" not in (text or ""):
         value = oc.decode(text, _parent_, _node_)
         items = value if isinstance(value, list) else [value]
         if not any(isinstance(item, (dict, list, Container)) for item in items):
             return value
-    problem = "oc.decode gives a number, a text or a list of them, nothing else"
-    raise ConfigError("", problem, "write such a value")
+    problem = "oc.decode gives a number, a string or a list of them, nothing else"
+    raise ConfigError("", problem, "use one of these")

@@ -8,10 +8,10 @@ from omegaconf import DictConfig, open_dict
 
 from runner.cli.allow_list import plain
 from runner.cli.composition import Composer, parse
-from runner.cli.faults import NO_SETTING, unknown_key
 from runner.cli.folders import SUBFOLDER, member_folder
 from runner.cli.reading import activate, applying, read_in
 from runner.config import Config
+from runner.config.invalid import NO_SETTING, unknown_setting
 from runner.errors import ConfigError
 
 MAX_JOBS = 10_000
@@ -123,7 +123,7 @@ def _applying(composer: Composer, members: list[list[str]]) -> list[list[str]]:
     held = {line for lines in found for line in lines}
     for line in dict.fromkeys(line for lines in members for line in lines):
         if line not in held:
-            raise unknown_key(line.partition("=")[0], composer.settings(members[0]))
+            raise unknown_setting(line.partition("=")[0], composer.settings(members[0]))
     return [list(lines) for lines in found]
 
 

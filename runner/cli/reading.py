@@ -1,4 +1,4 @@
-"""Reads composed settings: the typed configuration, and the schedulers it is compared with."""
+"""Converts composed settings to the typed configuration, including schedulers to compare."""
 
 import re
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from runner.cli.exit import check_memory_limit
 from runner.config import Choice, Config, read_config
 from runner.config.markers import OptionsOf
 from runner.config.settings import comparing
-from runner.config.signature import markers
+from runner.config.signature import Settings, markers
 from runner.errors import ConfigError, nearest
 from runner.registry import tasks
 
@@ -24,7 +24,7 @@ GROUP = "scheduler"
 
 
 def activate(cfg: DictConfig, folder: Path | None = None) -> None:
-    """Lets ``${hydra:...}`` refer to ``cfg``, and its run folder be ``folder``."""
+    """Makes ``${hydra:...}`` refer to ``cfg``, with ``folder`` as its run folder."""
     if folder is not None:
         with read_write(cfg.hydra), open_dict(cfg.hydra):
             cfg.hydra.runtime.output_dir = str(folder.absolute())
@@ -32,7 +32,7 @@ def activate(cfg: DictConfig, folder: Path | None = None) -> None:
 
 
 def read_in(composer: Composer, cfg: DictConfig, folder: Path) -> Config:
-    """Reads ``cfg`` as the job in ``folder`` would, to no other effect.
+    """The typed configuration of a job in ``folder``; has no other effect than ``activate``.
 
     Raises:
       ConfigError: see ``read_settings``.
@@ -42,19 +42,18 @@ def read_in(composer: Composer, cfg: DictConfig, folder: Path) -> Config:
 
 
 def without_hydra(cfg: DictConfig) -> DictConfig:
-    """The settings alone."""
+    """``cfg`` without the section ``hydra``."""
     return OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
 
 
 def read_settings(composer: Composer, settings: DictConfig) -> Config:
-    """The typed configuration of composed settings, those of Hydra left out.
+    """The typed configuration of composed ``settings`` without the section ``hydra``.
 
-    The options chosen, and the overrides that hold for what is compared, are those of the current
-    ``HydraConfig``.
+    The chosen options and the overrides are taken from the current ``HydraConfig``.
 
     Raises:
       ConfigError: see ``read_config``; or an interpolation cannot be resolved, or a scheduler to
-        compare is unknown or wrong.
+        compare is unknown or invalid.
     """
     check_memory_limit()
     _check_compared(composer, plain(settings).get("task"))
@@ -63,13 +62,13 @@ def read_settings(composer: Composer, settings: DictConfig) -> Config:
         named = dict.fromkeys(getattr(config.task.settings, setting))
         others = [option for option in named if option != config.scheduler.option]
         choices = tuple(_compared(composer, option) for option in others)
-        named_settings = config.task.settings.model_copy(update={setting: choices})
+        named_settings = Settings(**{**vars(config.task.settings), setting: choices})
         config = replace(config, task=replace(config.task, settings=named_settings))
     return config
 
 
 def applying(composer: Composer, lines: list[str]) -> list[str]:
-    """``lines`` without the changes of settings and parts that the options chosen do not have."""
+    """``lines`` without changes to settings and parts that the chosen options do not have."""
     changed = {line: _changed(composer, line) for line in lines}
     kept = [line for line in lines if not changed[line]]
     for is_part in (True, False):  # a part has settings of its own
@@ -80,7 +79,7 @@ def applying(composer: Composer, lines: list[str]) -> list[str]:
 
 
 def _changed(composer: Composer, line: str) -> str:
-    """The key of the setting or part that ``line`` changes; empty if it does another thing."""
+    """The key of the setting or part that ``line`` changes; empty if it changes neither."""
     key, _, package = line.partition("=")[0].partition("@")
     if line.startswith(("+", "~")):
         return ""
@@ -98,7 +97,7 @@ def _has(known: Mapping[str, Any], key: str) -> bool:
 
 
 def _check_compared(composer: Composer, task: Any) -> None:
-    """Refuses schedulers that do not exist; before the model is read, which imports jax."""
+    """Checks that schedulers to compare exist, before the model is read, which imports jax."""
     name = task.get("name") if isinstance(task, Mapping) else None
     for setting in markers(tasks.get(name), OptionsOf) if name in tasks.names() else ():
         named = task.get(setting)
@@ -120,17 +119,17 @@ def _read(composer: Composer, settings: DictConfig, options: Mapping[str, Any]) 
         if not isinstance(raw, str) or not re.fullmatch(r"\$\{oc\.env:[^{}]*\}", raw):
             raise
         remedy = f"if it is a number, write ${{oc.decode:{raw}}}"
-        raise ConfigError(error.key, f"{raw} gives a text", remedy) from error
+        raise ConfigError(error.key, f"{raw} gives a string", remedy) from error
 
 
 def _compared(composer: Composer, option: str) -> Choice:
-    """The scheduler of the current job if the command line had chosen ``option``.
+    """The scheduler that the current job would have with ``option``.
 
-    What the command line sets within the scheduler holds where the option has it.
+    Overrides of the scheduler's settings are applied if the option has those settings.
     """
-    told: Any = plain(HydraConfig.get().overrides)
+    recorded: Any = plain(HydraConfig.get().overrides)
     chosen, others, within = GROUP, [], []
-    for line in told["task"]:
+    for line in recorded["task"]:
         key, _, package = line.partition("=")[0].lstrip("+~").partition("@")
         if key == GROUP and package in ("", GROUP):
             chosen = line.partition("=")[0]
@@ -139,7 +138,7 @@ def _compared(composer: Composer, option: str) -> Choice:
         else:
             others.append(line)
     choice = f"{chosen}={QuotedString(option, Quote.single).with_quotes()}"
-    lines = [*told["hydra"], *others, *applying(composer, [choice, *within])]
+    lines = [*recorded["hydra"], *others, *applying(composer, [choice, *within])]
     with comparing(option):
         cfg = composer.compose(lines)
         return _read(composer, without_hydra(cfg), cfg.hydra.runtime.choices).scheduler

@@ -1,4 +1,4 @@
-"""Where configuration files come from: the runner's ``conf/`` and the folders a user names."""
+"""Sources of configuration files: the runner's ``conf/`` and folders that the user names."""
 
 import os
 import sys
@@ -17,7 +17,6 @@ from hydra.plugins.config_source import ConfigResult, ConfigSource
 from omegaconf import OmegaConf
 
 import runner
-from runner.cli.allow_list import check_allowed, plain
 from runner.cli.interpolation import register_resolvers
 from runner.cli.settings_file import read_settings_file
 from runner.errors import ConfigError
@@ -25,13 +24,13 @@ from runner.errors import ConfigError
 PACKAGE = Path(runner.__file__).resolve().parent
 # In the wheel, conf/ lies inside the package; in a checkout, beside it.
 CONF = next((c for c in (PACKAGE / "conf", PACKAGE.parent / "conf") if c.is_dir()), PACKAGE)
-# What the provider of a file is called that is not the runner's own.
+# The provider of files that are not the runner's own.
 USERS = "user"
 _OURS = ("help", "hydra_logging", "job_logging")
 
 
 class SettingsFolder(ConfigSource):
-    """A folder of YAML files that never reads a file outside of it (compared by real path)."""
+    """A folder of YAML files; a file outside of it, by its real path, is never read."""
 
     @staticmethod
     def scheme() -> str:
@@ -57,10 +56,8 @@ class SettingsFolder(ConfigSource):
         is_users = Path(self.path) != CONF
         text = read_settings_file(path) if is_users else path.read_text(encoding="utf-8")
         config: Any = OmegaConf.load(StringIO(text))
-        if is_users:
-            check_allowed(plain(config), str(path))
-            if "/" not in config_path and "defaults" not in config:
-                _complete(config, path.with_name("hydra.yaml"))
+        if is_users and "/" not in config_path and "defaults" not in config:
+            _complete(config, path.with_name("hydra.yaml"))
         header = self._get_header_dict(text)
         return ConfigResult(USERS if is_users else self.provider, str(path), config, header)
 
@@ -76,13 +73,13 @@ class SettingsFolder(ConfigSource):
 
 
 def search_path(main: Path, folders: list[Path]) -> ConfigSearchPath:
-    """Where Hydra searches: ``folders``, ``main``, then its own; the first file found counts.
+    """Makes Hydra search ``folders``, then ``main``, then its own; the first file found counts.
 
-    It is that of ``GlobalHydra``, which is new for each command line.
+    ``GlobalHydra``, which holds the search path, is initialised again.
     """
     register_resolvers()
     paths, here = list(sys.path), Path.cwd().resolve()
-    if here != PACKAGE.parent:  # or Hydra imports hydra_plugins/ of whatever folder the user is in
+    if here != PACKAGE.parent:  # else Hydra imports hydra_plugins/ in the current folder
         sys.path[:] = [path for path in paths if Path(path or ".").resolve() != here]
     try:
         Plugins.instance().register(SettingsFolder)
@@ -100,13 +97,13 @@ def search_path(main: Path, folders: list[Path]) -> ConfigSearchPath:
 
 
 def named_folder(flag: str, name: str) -> Path:
-    """The folder ``name`` that ``flag`` names.
+    """The folder called ``name``, for the flag ``flag``.
 
     Raises:
       ConfigError: there is no such folder.
     """
     scheme, _, path = name.rpartition("://")
-    with suppress(OSError, ValueError):  # a name of 300 letters
+    with suppress(OSError, ValueError):  # the name may be too long
         folder = Path(path).absolute()
         if scheme in ("", "file") and folder.is_dir():
             return folder
@@ -114,10 +111,10 @@ def named_folder(flag: str, name: str) -> Path:
 
 
 def _complete(config: Any, record: Path) -> None:
-    """Adds the runner's settings of Hydra to a configuration that names no defaults.
+    """Adds the runner's settings of Hydra to a configuration without a defaults list.
 
-    So a run is repeated from its ``.hydra/config.yaml``. What its options were called stands in the
-    ``record`` beside it.
+    This is how a run is repeated from its ``.hydra/config.yaml``; the names of its options are in
+    the ``record`` beside it.
     """
     config.defaults = [*({f"override hydra/{group}": "runner"} for group in _OURS), "_self_"]
     if "hydra" in config:
@@ -125,6 +122,8 @@ def _complete(config: Any, record: Path) -> None:
     ours: Any = OmegaConf.load(CONF / "config.yaml")
     config.hydra = OmegaConf.masked_copy(ours.hydra, ["run", "sweep"])
     with suppress(OSError, ValueError, TypeError, AttributeError, LookupError, yaml.YAMLError):
-        told = yaml.safe_load(record.read_text(encoding="utf-8"))["hydra"]["runtime"]["choices"]
-        names = {key: name for key, name in told.items() if isinstance(name, str) and key in config}
+        recorded = yaml.safe_load(record.read_text(encoding="utf-8"))["hydra"]["runtime"]["choices"]
+        names = {
+            key: name for key, name in recorded.items() if isinstance(name, str) and key in config
+        }
         config.hydra.runtime = {"choices": names}

@@ -4,25 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from etils import epy
 
 from runner.config.lengths import is_zero
-from runner.config.markers import (
-    InSteps,
-    Marker,
-    Number,
-    RefusedValueError,
-    check_item,
-    is_list,
-    wrong_type,
-)
-from runner.errors import ConfigError, shown
+from runner.config.markers import InSteps, Marker, Number, is_list, tuple_of
+from runner.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pydantic_core import CoreSchema
+
+with epy.lazy_imports():
+    from pydantic_core import core_schema as cs
+
 
 _POSITIVE = Number(gt=0)
 
 
+class _Converted(Marker):
+    """A marker whose ``check`` gets and converts values that ``value_schema`` has accepted."""
+
+    def schema(self) -> CoreSchema:
+        return cs.with_info_after_validator_function(
+            lambda value, info: self.check(value, info.context), self.value_schema()
+        )
+
+
 @dataclass(frozen=True)
-class PerGroup(Marker):
+class PerGroup(_Converted):
     """A number for all parameter groups, or one per group: a list, or in YAML a mapping by name.
 
     The factory gets a float, or a tuple in the order of the groups.
@@ -31,28 +41,22 @@ class PerGroup(Marker):
     each: Number
     noun: str = "numbers"
 
-    def check(self, value: Any, context: Any = None) -> float | tuple[float, ...]:
-        if isinstance(value, Mapping) and context is not None:
-            names = context.groups.checked_names(value)
-            numbers: Any = {name: check_item(self.each, value[name], f".{name}") for name in names}
-        elif is_list(value):
-            if not value:
-                raise RefusedValueError(
-                    "the list is empty", "write one for each group, or a number"
-                )
-            numbers = tuple(check_item(self.each, item, f"[{i}]") for i, item in enumerate(value))
-        else:
-            return self.each.check(value)
-        return numbers if context is None else self.ordered(numbers, context.groups)
+    def value_schema(self) -> CoreSchema:
+        each = self.each.schema()
+        by_name = cs.dict_schema(cs.str_schema(), each)
+        forms = {"number": each, "list": tuple_of(each, min_length=1), "mapping": by_name}
+        return cs.tagged_union_schema(forms, discriminator=_form)
+
+    def check(self, value: Any, context: Any = None) -> Any:
+        if isinstance(value, float):
+            return value
+        if context is None and isinstance(value, Mapping):
+            raise ConfigError("", "a mapping by name is for YAML", "write a list, or a number")
+        return value if context is None else self.ordered(value, context.groups)
 
     def ordered(self, numbers: Any, groups: Any) -> Any:
         """Converts ``numbers``, by name or in order, to a tuple in the order of the groups."""
         return groups.in_order(numbers)
-
-    def schema(self) -> dict[str, Any]:
-        each = self.each.schema()
-        series = {"type": "array", "items": each, "minItems": 1}
-        return {"anyOf": [each, series, {"type": "object", "additionalProperties": each}]}
 
 
 @dataclass(frozen=True)
@@ -62,38 +66,30 @@ class Multiplier(PerGroup):
     each: Number = _POSITIVE
 
     def ordered(self, numbers: Any, groups: Any) -> Any:
-        if not isinstance(numbers, Mapping):
+        if isinstance(numbers, Mapping):
+            groups.check_names(numbers)
+        else:
             groups.check_length(len(numbers))
         return numbers
 
 
 @dataclass(frozen=True)
-class Patterns(Marker):
-    """Name → a pattern of parameter paths or a list of patterns; converted to tuples."""
+class Patterns(_Converted):
+    """A pattern of parameter paths, or a list of them; converted to a tuple."""
 
-    def check(self, value: Any, context: Any = None) -> dict[str, tuple[str, ...]]:
-        if not isinstance(value, Mapping):
-            raise wrong_type(value, "a mapping", "one such as {head: Dense_2/*}")
-        return {str(name): self._patterns(name, item) for name, item in value.items()}
+    def value_schema(self) -> CoreSchema:
+        return cs.union_schema([cs.str_schema(), tuple_of(cs.str_schema())])
 
-    def _patterns(self, name: Any, item: Any) -> tuple[str, ...]:
-        patterns = (item,) if isinstance(item, str) else item
-        if not is_list(patterns) or not all(isinstance(each, str) for each in patterns):
-            problem = f"{shown(item)} is not a string or a list of strings"
-            raise RefusedValueError(problem, "write a pattern such as Dense_0/*", below=f".{name}")
+    def check(self, value: Any, context: Any = None) -> tuple[str, ...]:
+        patterns = (value,) if isinstance(value, str) else value
         if not patterns or "" in patterns:
             problem = "has no pattern, or an empty one"
-            raise RefusedValueError(problem, "write one such as Dense_0/*", below=f".{name}")
-        return tuple(patterns)
-
-    def schema(self) -> dict[str, Any]:
-        series = {"type": "array", "items": {"type": "string"}, "minItems": 1}
-        each = {"anyOf": [{"type": "string"}, series]}
-        return {"type": "object", "additionalProperties": each}
+            raise ConfigError("", problem, "write one such as Dense_0/*")
+        return patterns
 
 
 @dataclass(frozen=True)
-class Parts(Marker):
+class Parts(_Converted):
     """A mapping of named parts, each an option of ``group``; they are choices until built.
 
     ``lengths`` names the argument with the length of each part; shares of the run (``25%``) in a
@@ -103,29 +99,22 @@ class Parts(Marker):
     group: str = "scheduler"
     lengths: str | None = None
 
-    def check(self, value: Any, context: Any = None) -> Mapping[str, Any]:
-        if not isinstance(value, Mapping) or not value:
-            raise wrong_type(value, "a mapping of parts by name", "the parts by name")
-        if context is None:
-            return dict(value)
-        return {name: context.choose(self.group, part, str(name)) for name, part in value.items()}
+    def value_schema(self) -> CoreSchema:
+        return cs.dict_schema(cs.str_schema(), min_length=1)
 
-    def schema(self) -> dict[str, Any]:
-        return {"type": "object", "additionalProperties": {"type": "object"}}
+    def check(self, value: Any, context: Any = None) -> Mapping[str, Any]:
+        if context is None:
+            return value
+        return {name: context.choose(self.group, part, name) for name, part in value.items()}
 
 
 @dataclass(frozen=True)
 class LengthsByName(Marker):
     """Name → a length, which may be 0, or null."""
 
-    def check(self, value: Any, context: Any = None) -> Mapping[str, Any]:
-        if not isinstance(value, Mapping) or not value:
-            raise wrong_type(value, "a mapping of lengths by name", "the lengths by name")
-        each = InSteps(ge=0)
-        return {
-            str(name): None if length is None else check_item(each, length, f".{name}", context)
-            for name, length in value.items()
-        }
+    def value_schema(self) -> CoreSchema:
+        length = cs.nullable_schema(InSteps(ge=0).schema())
+        return cs.dict_schema(cs.str_schema(), length, min_length=1)
 
     def resolved(self, value: Any, key: str, to_steps: Callable[..., int]) -> dict[str, Any]:
         # A part of 0 steps is left out on purpose only if its length is written as zero.
@@ -135,10 +124,6 @@ class LengthsByName(Marker):
             else to_steps(length, f"{key}.{name}", 0 if is_zero(length) else 1)
             for name, length in value.items()
         }
-
-    def schema(self) -> dict[str, Any]:
-        each = {"anyOf": [InSteps(ge=0).schema(), {"type": "null"}]}
-        return {"type": "object", "additionalProperties": each}
 
 
 def require_same_length(
@@ -156,3 +141,9 @@ def require_same_length(
             problem = f"{count} {noun}, but {first} has {counts[first]}"
             remedy = "write one for each group in both, or a number for all groups"
             raise ConfigError(f"{prefix}{key}", problem, remedy)
+
+
+def _form(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "mapping"
+    return "list" if is_list(value) else "number"

@@ -1,11 +1,10 @@
 """The names of parameter groups, and numbers given per group."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from runner.config.markers import RefusedValueError
 from runner.errors import ConfigError, nearest, shown
 from runner.registry import DEFAULT_GROUP
 
@@ -37,15 +36,16 @@ class GroupNames:
         default group may be left out, as it may have no parameters.
 
         Raises:
-          RefusedValueError: a group has no number, or there are more or fewer numbers than groups.
+          ConfigError: a group has no number, or there are more or fewer numbers than groups; its
+            key is relative to the setting's.
         """
         if isinstance(numbers, Mapping):
+            self.check_names(numbers)
             by_name: Mapping[str, float] = numbers
             for name in self.names or (DEFAULT_GROUP,):
                 if name not in by_name and name not in self.frozen:
-                    raise RefusedValueError(
-                        f"has no value for the group {name}", f"write one for {name}"
-                    )
+                    problem = f"has no value for the group {name}"
+                    raise ConfigError("", problem, f"write one for {name}")
         else:
             self.check_length(len(numbers))
             by_name = dict(zip(self.all_names, numbers, strict=False))
@@ -57,25 +57,23 @@ class GroupNames:
             if name in self.frozen or name in by_name
         )
 
-    def checked_names(self, names: Iterable[Any]) -> list[str]:
-        """``names`` as a list; RefusedValueError if there are none, or one is not a group."""
+    def check_names(self, names: Collection[str]) -> None:
+        """Raises ConfigError if there are no ``names``, or one is not a group."""
         if not names:
-            raise RefusedValueError("is empty", "write a number, or one for each group")
+            raise ConfigError("", "is empty", "write a number, or one for each group")
         for name in names:
             if name not in self.all_names:
-                known = nearest(str(name), self.all_names)
-                raise RefusedValueError("there is no such group", known, below=f".{name}")
-        return list(names)
+                raise ConfigError(name, "there is no such group", nearest(name, self.all_names))
 
     def check_length(self, length: int) -> None:
-        """Raises RefusedValueError unless every group has a number; the default's is optional."""
+        """Raises ConfigError unless every group has a number; the default's is optional."""
         if not self.names and length > 1:
             problem = f"{length} numbers, but there is one group of parameters"
-            raise RefusedValueError(problem, "write a number, or set optimizer.groups")
+            raise ConfigError("", problem, "write a number, or set optimizer.groups")
         if self.names and length not in (len(self.names), len(self.names) + 1):
             listed = ", ".join(self.all_names)
             problem = f"{length} numbers, but there are {len(self.all_names)} groups ({listed})"
-            raise RefusedValueError(problem, "write one for each group in order, or by name")
+            raise ConfigError("", problem, "write one for each group in order, or by name")
 
 
 def group_names(section: Any) -> GroupNames:

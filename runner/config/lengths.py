@@ -7,6 +7,8 @@ from runner.errors import INT32_MAX, ConfigError, shown
 Length = int | str
 
 _LENGTH = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(ep|%)|([0-9]+)")
+# A smaller share is more likely a mistake, if it is less than one step.
+_LEAST_SHARE = 1.0
 _REMEDY = "write steps (500), epochs (4ep) or a share of the run (25%)"
 
 
@@ -30,6 +32,13 @@ def is_zero(value: Length) -> bool:
     return _parsed(value, key="")[0] == 0
 
 
+def without_point(value: object) -> str | None:
+    """The whole number that a float (``2.0``, ``1e3``) is equal to, if there is one."""
+    if isinstance(value, float) and value.is_integer() and abs(value) <= INT32_MAX:
+        return str(int(value))
+    return None
+
+
 def resolve_length(
     value: Length,
     *,
@@ -39,6 +48,8 @@ def resolve_length(
     at_least: int = 1,
 ) -> int:
     """Turns a length into a number of steps, rounded to the nearest.
+
+    A share of at least 1% is at least ``at_least`` steps, so that defaults fit runs of any length.
 
     Raises:
       ConfigError: ``value`` is not a length, is a share although the run's own length is being
@@ -56,6 +67,8 @@ def resolve_length(
         raise ConfigError(key, problem, "write steps (500) or epochs (4ep)")
     else:
         steps = round(number / 100 * total_steps)
+        if number >= _LEAST_SHARE:
+            steps = max(steps, at_least)
     if not at_least <= steps <= INT32_MAX:
         remedy = f"write a length of {at_least} to {INT32_MAX} steps"
         raise ConfigError(key, f"{value!r} resolves to {steps} steps", remedy)
@@ -69,6 +82,8 @@ def _parsed(value: object, key: str) -> tuple[float, str | None]:
     # More digits than this could not be a length, but would take long to read.
     match = _LENGTH.fullmatch(value) if isinstance(value, str) and len(value) <= 40 else None
     if match is None:
-        raise ConfigError(key, f"{shown(value)} is not a length", _REMEDY)
+        whole = without_point(value)
+        remedy = f"write {whole}, without a decimal point or exponent" if whole else _REMEDY
+        raise ConfigError(key, f"{shown(value)} is not a length", remedy)
     number, unit, steps = match.groups()
     return float(steps or number), unit

@@ -1,66 +1,70 @@
-"""Markers: what a setting's value may be, and the error for any other value.
+"""Markers: the constraints on a setting's value, and the errors for values that break them.
 
-An annotation has at most one marker that checks values; ``runner.config.types`` names the usual
-ones.
+An annotation has at most one marker with a schema; ``runner.config.types`` names the usual ones.
 """
 
 from __future__ import annotations
 
 import math
+import operator
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from numbers import Integral, Real
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from etils import epy
 
 from runner.config.lengths import check_length
 from runner.errors import FLOAT32_MAX, INT32_MAX, ConfigError, shown
+
+if TYPE_CHECKING:
+    from pydantic_core import CoreSchema
+
+with epy.lazy_imports():
+    from pydantic_core import core_schema as cs
 
 FLOAT32_TINY = 2.0**-126  # the smallest normal number; XLA may flush anything smaller to zero
 # The largest float64 that float32 does not round to 1.
 ROUNDS_TO_ONE = 1 - 2.0**-25
 
-
-class RefusedValueError(ValueError):
-    """A marker does not accept a value.
-
-    below: where in the value the error is, appended to the setting's key: ``[1]``, ``.head``.
-    noun: the expected kind of value; given only if the value has the wrong type.
-    """
-
-    def __init__(self, problem: str, remedy: str, *, below: str = "", noun: str = "") -> None:
-        super().__init__(problem, remedy)
-        self.problem, self.remedy, self.below, self.noun = problem, remedy, below, noun
+# Names as in pydantic → how an error names the bound, and what a value must satisfy.
+_BOUNDS: dict[str, tuple[str, Callable[[Any, Any], bool]]] = {
+    "ge": ("at least", operator.ge),
+    "gt": ("above", operator.gt),
+    "le": ("at most", operator.le),
+    "lt": ("below", operator.lt),
+}
 
 
 class Marker(ABC):
     """Validates the values of a setting; code also finds settings by the class of their marker."""
 
     @abstractmethod
-    def check(self, value: Any, context: Any) -> Any:
-        """Returns the value as the factory gets it, or raises RefusedValueError.
+    def value_schema(self) -> CoreSchema:
+        """pydantic's schema of the value in YAML."""
 
-        ``context`` is None for library calls.
+    def check(self, value: Any, context: Any = None) -> Any:
+        """Checks and converts a value; one of the wrong type is left to ``value_schema`` to reject.
+
+        Args:
+          context: None for the arguments of a library call.
+
+        Raises:
+          ConfigError: its key is relative to the setting's, and empty for the value as a whole.
         """
+        return value
 
-    @abstractmethod
-    def schema(self) -> dict[str, Any]:
-        """The JSON Schema of the value in YAML."""
+    def schema(self) -> CoreSchema:
+        """pydantic's schema of a setting with this marker."""
+        return cs.with_info_before_validator_function(
+            lambda value, info: self.check(value, info.context), self.value_schema()
+        )
 
     def resolved(self, value: Any, key: str, to_steps: Callable[..., int]) -> Any:
         """``value`` with lengths in steps, by ``to_steps(length, key, at_least)``."""
         return value
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
-        from pydantic_core import core_schema  # only where values are validated
-
-        return core_schema.with_info_plain_validator_function(
-            lambda value, info: self.check(value, info.context)
-        )
-
-    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
-        return self.schema()
 
 
 @dataclass(frozen=True)
@@ -72,40 +76,27 @@ class Number(Marker):
     le: float | None = None
     lt: float | None = None
 
-    def check(self, value: Any, context: Any = None) -> float:
+    def value_schema(self) -> CoreSchema:
+        return cs.float_schema(**vars(self))
+
+    def check(self, value: Any, context: Any = None) -> Any:
+        if not isinstance(value, Real) or isinstance(value, bool):
+            return value
         number: Any = value
-        if not isinstance(number, Real) or isinstance(number, bool):
-            raise wrong_type(value, "a number", "one such as 0.1")
-        if value != value or value in (math.inf, -math.inf):  # isnan would fail on a huge int
-            raise RefusedValueError(f"{shown(value)} is not finite", "write a finite number")
-        if abs(value) > FLOAT32_MAX or 0 < abs(value) < FLOAT32_TINY:
+        if number != number or number in (math.inf, -math.inf):  # isnan would fail on a huge int
+            raise ConfigError("", f"{shown(value)} is not finite", "write a finite number")
+        if abs(number) > FLOAT32_MAX or 0 < abs(number) < FLOAT32_TINY:
             remedy = "write 0, or a number with an absolute value from 1.2e-38 to 3.4e38"
-            raise RefusedValueError(f"{shown(value)} is outside the range of float32", remedy)
-        if not self._holds(value):
-            allowed = " and ".join(f"{word} {bound}" for word, bound in self._bounds())
-            remedy = f"write a number that is {allowed}"
-            raise RefusedValueError(f"{shown(value)} is not {allowed}", remedy)
-        if self.lt == 1 and value >= ROUNDS_TO_ONE:
+            raise ConfigError("", f"{shown(value)} is outside the range of float32", remedy)
+        bounds = [(*_BOUNDS[k], bound) for k, bound in vars(self).items() if bound is not None]
+        if not all(holds(number, bound) for _, holds, bound in bounds):
+            allowed = " and ".join(f"{word} {bound}" for word, _, bound in bounds)
+            problem = f"{shown(value)} is not {allowed}"
+            raise ConfigError("", problem, f"write a number that is {allowed}")
+        if self.lt == 1 and number >= ROUNDS_TO_ONE:
             problem = f"{shown(value)} rounds to 1 in float32"
-            raise RefusedValueError(problem, "write at most 0.9999999")
-        return float(value)
-
-    def _holds(self, value: Any) -> bool:
-        return (
-            (self.ge is None or value >= self.ge)
-            and (self.gt is None or value > self.gt)
-            and (self.le is None or value <= self.le)
-            and (self.lt is None or value < self.lt)
-        )
-
-    def _bounds(self) -> list[tuple[str, float]]:
-        named = {"at least": self.ge, "above": self.gt, "at most": self.le, "below": self.lt}
-        return [(word, bound) for word, bound in named.items() if bound is not None]
-
-    def schema(self) -> dict[str, Any]:
-        keys = ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum")
-        bounds = zip(keys, (self.ge, self.gt, self.le, self.lt), strict=True)
-        return {"type": "number", **{key: bound for key, bound in bounds if bound is not None}}
+            raise ConfigError("", problem, "write at most 0.9999999")
+        return float(number)
 
 
 @dataclass(frozen=True)
@@ -115,17 +106,16 @@ class Whole(Marker):
     ge: int
     le: int = INT32_MAX
 
-    def check(self, value: Any, context: Any = None) -> int:
-        number: Any = value
-        if not isinstance(number, Integral) or isinstance(number, bool):
-            raise wrong_type(value, "a whole number", "one such as 64")
+    def value_schema(self) -> CoreSchema:
+        return cs.int_schema(ge=self.ge, le=self.le)
+
+    def check(self, value: Any, context: Any = None) -> Any:
+        if not is_whole(value):
+            return value
         if not self.ge <= value <= self.le:
             allowed = f"an integer from {self.ge} to {self.le}"
-            raise RefusedValueError(f"{shown(value)} is not {allowed}", f"write {allowed}")
+            raise ConfigError("", f"{shown(value)} is not {allowed}", f"write {allowed}")
         return int(value)
-
-    def schema(self) -> dict[str, Any]:
-        return {"type": "integer", "minimum": self.ge, "maximum": self.le}
 
 
 @dataclass(frozen=True)
@@ -135,23 +125,20 @@ class InSteps(Marker):
     ge: int = 1
     le: int = INT32_MAX
 
+    def value_schema(self) -> CoreSchema:
+        written = cs.str_schema(pattern=r"^[0-9]+(\.[0-9]+)? ?(ep|%)$|^[0-9]+$")
+        return cs.union_schema([cs.int_schema(ge=self.ge, le=self.le), written])
+
     def check(self, value: Any, context: Any = None) -> int | str:
-        if context is None:
-            return Whole(self.ge, self.le).check(value)
-        if isinstance(value, Integral) and not isinstance(value, bool):
-            value = int(value)  # NumPy's integers too
-        try:
-            check_length(value, key="", at_least=self.ge)
-        except ConfigError as error:
-            raise RefusedValueError(error.problem, error.remedy) from error
-        return value if isinstance(value, str) else Whole(self.ge, self.le).check(value)
+        if context is None and not is_whole(value):
+            problem = f"{shown(value)} is not a whole number"
+            raise ConfigError("", problem, "write a number of steps, such as 500")
+        if context is not None:
+            check_length(int(value) if is_whole(value) else value, key="", at_least=self.ge)
+        return Whole(self.ge, self.le).check(value)
 
     def resolved(self, value: Any, key: str, to_steps: Callable[..., int]) -> int:
         return to_steps(value, key, self.ge)
-
-    def schema(self) -> dict[str, Any]:
-        written = {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)? ?(ep|%)$"}
-        return {"anyOf": [{"type": "integer", "minimum": self.ge, "maximum": self.le}, written]}
 
 
 @dataclass(frozen=True)
@@ -163,77 +150,41 @@ class Series(Marker):
     nouns: str = "numbers"
     example: str = "[64,64]"
 
-    def check(self, value: Any, context: Any = None) -> tuple[Any, ...]:
+    def value_schema(self) -> CoreSchema:
+        return tuple_of(self.item.schema(), min_length=1)
+
+    def check(self, value: Any, context: Any = None) -> Any:
         if not is_list(value) or not value:
-            raise wrong_type(value, f"a list of {self.nouns}", f"one such as {self.example}")
-        items = tuple(
-            check_item(self.item, item, f"[{i}]", context) for i, item in enumerate(value)
-        )
-        if self.increasing and not any(isinstance(item, str) for item in items):
-            for earlier, later in pairwise(items):
+            value = list(value) if is_list(value) else value  # shown as in YAML
+            problem = f"{shown(value)} is not a list of {self.nouns}"
+            raise ConfigError("", problem, f"write one such as {self.example}")
+        if self.increasing and all(map(is_whole, value)):  # others are compared once in steps
+            for earlier, later in pairwise(value):
                 if earlier >= later:
                     problem = f"{later} is not greater than {earlier}"
-                    raise RefusedValueError(problem, f"write {self.nouns} in increasing order")
-        return items
+                    raise ConfigError("", problem, f"write {self.nouns} in increasing order")
+        return value
 
     def resolved(self, value: Any, key: str, to_steps: Callable[..., int]) -> tuple[Any, ...]:
         items = enumerate(value)
         return tuple(self.item.resolved(item, f"{key}[{i}]", to_steps) for i, item in items)
 
-    def schema(self) -> dict[str, Any]:
-        return {"type": "array", "items": self.item.schema(), "minItems": 1}
-
 
 @dataclass(frozen=True)
 class Text(Marker):
-    """A string that ``read`` accepts, without ConfigError; in library calls also a callable."""
+    """A value that ``read`` accepts without ConfigError; in YAML a string."""
 
-    read: Callable[[str], object]
+    read: Callable[[Any], object]
+
+    def value_schema(self) -> CoreSchema:
+        return cs.json_or_python_schema(cs.str_schema(), cs.any_schema())
 
     def check(self, value: Any, context: Any = None) -> Any:
-        if callable(value) and context is None:
-            return value
-        if not isinstance(value, str):
-            raise wrong_type(value, "a string", "a string")
         try:
             self.read(value)
         except ConfigError as error:
-            raise RefusedValueError(error.problem, error.remedy) from error
+            raise ConfigError("", error.problem, error.remedy) from error
         return value
-
-    def schema(self) -> dict[str, Any]:
-        return {"type": "string"}
-
-
-@dataclass(frozen=True)
-class AutoOr(Marker):
-    """``auto``, or what ``other`` allows."""
-
-    other: Whole | InSteps
-
-    def check(self, value: Any, context: Any = None) -> Any:
-        if value == "auto":
-            return value
-        try:
-            return self.other.check(value, context)
-        except RefusedValueError as error:
-            if error.noun:
-                raise wrong_type(value, f"auto or {error.noun}", "auto or 64") from error
-            raise
-
-    def schema(self) -> dict[str, Any]:
-        return {"anyOf": [{"const": "auto"}, self.other.schema()]}
-
-
-@dataclass(frozen=True)
-class FloatIfInt(Marker):
-    """Accepts any value and converts an int to a float; for arguments without an annotation."""
-
-    def check(self, value: Any, context: Any = None) -> Any:
-        return float(value) if type(value) is int else value
-
-    def schema(self) -> dict[str, Any]:
-        return {}
 
 
 @dataclass(frozen=True)
@@ -242,17 +193,14 @@ class Folder(Marker):
 
     holds: str
 
-    def check(self, value: Any, context: Any = None) -> str:
-        if value is None or value == "":
-            raise RefusedValueError(
-                "no folder is given", f"give the folder that holds {self.holds}"
-            )
-        if not isinstance(value, str):
-            raise wrong_type(value, "a string", "the path of a folder")
-        return value
+    def value_schema(self) -> CoreSchema:
+        return cs.str_schema(min_length=1)
 
-    def schema(self) -> dict[str, Any]:
-        return {"type": "string", "minLength": 1}
+    def check(self, value: Any, context: Any = None) -> Any:
+        if value is None or value == "":
+            remedy = f"give the folder that holds {self.holds}"
+            raise ConfigError("", "no folder is given", remedy)
+        return value
 
 
 @dataclass(frozen=True)
@@ -261,21 +209,14 @@ class OptionsOf(Marker):
 
     group: str
 
-    def check(self, value: Any, context: Any = None) -> tuple[Any, ...]:
+    def value_schema(self) -> CoreSchema:
+        return tuple_of(cs.str_schema())
+
+    def check(self, value: Any, context: Any = None) -> Any:
         if not is_list(value) or not all(isinstance(each, str) for each in value):
-            raise wrong_type(value, "a list of strings", "one such as [this,that]")
-        return tuple(value)
-
-    def schema(self) -> dict[str, Any]:
-        return {"type": "array", "items": {"type": "string"}}
-
-
-def require(key: str, value: Any, marker: Marker) -> None:
-    """Raises ConfigError with ``key`` if ``marker`` does not accept ``value``."""
-    try:
-        marker.check(value, None)
-    except RefusedValueError as error:
-        raise ConfigError(f"{key}{error.below}", error.problem, error.remedy) from error
+            problem = f"{shown(value)} is not a list of strings"
+            raise ConfigError("", problem, "write one such as [this,that]")
+        return value
 
 
 def is_list(value: object) -> bool:
@@ -283,14 +224,13 @@ def is_list(value: object) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, str)
 
 
-def wrong_type(value: Any, noun: str, example: str) -> RefusedValueError:
-    return RefusedValueError(f"{shown(value)} is not {noun}", f"write {example}", noun=noun)
+def is_whole(value: object) -> bool:
+    """Whether ``value`` is an integer of Python's or NumPy's, not a bool."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
-def check_item(marker: Marker, value: Any, place: str, context: Any = None) -> Any:
-    try:
-        return marker.check(value, context)
-    except RefusedValueError as error:
-        raise RefusedValueError(
-            error.problem, error.remedy, below=f"{place}{error.below}"
-        ) from error
+def tuple_of(item: CoreSchema, *, min_length: int = 0) -> CoreSchema:
+    """pydantic's schema of a list or tuple of any length; its values become tuples."""
+    return cs.tuple_schema(
+        [item], variadic_item_index=0, min_length=min_length or None, strict=False
+    )

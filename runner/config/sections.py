@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from runner.config.by_name import Multiplier, Patterns
 from runner.config.lengths import Length
-from runner.config.markers import AutoOr, InSteps, Number, Whole
+from runner.config.markers import InSteps, Number
 from runner.config.types import Count, InnerShare, Positive, PositiveShare, Seed
 from runner.errors import INT32_MAX, ConfigError
 
@@ -53,7 +53,7 @@ class Training:
     log_every: WrittenLength
     eval_every: WrittenLength | None
     dispatch: Literal["auto", "scan", "step"]
-    chunk: Annotated[int | Literal["auto"], AutoOr(Whole(1))]
+    chunk: Literal["auto"] | Count
     feed: Literal["auto", "device", "host"]
     on_divergence: Literal["stop", "back_off"]
 
@@ -69,7 +69,7 @@ class Training:
 class CheckpointSettings:
     """The section ``checkpoint``; without ``every`` nothing is saved."""
 
-    every: Annotated[Length | Literal["auto"], AutoOr(InSteps())] | None
+    every: Literal["auto"] | WrittenLength | None
     keep: Count
     best: bool
     cycle_ends: bool
@@ -96,7 +96,7 @@ class WrapperSettings:
     clip_value: Positive | None
     clip_norm: Positive | None
     lookahead: LookaheadSettings
-    groups: Annotated[Mapping[str, tuple[str, ...]], Patterns()]
+    groups: Mapping[str, Annotated[tuple[str, ...], Patterns()]]
     frozen: tuple[str, ...]
     multiplier: Annotated[float | tuple[float, ...] | Mapping[str, float], Multiplier()]
     layer_decay: PositiveShare | None

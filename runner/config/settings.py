@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from runner.config.by_name import Parts, PerGroup
 from runner.config.groups import GroupNames, group_names
+from runner.config.invalid import missing_value, unknown_setting
 from runner.config.sections import (
     Accelerator,
     CheckpointSettings,
@@ -20,7 +21,7 @@ from runner.config.sections import (
 )
 from runner.config.signature import MISSING, Context, markers, parameters, settings_of
 from runner.config.types import COMMON_TYPES, Switch, Unscheduled
-from runner.errors import ConfigError, nearest, shown
+from runner.errors import ConfigError, shown
 from runner.registry import GROUPS, eval_params_of
 
 Section = TypeVar("Section")
@@ -63,6 +64,7 @@ class Config:
     metric: RankingMetric
     plugins: tuple[str, ...]
     resume: str | None
+    resume_changes: bool
     init_from: str | None
     init_params_only: bool
     training: Training
@@ -109,26 +111,17 @@ def read_config(
     sections = {group: values[group] for group in GROUPS} | {"optimizer": optimizer}
     # The model comes last: validating its settings imports flax.
     order = sorted(GROUPS, key=lambda group: group == "model")
-    choices = {g: choice(g, sections[g], options.get(g), key=g, groups=groups) for g in order}
+    choices: dict[str, Any] = {
+        g: choice(g, sections[g], options.get(g), key=g, groups=groups) for g in order
+    }
     _check_momentum(choices["scheduler"], choices["optimizer"])
     _check_evaluated(training, wrappers, choices["optimizer"])
     return Config(
-        seed=general.seed,
-        accelerator=general.accelerator,
-        compilation_cache=general.compilation_cache,
-        metric=general.metric,
-        plugins=general.plugins,
-        resume=general.resume,
-        init_from=general.init_from,
-        init_params_only=general.init_params_only,
+        **vars(general),
+        **choices,
         training=training,
         checkpoint=checkpoint,
-        scheduler=choices["scheduler"],
-        optimizer=choices["optimizer"],
         wrappers=wrappers,
-        model=choices["model"],
-        dataset=choices["dataset"],
-        task=choices["task"],
         hparams=_hparams(as_written, choices),
     )
 
@@ -199,25 +192,21 @@ def comparing(option: str) -> Iterator[None]:
 def _check_keys(values: Mapping[str, Any], known: list[str]) -> None:
     for name in values:
         if name not in known:
-            raise ConfigError(str(name), "there is no such setting", nearest(str(name), known))
+            raise unknown_setting(str(name), known)
     for name in known:
         if values.get(name, MISSING) == MISSING:
-            raise ConfigError(name, "has no value", f"give one: {name}=...")
+            raise missing_value(name)
 
 
 def _section(
     cls: type[Section], section: Any, *, key: str, groups: GroupNames = ONE_GROUP
 ) -> Section:
     """The section at ``key`` as the dataclass that declares it."""
-
-    def never(*_: Any) -> Choice:
-        raise AssertionError("these sections have no parts")
-
-    settings = settings_of(cls, section, key=key, context=Context(groups, never))
+    settings = settings_of(cls, section, key=key, context=Context(groups))
     try:
         return cls(**dict(settings))
     except ConfigError as error:
-        raise (error.under(key) if key else error) from error
+        raise error.under(key) from error
 
 
 def _split_optimizer(section: Any, groups: GroupNames) -> tuple[WrapperSettings, Any]:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from etils import epy
 
-from runner.config.markers import Number, Whole, require
+from runner.config.markers import Number, Whole
+from runner.config.signature import require
 from runner.errors import FLOAT32_MAX, DataError
 
 with epy.lazy_imports():

@@ -9,7 +9,7 @@ from runner.config import Choice
 from runner.config.by_name import Parts
 from runner.config.lengths import resolve_length
 from runner.config.markers import Marker
-from runner.config.signature import markers
+from runner.config.signature import Settings, markers
 from runner.errors import ConfigError, type_name
 from runner.schedules.base import Schedule
 from runner.schedules.function import as_schedule
@@ -62,7 +62,7 @@ def in_steps(scheduler: Choice, clock: Clock, *, key: str = "scheduler") -> Choi
             part: in_steps(choice, clocks[part], key=f"{key}.{name}.{part}")
             for part, choice in settings[name].items()
         }
-    return replace(scheduler, settings=scheduler.settings.model_copy(update=settings))
+    return replace(scheduler, settings=Settings(**settings))
 
 
 def _build(scheduler: Choice, key: str) -> Schedule:

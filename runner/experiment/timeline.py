@@ -1,21 +1,29 @@
 """The schedule of an experiment over its whole run, computed before the run."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import jax
 import numpy as np
 
+from runner import registry
+from runner.config import Choice
+from runner.config.by_name import Parts
+from runner.config.markers import Number, Text
+from runner.config.signature import markers
 from runner.errors import ConfigError
 from runner.experiment.build import Experiment
 from runner.optimizers import Groups
+from runner.schedules import Schedule
 from runner.training.state import Hyperparams
 from runner.training.step import schedule_values
 from runner.training.tags import CYCLE, MOMENTUM, RATE, group_of, group_rate
 
-# Steps held in memory at a time; a plot cannot show more.
-MOST_STEPS = 2**20
+# A longer run is sampled: computing and writing each of 2³¹ steps would take hours.
+MOST_STEPS = 1_000_000
+# Steps at both ends of a longer run that the sample has without a gap.
+_UNBROKEN = 4096
 # Steps computed at a time, so that runs of all lengths share one compilation.
 _BLOCK = 4096
 
@@ -46,57 +54,60 @@ class Timeline:
     """The schedule of an experiment over its run.
 
     Attributes:
-      sample: the values at every step, or at a million steps spread over a longer run.
-      ranges: the lowest and the highest rate of the whole run, by name.
+      sample: the values at every step, or at up to a million steps of a longer run.
+      ranges: the lowest and the highest rate among them, by name.
     """
 
     experiment: Experiment
     sample: ScheduleValues
     ranges: Mapping[str, tuple[float, float]]
 
-    def blocks(self) -> Iterable[ScheduleValues]:
-        """The values at every step, at most a million steps at a time."""
-        is_complete = len(self.sample.steps) == self.experiment.lengths.steps
-        return [self.sample] if is_complete else schedule_blocks(self.experiment)
-
 
 def compute_timeline(experiment: Experiment) -> Timeline:
-    """Computes the schedule at every step of the run.
+    """Computes the schedule over the run, as ``sample_schedule`` does.
 
     Raises:
       ConfigError: a rate is not finite, or negative; the first such step is named.
     """
-    ranges: dict[str, tuple[float, float]] = {}
-    for block in schedule_blocks(experiment):
-        for name, rates in block.rates.items():
-            low, high = ranges.get(name, (np.inf, -np.inf))
-            ranges[name] = min(low, float(rates.min())), max(high, float(rates.max()))
-    return Timeline(experiment, sample_schedule(experiment), ranges)
+    sample = sample_schedule(experiment)
+    ranges = {name: (float(r.min()), float(r.max())) for name, r in sample.rates.items()}
+    return Timeline(experiment, sample, ranges)
 
 
 def sample_schedule(experiment: Experiment) -> ScheduleValues:
-    """Computes the schedule at every step of the run, or at a million steps of a longer one.
+    """Computes the schedule at every step of the run, or at up to a million steps of a longer one.
 
     Raises:
       ConfigError: one of these rates is not finite, or negative; the first such step is named.
     """
     total = experiment.lengths.steps
     if total <= MOST_STEPS:
-        steps = np.arange(total)
-    else:
-        steps = np.linspace(0, total - 1, MOST_STEPS).round()
-    return _values_at(experiment, steps)
+        return _values_at(experiment, np.arange(total))
+    return _values_at(experiment, sampled_steps(experiment.schedule, total))
 
 
-def schedule_blocks(experiment: Experiment) -> Iterator[ScheduleValues]:
-    """Computes the schedule at every step of the run, a million steps at a time.
+def sampled_steps(schedule: Schedule, total: int) -> np.ndarray:
+    """At most ``MOST_STEPS`` steps of a run of ``total``, in order.
 
-    Raises:
-      ConfigError: a rate is not finite, or negative; the first such step is named.
+    They are its first and last steps, every phase change and every cycle end, if these do not take
+    more than half of the sample (else some of them, evenly spread), and steps spread over the run.
     """
-    total = experiment.lengths.steps
-    for start in range(0, total, MOST_STEPS):
-        yield _values_at(experiment, np.arange(start, min(start + MOST_STEPS, total)))
+    kinds = [schedule.cycle_ends(total - 1), *schedule.phase_changes(total - 1)]
+    fits = sum(map(len, kinds)) <= MOST_STEPS // 2
+    most = MOST_STEPS // 2 // (1 if fits else len(kinds))
+    unbroken = min(_UNBROKEN, MOST_STEPS // 8)
+    chosen = [
+        np.arange(unbroken),
+        np.arange(total - unbroken, total),
+        *(np.array(_thinned(places, most), np.int64) for places in kinds),
+    ]
+    others = MOST_STEPS - sum(map(len, chosen))
+    spread = np.arange(others) * (total - 1) // (others - 1)
+    return np.unique(np.concatenate([*chosen, spread]))
+
+
+def _thinned(places: Sequence[int], most: int) -> Sequence[int]:
+    return places[:: -(-len(places) // most)] if places else places
 
 
 def _values_at(experiment: Experiment, steps: np.ndarray) -> ScheduleValues:
@@ -111,7 +122,7 @@ def _values_at(experiment: Experiment, steps: np.ndarray) -> ScheduleValues:
     tags = [RATE, *map(group_rate, groups.trained_names)]
     rates = {tag: values[tag] for tag in tags if tag in values}
     for tag, column in rates.items():
-        _check_rates(steps, column, tag)
+        _check_rates(experiment, steps, column, tag)
     columns = {tag.partition("/")[2]: column for tag, column in rates.items()}
     return ScheduleValues(steps, columns, values.get(MOMENTUM), values[CYCLE])
 
@@ -123,13 +134,36 @@ def _block_values(
     return jax.vmap(partial(schedule_values, groups, hyperparams))(steps)
 
 
-def _check_rates(steps: np.ndarray, rates: np.ndarray, tag: str) -> None:
+def _check_rates(experiment: Experiment, steps: np.ndarray, rates: np.ndarray, tag: str) -> None:
+    of_group = "" if tag == RATE else f" of the group {group_of(tag)}"
     bad = ~(np.isfinite(rates) & (rates >= 0))
     if bad.any():
         first = bad.argmax()
-        of_group = "" if tag == RATE else f" of the group {group_of(tag)}"
+        suspects = ", ".join([*_suspects(experiment.config.scheduler), "the bounds"])
         raise ConfigError(
             "scheduler",
             f"the rate{of_group} is {rates[first]:g} at step {steps[first]}",
-            "change scale_fn, the bounds or the multiplier: rates must be finite and at least 0",
+            f"change {suspects} or the multiplier: rates must be finite and at least 0",
         )
+    base = experiment.schedule.base_rate
+    falls = rates[0] > 0 or (base is not None and np.all(np.asarray(base) > 0))
+    if len(rates) > 2 and falls and not rates[1:].any():
+        problem = f"the rate{of_group} is 0 at every step{' but the first' * bool(rates[0])}"
+        suspects = _suspects(experiment.config.scheduler) or ["the lengths"]
+        raise ConfigError("scheduler", problem, f"change {', '.join(suspects)} or the bounds")
+
+
+def _suspects(scheduler: Choice, prefix: str = "") -> list[str]:
+    """The settings that may take a rate out of bounds: a function, or factors above one."""
+    factory, settings = registry.schedulers.get(scheduler.name), scheduler.settings
+    functions = [name for name in markers(factory, Text) if getattr(settings, name) is not None]
+    factors = [
+        name
+        for name, number in markers(factory, Number).items()
+        if number.le is None and number.lt is None and getattr(settings, name) > 1
+    ]
+    found = [f"{prefix}{name}" for name in functions or factors]
+    for name in markers(factory, Parts):
+        for part, choice in getattr(settings, name).items():
+            found += _suspects(choice, f"{prefix}{name}.{part}.")
+    return found

@@ -13,6 +13,7 @@ step for a name is complete. A crash leaves at most one that is ignored and remo
 import hashlib
 import json
 import logging
+import math
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -143,7 +144,7 @@ class Checkpoints:
             with _checkpointer() as checkpointer:
                 stored = dict(_flat(checkpointer.restore(path / _STATE)))
             arrays = {
-                name: stored[name] if name in stored else np.zeros(shape, dtype)
+                name: stored[name] if math.prod(shape) else np.zeros(shape, dtype)
                 for name, (dtype, shape) in record["arrays"].items()
             }
         except (OSError, ValueError, KeyError, TypeError) as error:

@@ -5,11 +5,11 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 
-from runner.errors import DivergedError
+from runner.errors import DivergedError, StorageError, reason
 from runner.records.events import EventWriter
 from runner.records.throughput import Throughput
 from runner.training.tags import (
@@ -47,6 +47,24 @@ class Figures:
     best: Mapping[str, str | float | int] | None = None
     seconds: float = 0.0
     training_seconds: float = 0.0
+
+    @classmethod
+    def saved(cls, record: Mapping[str, Any], *, source: str) -> Self:
+        """The figures in a checkpoint's record; ``source`` names it in errors.
+
+        Raises:
+          StorageError: they are missing, or not what ``asdict`` makes of figures.
+        """
+        try:
+            figures = cls(**record["figures"])
+            best = figures.best or {"value": 0, "step": 0}
+            numbers = [figures.seconds, figures.training_seconds, *figures.metrics.values()]
+            _ = [float(number) for number in [*numbers, best["value"], best["step"]]]
+        except (TypeError, ValueError, KeyError, AttributeError) as error:
+            problem = f"holds no figures of a run ({reason(error)})"
+            remedy = "remove it, and the one before it is used"
+            raise StorageError(source, problem, remedy) from error
+        return figures
 
 
 class Display(Protocol):

@@ -1,20 +1,14 @@
 """Warnings about an experiment before it runs."""
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from runner.config import Choice
-from runner.config.by_name import Parts
-from runner.config.markers import InSteps
-from runner.config.signature import markers
-from runner.errors import INT32_MAX
 from runner.experiment.build import Experiment
-from runner.registry import is_built_in, schedulers
-from runner.schedules import CyclicLR, Schedule
+from runner.report.cycle_advice import half_cycles, unfinished_cycle
+from runner.report.phase_advice import equal_rates, misfit, seams
+from runner.report.schedule_parts import all_parts
+from runner.schedules import CyclicLR
 
-# Smith (2017), section 3.2: a half cycle of 2 to 10 epochs works well.
-FEWEST_EPOCHS, MOST_EPOCHS = 2, 10
 # Bounds further apart than this factor are more likely a typing error than a measured range.
 WIDEST = 100
 # Optimizers that learn little or nothing at the default rates, which suit sgd.
@@ -42,36 +36,18 @@ HIGHEST_ADAPTIVE = 0.02
 
 def warnings(experiment: Experiment) -> list[str]:
     """One line per warning, each naming the key and a better value."""
-    schedule, lengths = experiment.schedule, experiment.lengths
-    found = _unfinished_cycle(schedule, lengths.steps) + _unfinished_lookahead(experiment)
-    for key, choice, part in _cyclic_parts(experiment.config.scheduler, schedule):
-        found += _half_cycles(key, choice, part, lengths.steps_per_epoch)
-        found += _bounds(key, choice, part)
-        found += _high_rate(key, part, experiment)
+    lengths = experiment.lengths
+    found = unfinished_cycle(experiment) + _unfinished_lookahead(experiment)
+    for part in all_parts(experiment.config.scheduler, experiment.schedule, lengths.steps):
+        if isinstance(part.schedule, CyclicLR):
+            found += half_cycles(part, lengths.steps_per_epoch)
+            found += _bounds(part.key, part.choice, part.schedule)
+            found += _high_rate(part.key, part.schedule, experiment)
+        else:
+            found += equal_rates(part)
+            found += misfit(part)
+            found += seams(part)
     return found
-
-
-def nearest_cycle_ends(schedule: Schedule, steps: int) -> list[int]:
-    """The nearest lengths below and above ``steps`` at which a cycle is complete, if any."""
-    horizon = steps
-    ends = schedule.cycle_ends(horizon)
-    below = list(ends[-1:])
-    while horizon < INT32_MAX and not (ends and ends[-1] > steps):
-        horizon = min(2 * horizon, INT32_MAX)
-        ends = schedule.cycle_ends(horizon)
-    return below + list(ends[len(schedule.cycle_ends(steps)) :][:1])
-
-
-def _unfinished_cycle(schedule: Schedule, steps: int) -> list[str]:
-    nearest = nearest_cycle_ends(schedule, steps)
-    # After its last cycle a schedule is not in a cycle.
-    if not nearest or nearest[0] == steps or nearest[-1] < steps:
-        return []
-    lengths = " or ".join(f"training.steps={end}" for end in nearest)
-    return [
-        f"training: the run of {steps:,} steps ends in the middle of a cycle, where the rate is "
-        f"not at its low point; {lengths} ends with a cycle"
-    ]
 
 
 def _unfinished_lookahead(experiment: Experiment) -> list[str]:
@@ -85,37 +61,6 @@ def _unfinished_lookahead(experiment: Experiment) -> list[str]:
         "parameters, which are the ones evaluated; "
         f"training.steps={steps - left} ends with a synchronisation"
     ]
-
-
-def _cyclic_parts(
-    scheduler: Choice, schedule: Schedule, key: str = "scheduler"
-) -> Iterator[tuple[str, Choice, CyclicLR]]:
-    """The key, choice and schedule of every cyclic schedule within ``schedule``."""
-    if isinstance(schedule, CyclicLR):
-        yield key, scheduler, schedule
-    for name in markers(schedulers.get(scheduler.name), Parts):
-        choices = getattr(scheduler.settings, name).items()
-        for (part_name, choice), part in zip(choices, getattr(schedule, name), strict=True):
-            yield from _cyclic_parts(choice, part, f"{key}.{name}.{part_name}")
-
-
-def _half_cycles(key: str, choice: Choice, schedule: CyclicLR, steps_per_epoch: int) -> list[str]:
-    factory = schedulers.get(choice.name)
-    if not is_built_in(factory):  # a plugin's lengths may mean something else
-        return []
-    halves = schedule.step_size_up, schedule.step_size_down
-    found = []
-    for name, size in zip(markers(factory, InSteps), halves, strict=False):
-        if getattr(choice.settings, name) is None:
-            continue
-        epochs = int(size) / steps_per_epoch
-        if not FEWEST_EPOCHS <= epochs <= MOST_EPOCHS:
-            found.append(
-                f"{key}.{name}: {epochs:.3g} epochs; {FEWEST_EPOCHS} to {MOST_EPOCHS} epochs "
-                f"({FEWEST_EPOCHS * steps_per_epoch} to {MOST_EPOCHS * steps_per_epoch} steps) "
-                "work best in Smith's experiments"
-            )
-    return found
 
 
 def _bounds(key: str, choice: Choice, schedule: CyclicLR) -> list[str]:

@@ -6,7 +6,7 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache, wraps
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from etils import epy
 
@@ -41,6 +41,8 @@ class Schedule(Pytree, ABC):
 
     # Whether the schedule sets the momentum as well; static.
     cycles_momentum: bool = False
+    # Whether rates are constant in stages, the last of which is meant to last.
+    staged: ClassVar[bool] = False
 
     def __init_subclass__(cls, *, static: Iterable[str] = ()) -> None:
         super().__init_subclass__(static=static)
@@ -71,6 +73,19 @@ class Schedule(Pytree, ABC):
         return range(0)
 
     @property
+    def settled_at(self) -> int | None:
+        """The step from which the rate stays the same; None if it goes on changing."""
+        return None
+
+    def phase_changes(self, steps: int) -> Sequence[Sequence[int]]:
+        """The steps, from 1 to ``steps``, at which the formula of the rate changes.
+
+        These are peaks, milestones, and ends of a warm-up or a decay: a list of sequences of plain
+        ints, each in increasing order, as a ``range`` where possible. By default ``settled_at``.
+        """
+        return [within([self.settled_at or 0], steps)]
+
+    @property
     def base_rate(self) -> Any:
         """The rate that ``chained`` divides by, as an array; None if there is none.
 
@@ -92,6 +107,11 @@ class Schedule(Pytree, ABC):
     def __repr__(self) -> str:
         passed = vars(self).get("_passed", vars(self))
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in passed.items())})"
+
+
+def within(places: Iterable[Any], steps: int) -> list[int]:
+    """The ``places`` from 1 to ``steps``, as plain ints in increasing order, each once."""
+    return sorted({int(place) for place in places if 1 <= place <= steps})
 
 
 def as_steps(step: ArrayLike) -> Any:

@@ -90,6 +90,16 @@ class Chained(Schedule):
         """The cycle ends of the first part that has cycles."""
         return self.parts[int(self.first_cyclic)].cycle_ends(steps)
 
+    def phase_changes(self, steps: int) -> Sequence[Sequence[int]]:
+        """The phase changes of the parts."""
+        return [places for part in self.parts for places in part.phase_changes(steps)]
+
+    @property
+    def settled_at(self) -> int | None:
+        """The step from which all parts stay the same."""
+        places = [part.settled_at for part in self.parts]
+        return None if None in places else max(place or 0 for place in places)
+
     def _rate(self, steps: jax.Array) -> jax.Array:
         rate: Leaf = self.base_lr
         for part in self.parts:

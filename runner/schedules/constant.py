@@ -33,6 +33,8 @@ class Constant(Schedule):
     [0.25, 0.25, 0.5, 0.5]
     """
 
+    staged = True
+
     def __init__(
         self, base_lr: Rates, *, factor: Share = 1.0, total_iters: StepsFromZero = 0
     ) -> None:
@@ -49,6 +51,11 @@ class Constant(Schedule):
         self.base_lr = np.asarray(base_lr, np.float32)
         self.reduced = np.asarray(np.asarray(base_lr, np.float64) * factor, np.float32)
         self.total_iters = np.asarray(total_iters, np.uint32)
+
+    @property
+    def settled_at(self) -> int | None:
+        """``total_iters``."""
+        return int(self.total_iters)
 
     def _rate(self, steps: jax.Array) -> jax.Array:
         return jnp.where(steps < self.total_iters, self.reduced, self.base_lr)

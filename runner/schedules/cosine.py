@@ -74,10 +74,20 @@ class Cosine(Schedule):
         """``base_lr``, the highest rate."""
         return self.lr.high
 
+    @property
+    def settled_at(self) -> int | None:
+        """``T_max``; None if the schedule is periodic."""
+        return None if self.periodic else int(self.T_max)
+
     def cycle_ends(self, steps: int) -> Sequence[int]:
         """The steps at which a periodic schedule is at ``eta_min``; empty for any other."""
         T_max = int(self.T_max)
         return range(T_max, steps + 1 if self.periodic else 0, 2 * T_max)
+
+    def phase_changes(self, steps: int) -> Sequence[Sequence[int]]:
+        """``T_max``; if the schedule is periodic, every multiple of it."""
+        every = range(int(self.T_max), steps + 1, int(self.T_max))
+        return [every if self.periodic else every[:1]]
 
     def _rate(self, steps: jax.Array) -> jax.Array:
         T_max = self.T_max

@@ -10,7 +10,7 @@ from etils import epy
 from runner.config.types import AtMost, Count, PositiveShare, Rates, Steps, StepsFromZero
 from runner.errors import ConfigError
 from runner.registry import register_scheduler
-from runner.schedules.base import Schedule
+from runner.schedules.base import Schedule, within
 from runner.schedules.numerics import Power, Span, half_cosine, ldexp, ratio
 
 with epy.lazy_imports():
@@ -110,6 +110,15 @@ class CosineRestarts(Schedule):
         if self.repeats:
             return range(int(self.T_0), steps + 1, int(self.T_0))
         return [start for start in np.asarray(self.starts).tolist()[1:] if start <= steps]
+
+    def phase_changes(self, steps: int) -> Sequence[Sequence[int]]:
+        """The ends of the warm-ups."""
+        warmup = int(self.warmup)
+        if not warmup:
+            return []
+        if self.repeats:
+            return [range(warmup, steps + 1, int(self.T_0))]
+        return [within([start + warmup for start in np.asarray(self.starts).tolist()], steps)]
 
     def _rate(self, steps: jax.Array) -> jax.Array:
         place = self._place(steps)

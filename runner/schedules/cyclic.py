@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from etils import epy
 
 from runner.config.expression import ScaleFn, scale_function
-from runner.config.markers import RefusedValueError, Whole
+from runner.config.markers import Whole
 from runner.config.types import AtMost, CycleMomentum, Decay, Positive, PositiveRates, Rates, Steps
 from runner.errors import INT32_MAX, ConfigError
 from runner.registry import register_scheduler
@@ -27,7 +27,7 @@ class _FirstPosition(Whole):
     def check(self, value: Any, context: Any = None) -> int:
         if value == -1 and not isinstance(value, bool):
             problem = "-1 is PyTorch's value for starting at the beginning"
-            raise RefusedValueError(problem, "write 0, the position of the first update")
+            raise ConfigError("", problem, "write 0, the position of the first update")
         return Whole.check(self, value, context)
 
 
@@ -159,6 +159,11 @@ class CyclicLR(Schedule, static=("scale_fn", "scale_mode", "cycles_momentum")):
         """
         total = int(self.step_size_up) + int(self.step_size_down)
         return range(total - int(self.last_epoch) % total, steps + 1, total)
+
+    def phase_changes(self, steps: int) -> Sequence[Sequence[int]]:
+        """The peaks, where the rate is at ``max_lr`` before scaling."""
+        up, total = int(self.step_size_up), int(self.step_size_up) + int(self.step_size_down)
+        return [range((up - int(self.last_epoch) - 1) % total + 1, steps + 1, total)]
 
     def _rate(self, steps: jax.Array) -> jax.Array:
         place = self._place(steps)

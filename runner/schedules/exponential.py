@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from etils import epy
@@ -68,6 +69,11 @@ class Exponential(Schedule):
         self.eta_min = np.asarray(eta_min, np.float32)
         self.interval = np.asarray(decay_steps if staircase else 1, np.uint32)
         self.factor = Power(gamma, root=1 if staircase else decay_steps)
+
+    def phase_changes(self, steps: int) -> Sequence[Sequence[int]]:
+        """With ``staircase``, the steps at which the rate drops."""
+        interval = int(self.interval)
+        return [range(interval, steps + 1, interval)] if interval > 1 else []
 
     def _rate(self, steps: jax.Array) -> jax.Array:
         excess, exponent = self.factor.split(steps // self.interval)

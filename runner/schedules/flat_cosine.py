@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from etils import epy
@@ -9,7 +10,7 @@ from etils import epy
 from runner.config.markers import Number
 from runner.config.types import AtMost, Rates, Steps
 from runner.registry import register_scheduler
-from runner.schedules.base import Schedule
+from runner.schedules.base import Schedule, within
 from runner.schedules.numerics import Span, half_cosine, ratio
 
 with epy.lazy_imports():
@@ -65,6 +66,16 @@ class FlatCosine(Schedule):
     def base_rate(self) -> Any:
         """``base_lr``, the highest rate."""
         return self.lr.high
+
+    @property
+    def settled_at(self) -> int | None:
+        """``total_steps``."""
+        return int(self.total_steps)
+
+    def phase_changes(self, steps: int) -> Sequence[Sequence[int]]:
+        """The start and the end of the descent."""
+        total = int(self.total_steps)
+        return [within([total - int(self.descent), total], steps)]
 
     def _rate(self, steps: jax.Array) -> jax.Array:
         left = self.total_steps - jnp.minimum(steps, self.total_steps)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from etils import epy
 
 from runner.config.types import Rates, Steps, StepsFromZero
 from runner.errors import ConfigError
 from runner.registry import register_scheduler
-from runner.schedules.base import Schedule
+from runner.schedules.base import Schedule, within
 from runner.schedules.numerics import ratio
 
 with epy.lazy_imports():
@@ -66,6 +68,10 @@ class InverseSqrt(Schedule):
         self.warmup = np.asarray(warmup, np.uint32)
         self.timescale = np.asarray(timescale or warmup, np.uint32)
         self.shift = np.asarray(shift, np.uint32)
+
+    def phase_changes(self, steps: int) -> Sequence[Sequence[int]]:
+        """The end of the warm-up, and the start of the decay."""
+        return [within([self.warmup, int(self.timescale) - int(self.shift)], steps)]
 
     def _rate(self, steps: jax.Array) -> jax.Array:
         longest = jnp.maximum(self.warmup, 1)

@@ -62,6 +62,11 @@ class Linear(Schedule):
         self.falls = np.asarray(end_factor < start_factor)
         self.total_iters = np.asarray(total_iters, np.uint32)
 
+    @property
+    def settled_at(self) -> int | None:
+        """``total_iters``."""
+        return int(self.total_iters)
+
     def _rate(self, steps: jax.Array) -> jax.Array:
         total = jnp.maximum(self.total_iters, 1)
         done = jnp.where(steps < self.total_iters, steps, total)

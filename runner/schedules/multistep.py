@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from etils import epy
 
 from runner.config.types import Milestones, Positive, Rates
 from runner.registry import register_scheduler
-from runner.schedules.base import Schedule
+from runner.schedules.base import Schedule, within
 from runner.schedules.numerics import Power, ldexp
 
 with epy.lazy_imports():
@@ -35,6 +37,8 @@ class MultiStep(Schedule):
     [1.0, 1.0, 0.5, 0.25, 0.25]
     """
 
+    staged = True
+
     def __init__(self, *, base_lr: Rates, milestones: Milestones, gamma: Positive = 0.1) -> None:
         """Checks the arguments and keeps their numbers as numpy arrays.
 
@@ -49,6 +53,15 @@ class MultiStep(Schedule):
         self.base_lr = np.asarray(base_lr, np.float32)
         self.milestones = np.asarray(milestones, np.uint32)
         self.gamma = Power(gamma)
+
+    @property
+    def settled_at(self) -> int | None:
+        """The last milestone."""
+        return int(self.milestones[-1])
+
+    def phase_changes(self, steps: int) -> Sequence[Sequence[int]]:
+        """The milestones."""
+        return [within(self.milestones, steps)]
 
     def _rate(self, steps: jax.Array) -> jax.Array:
         passed = steps[..., None] >= self.milestones

@@ -13,7 +13,7 @@ from runner.config.types import AtMost, CycleMomentum, Decay, Positive, Positive
 from runner.errors import ConfigError, shown
 from runner.pytree import Leaf, Pytree
 from runner.registry import register_scheduler
-from runner.schedules.base import Schedule
+from runner.schedules.base import Schedule, within
 from runner.schedules.numerics import Span, half_cosine, ratio
 
 with epy.lazy_imports():
@@ -149,9 +149,20 @@ class OneCycle(Schedule, static=("cycles_momentum",)):
         """The initial rate."""
         return self.climb.low
 
+    @property
+    def settled_at(self) -> int | None:
+        """The last step of the cycle."""
+        return int(self.total_steps) - 1
+
     def cycle_ends(self, steps: int) -> Sequence[int]:
         """``total_steps`` alone, if the run is that long."""
         return range(int(self.total_steps), steps + 1)[:1]
+
+    def phase_changes(self, steps: int) -> Sequence[Sequence[int]]:
+        """The first step after each phase."""
+        last = int(self.total_steps) - 1
+        ends = [int(boundary.before) + 1 for boundary in (self.peak, self.descended)]
+        return [within([*ends, last], min(steps, last))]
 
     def _rate(self, steps: jax.Array) -> jax.Array:
         last = self.total_steps - 1

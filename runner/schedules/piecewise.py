@@ -12,7 +12,7 @@ from runner.config.markers import Number, Series
 from runner.config.types import Milestones, Rates
 from runner.errors import ConfigError
 from runner.registry import register_scheduler
-from runner.schedules.base import Schedule
+from runner.schedules.base import Schedule, within
 
 with epy.lazy_imports():
     import jax
@@ -44,6 +44,8 @@ class Piecewise(Schedule):
     [1.0, 1.0, 0.5, 0.25, 0.25]
     """
 
+    staged = True
+
     def __init__(self, *, boundaries: Milestones, values: RateSeries) -> None:
         """Checks the arguments and keeps their numbers as numpy arrays.
 
@@ -73,6 +75,15 @@ class Piecewise(Schedule):
     def base_rate(self) -> Any:
         """The first of the values."""
         return self.values[0]
+
+    @property
+    def settled_at(self) -> int | None:
+        """The last boundary."""
+        return int(self.boundaries[-1])
+
+    def phase_changes(self, steps: int) -> Sequence[Sequence[int]]:
+        """The boundaries."""
+        return [within(self.boundaries, steps)]
 
     def _rate(self, steps: jax.Array) -> jax.Array:
         passed = (steps[..., None] >= self.boundaries).sum(-1, dtype=jnp.uint32)

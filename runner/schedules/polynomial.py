@@ -66,6 +66,11 @@ class Polynomial(Schedule):
         """``base_lr``, the rate at step 0."""
         return self.lr.high
 
+    @property
+    def settled_at(self) -> int | None:
+        """``total_iters``."""
+        return int(self.total_iters)
+
     def _rate(self, steps: jax.Array) -> jax.Array:
         left = self.total_iters - jnp.minimum(steps, self.total_iters)
         return self.lr.at(*power_of_ratio(left, self.total_iters, self.power, self.power_rest))

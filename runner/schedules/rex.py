@@ -60,6 +60,11 @@ class Rex(Schedule):
         """``base_lr``, the rate at step 0."""
         return self.lr.high
 
+    @property
+    def settled_at(self) -> int | None:
+        """``total_steps``."""
+        return int(self.total_steps)
+
     def _rate(self, steps: jax.Array) -> jax.Array:
         left = self.total_steps - jnp.minimum(steps, self.total_steps)
         return self.lr.at(ratio(2 * left, self.total_steps + left))

@@ -15,7 +15,7 @@ from runner.config.markers import is_list
 from runner.config.types import PartLengths
 from runner.errors import INT32_MAX, ConfigError, nearest
 from runner.registry import register_scheduler
-from runner.schedules.base import Schedule
+from runner.schedules.base import Schedule, within
 from runner.schedules.function import as_schedule
 
 if TYPE_CHECKING:
@@ -109,6 +109,22 @@ class Sequence(Schedule):
             if start < steps:
                 found.append((start, part.cycle_ends(min(end, steps) - start)))
         return _Shifted(found)
+
+    def phase_changes(self, steps: int) -> abc.Sequence[abc.Sequence[int]]:
+        """The starts of the parts, and the phase changes within them."""
+        starts = [int(start) for start in self.starts]
+        found: list[abc.Sequence[int]] = [within(starts, steps)]
+        for part, start, end in zip(self.parts, starts, [*starts[1:], steps], strict=True):
+            if start < steps:
+                changes = part.phase_changes(min(end, steps) - start)
+                found += [_Shifted([(start, places)]) for places in changes]
+        return found
+
+    @property
+    def settled_at(self) -> int | None:
+        """The step from which the last part stays the same."""
+        last = self.parts[-1].settled_at
+        return None if last is None else int(self.starts[-1]) + last
 
     def _rate(self, steps: jax.Array) -> jax.Array:
         own = self._own_steps(steps)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from etils import epy
 
 from runner.config.types import Positive, Rates, Steps
@@ -44,6 +46,10 @@ class Step(Schedule):
         self.base_lr = np.asarray(base_lr, np.float32)
         self.step_size = np.asarray(step_size, np.uint32)
         self.gamma = Power(gamma)
+
+    def phase_changes(self, steps: int) -> Sequence[Sequence[int]]:
+        """The steps at which the rate drops."""
+        return [range(int(self.step_size), steps + 1, int(self.step_size))]
 
     def _rate(self, steps: jax.Array) -> jax.Array:
         excess, exponent = self.gamma.split(steps // self.step_size)

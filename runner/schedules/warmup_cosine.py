@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from etils import epy
@@ -9,7 +10,7 @@ from etils import epy
 from runner.config.types import AtMost, PositiveRates, Rates, Steps, StepsFromZero
 from runner.errors import ConfigError
 from runner.registry import register_scheduler
-from runner.schedules.base import Schedule
+from runner.schedules.base import Schedule, within
 from runner.schedules.numerics import Span, half_cosine, ratio
 
 with epy.lazy_imports():
@@ -72,6 +73,15 @@ class WarmupCosine(Schedule):
     def base_rate(self) -> Any:
         """``base_lr``, the rate at step 0."""
         return self.climb.low
+
+    @property
+    def settled_at(self) -> int | None:
+        """``total_steps``."""
+        return int(self.total_steps)
+
+    def phase_changes(self, steps: int) -> Sequence[Sequence[int]]:
+        """The ends of the warm-up and of the descent."""
+        return [within([self.warmup_steps, self.total_steps], steps)]
 
     def _rate(self, steps: jax.Array) -> jax.Array:
         warmup, total = self.warmup_steps, self.total_steps

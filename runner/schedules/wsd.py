@@ -11,7 +11,7 @@ from runner.config.types import AtMost, Count, Rates, Share, Steps, StepsFromZer
 from runner.errors import ConfigError
 from runner.pytree import Leaf
 from runner.registry import register_scheduler
-from runner.schedules.base import Schedule
+from runner.schedules.base import Schedule, within
 from runner.schedules.numerics import Span, exp2m1, half_cosine, ratio
 
 with epy.lazy_imports():
@@ -120,6 +120,19 @@ class WSD(Schedule):
             return ends
         last = [int(self.total_steps)] if self.total_steps <= steps else []
         return [*ends[: int(self.cycles) - 1], *last]
+
+    @property
+    def settled_at(self) -> int | None:
+        """``total_steps``."""
+        return int(self.total_steps)
+
+    def phase_changes(self, steps: int) -> Sequence[Sequence[int]]:
+        """The ends of the warm-ups, the starts of the decays, and ``total_steps``."""
+        total, cycles, decay = int(self.total_steps), int(self.cycles), int(self.decay)
+        size, stop, rewarmup = total // cycles, min(steps, total) + 1, int(self.rewarmup)
+        rises = range(size + rewarmup, stop if rewarmup else 0, size)[: cycles - 1]
+        falls = range(2 * size - decay, stop, size)[: max(cycles - 2, 0)]
+        return [rises, falls, within([self.warmup, size - decay, total - decay, total], steps)]
 
     def _rate(self, steps: jax.Array) -> jax.Array:
         place = self._place(steps)

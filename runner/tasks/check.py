@@ -35,6 +35,8 @@ def check(
 ) -> None:
     """Writes ``schedule.csv`` and ``schedule.png``, and prints a description of the run.
 
+    The table has a row for every step of a run of at most a million steps, and a sample of the
+    steps of a longer one (``timeline.sampled_steps``).
     Each scheduler of ``task.compare`` adds a curve and a ``schedule_<option>.csv``.
 
     Raises:
@@ -54,6 +56,8 @@ def check(
         screen.print(inventory.inventory(own, compared))
     announce.print_warnings(screen, _warnings(own, compared))
     announce.print_line(screen, f"{text.short_path(folder)}/{', '.join(names)}, schedule.png")
+    if (rows := len(own.sample.steps)) < experiment.lengths.steps:
+        announce.print_line(screen, _sampled(rows, experiment.lengths.steps))
 
 
 def _compared(experiment: build.Experiment, scheduler: Choice) -> Timeline:
@@ -74,8 +78,15 @@ def _picture(own: Timeline, compared: list[Timeline]) -> bytes:
 def _write_tables(folder: Path, own: Timeline, compared: list[Timeline]) -> list[str]:
     tables = {"schedule.csv": own} | {f"schedule_{_option(t)}.csv": t for t in compared}
     for name, written in tables.items():
-        table.write_table(folder / name, (block.columns() for block in written.blocks()))
+        table.write_table(folder / name, [written.sample.columns()])
     return list(tables)
+
+
+def _sampled(rows: int, steps: int) -> str:
+    return (
+        f"the table has {rows:,} of the {steps:,} steps: both ends, cycle ends, phase changes and "
+        "steps spread over the run"
+    )
 
 
 def _warnings(own: Timeline, compared: list[Timeline]) -> list[str]:

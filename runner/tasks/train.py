@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from threading import Event, Thread
@@ -61,7 +61,7 @@ def train(config: Config, folder: Path, ending: Ending) -> float | None:
         experiment = build.build(config, chosen)
         check.check(experiment)
         start = _start(experiment, folder, resumes=config.resume is not None)
-        if int(start.state.step) >= experiment.lengths.steps and ending.keep_finished():
+        if start.step >= experiment.lengths.steps and ending.keep_finished():
             announce.print_line(screen, f"the run has already finished · {text.short_path(folder)}")
             return None
         ending.steps_per_epoch = experiment.lengths.steps_per_epoch
@@ -90,14 +90,23 @@ class _Start:
     """Where training starts.
 
     Attributes:
+      state: training takes over its buffers, so that it can be read only once.
       parent: the run and step that the state was taken from, if not from this run itself.
       notes: lines to print.
+      step, rate_factor: those of the state, on the host.
     """
 
     state: state.TrainState
     figures: journal.Figures
     parent: Mapping[str, Any] | None = None
     notes: tuple[str, ...] = ()
+    step: int = field(init=False)
+    rate_factor: float | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        factor = self.state.rate_factor
+        object.__setattr__(self, "step", int(self.state.step))
+        object.__setattr__(self, "rate_factor", None if factor is None else float(factor))
 
 
 def _start(experiment: build.Experiment, folder: Path, *, resumes: bool) -> _Start:
@@ -105,12 +114,12 @@ def _start(experiment: build.Experiment, folder: Path, *, resumes: bool) -> _Sta
     config = experiment.config
     saved = checkpoints.Checkpoints(folder).newest() if resumes else None
     if saved is not None:
-        gap = max(0.0, run_folder.last_write(folder) - saved.record["time"])
-        figures = journal.Figures(**saved.record["figures"])
+        figures = journal.Figures.saved(saved.record, source=str(saved.path))
+        gap = max(0.0, run_folder.last_write(folder) - float(saved.record.get("time", 0)))
         return _Start(
             experiment.restored_state(saved.arrays, source=str(saved.path)),
             replace(figures, seconds=figures.seconds + gap),
-            saved.record["parent"],
+            saved.record.get("parent"),
             (f"resumes at step {saved.step:,} of {experiment.lengths.steps:,}",),
         )
     notes = ("no checkpoint had been saved; starts again at step 0",) if resumes else ()
@@ -171,8 +180,8 @@ def _back_off(
       DivergedError: ``error``, if the run does not back off, or not any more.
     """
     again = _start(experiment, folder, resumes=True)
-    step = int(again.state.step)
-    factor = None if start.state.rate_factor is None else float(start.state.rate_factor) / 2
+    step = again.step
+    factor = None if start.rate_factor is None else start.rate_factor / 2
     if factor is None or factor < LEAST_FACTOR:
         saved = f"the last checkpoint is of step {step}" if step else "no checkpoint was saved"
         raise DivergedError(error.key, error.problem, f"{error.remedy}; {saved}") from error
@@ -184,7 +193,7 @@ def _back_off(
 def _recorder(
     experiment: build.Experiment, start: _Start, folder: Path, screen: Console, ending: Ending
 ) -> recorder.Recorder:
-    config, lengths, step = experiment.config, experiment.lengths, int(start.state.step)
+    config, lengths, step = experiment.config, experiment.lengths, start.step
     writer = events.EventWriter(folder, purge_step=step or None)
     writer.hparams(_hparams(experiment, start))
     saver = None

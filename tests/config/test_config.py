@@ -272,3 +272,20 @@ def test_any_value_gives_a_config_or_a_one_line_error(path: Any, value: Any) -> 
         assert refused.key.startswith((path[0], "training", "scheduler"))
         assert refused.problem
         assert refused.remedy
+
+
+@pytest.mark.parametrize("chunk", [0, -1, True, 2**31, "all", None])
+def test_a_chunk_is_auto_or_at_least_one_step(defaults: Any, chunk: Any) -> None:
+    def training(chunk: Any) -> Any:
+        return {**defaults, "training": {**defaults["training"], "chunk": chunk}}
+
+    assert [read(training(good)).training.chunk for good in ("auto", 1)] == ["auto", 1]
+    with pytest.raises(ConfigError, match=r"^training\.chunk: "):
+        read(training(chunk))
+
+
+@pytest.mark.parametrize("setting", ["seed", "training.batch_size", "training.accumulate"])
+def test_a_bool_is_not_a_whole_number(setting: str) -> None:
+    assert read(composed(f"{setting}=1"))
+    with pytest.raises(ConfigError, match=rf"^{setting}: true is not a whole number; "):
+        read(composed(f"{setting}=true"))

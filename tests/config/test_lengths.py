@@ -48,10 +48,25 @@ def test_a_share_that_rounds_to_zero_is_zero_where_zero_is_allowed() -> None:
     assert not is_zero("5%")
     chosen = {"key": "k", "steps_per_epoch": 22, "total_steps": 3}
     assert resolve_length("5%", **chosen, at_least=0) == 0
+
+
+@pytest.mark.parametrize(("share", "steps"), [("12.5%", 1), ("1%", 1), ("50%", 2)])
+def test_a_share_of_at_least_one_percent_is_at_least_one_step(share: str, steps: int) -> None:
+    chosen = {"key": "k", "steps_per_epoch": 22, "total_steps": 3}
+    assert resolve_length(share, **chosen) == steps
     with pytest.raises(ConfigError, match="resolves to 0 steps"):
-        resolve_length("5%", **chosen)
+        resolve_length("0.9%", **chosen)
 
 
 def test_a_run_cannot_be_a_share_of_itself() -> None:
     with pytest.raises(ConfigError, match="which this setting defines"):
         resolve_length("25%", key="k", steps_per_epoch=22)
+
+
+@pytest.mark.parametrize(
+    ("value", "steps"),
+    [("0.8ep", 18), ("0.84ep", 18), ("0.85ep", 19), ("0.28%", 2), ("0.29%", 3), ("0.3%", 3)],
+)
+def test_a_length_is_rounded_to_the_nearest_step(value: str, steps: int) -> None:
+    """22 steps an epoch, 880 steps a run: 17.6, 18.48, 18.7, 2.464, 2.552 and 2.64."""
+    assert resolve_length(value, key="k", steps_per_epoch=22, total_steps=880) == steps

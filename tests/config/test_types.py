@@ -6,9 +6,9 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 
-from runner.config.markers import Number, Whole, require
+from runner.config.markers import Number, Whole
 from runner.config.settings import ONE_GROUP
-from runner.config.signature import Context, checked, settings_of
+from runner.config.signature import Context, checked, require, settings_of
 from runner.errors import ConfigError, shown
 from runner.schedules import Constant, CyclicLR
 
@@ -157,3 +157,10 @@ def test_any_value_is_shown_in_one_short_line() -> None:
     assert "\n" not in shown(np.zeros((9, 9)))
     assert len(shown("y" * 10**6)) <= 60
     assert shown(10**5000) == "an integer of thousands of digits"
+
+
+def test_a_bool_is_neither_a_whole_number_nor_a_number() -> None:
+    for marker, noun in ((Whole(0), "a whole number"), (Number(), "a number")):
+        require("k", 1, marker)
+        with pytest.raises(ConfigError, match=f"^k: true is not {noun}; "):
+            require("k", True, marker)

@@ -69,3 +69,20 @@ def test_splits_of_different_shapes_are_refused():
 def test_invalid_numbers_are_a_configuration_error(key, value):
     with pytest.raises(ConfigError, match=f"^{key}: {value}"):
         Dataset(**(GOOD | {key: value}))
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int64, np.float16, np.float64])
+def test_inputs_may_be_of_any_real_type(dtype):
+    assert Dataset(**(GOOD | {"train": split(np.ones((3, 2, 2, 1), dtype))}))
+
+
+@pytest.mark.parametrize("shape", [(1, 2, 1), (2, 1, 1), (2, 2, 3)])
+def test_height_width_and_channels_of_both_splits_must_be_equal(shape):
+    with pytest.raises(DataError, match=rf"have shape \({', '.join(map(str, shape))}\), the train"):
+        Dataset(**(GOOD | {"test": split(np.zeros((3, *shape), np.uint8))}))
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint8, np.float32])
+def test_targets_must_be_int32(dtype):
+    with pytest.raises(DataError, match=f"^train targets: are {np.dtype(dtype)}; give int32"):
+        Dataset(**(GOOD | {"train": split(targets=np.array([0, 1, 2], dtype))}))

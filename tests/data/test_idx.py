@@ -212,3 +212,10 @@ def test_a_folder_in_place_of_a_file_is_refused(tmp_path):
         (tmp_path / name).mkdir()
     with pytest.raises(DataError, match="no such file"):
         load(tmp_path)
+
+
+def test_the_default_normalisation_is_that_of_mnist(write):
+    """Its 60,000 training images have a mean of 33.3184 and a standard deviation of 78.5675."""
+    dataset = datasets.build("idx", {"root": str(write({}))})
+    assert dataset.mean == pytest.approx(33.3184, abs=0.005)
+    assert dataset.std == pytest.approx(78.5675, abs=0.005)

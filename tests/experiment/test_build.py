@@ -5,11 +5,13 @@ from dataclasses import replace
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import pytest
 
 from runner.cli.commands import configure
 from runner.config import Choice
+from runner.data.order import batch_indices
 from runner.errors import OutOfMemoryError, RunnerError
 from runner.experiment.build import build
 from runner.experiment.check import check
@@ -189,3 +191,10 @@ def test_another_scheduler_replaces_the_schedule_and_nothing_else():
     for part in ("device", "dataset", "lengths", "static", "plan", "placement"):
         assert getattr(other, part) is getattr(experiment, part)
     assert experiment.config.scheduler.option == "triangular"
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_the_order_of_examples_is_that_of_the_runs_seed(seed):
+    batches = checked(f"seed={seed}").feed().batches(0, 30, capacity=30)
+    expected = batch_indices(seed=seed, first_step=0, count=30, batch_size=64, n=1437)
+    np.testing.assert_array_equal(batches, expected)

@@ -1,5 +1,6 @@
 """Every optimizer is optax's: a hundred updates equal those of optax bit for bit."""
 
+import inspect
 from typing import Any
 
 import jax
@@ -7,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from optax import contrib
 from optimizer_cases import Case, all_cases
 
 from runner.optimizers import split
@@ -100,3 +102,28 @@ def test_biases_and_scales_of_norms_decay_only_with_decay_all(case: Case, decay_
     updates, _ = tx.update(grads, tx.init(params), params)
     moved = {key: bool((update != 0).all()) for key, update in updates.items()}
     assert moved == {"kernel": True, "matrix": True, "bias": decay_all}
+
+
+# Our name → optax's, where they differ.
+RENAMED = {
+    "signum": {"momentum": "beta"},
+    "muon": {"momentum": "beta", "b1": "adam_b1", "b2": "adam_b2"},
+}
+# No decay: optax's sgd has no such argument, and its adafactor writes None.
+WITHOUT_DECAY = {"sgd": {"weight_decay": None}, "adafactor": {"weight_decay": 0.0}}
+
+
+@pytest.mark.parametrize("name", sorted({*optimizers.names()} - {*optimizers.plugins()}))
+def test_the_defaults_are_those_of_optax(name: str) -> None:
+    """Without masks, optax decays and adapts all parameters; only muon leaves vectors out."""
+    theirs = defaults(getattr(optax, name, None) or getattr(contrib, name))
+    theirs |= dict(zip(("b1", "b2"), theirs.get("betas", ()), strict=False))
+    theirs |= {"decay_all": name != "muon", "adapt_all": True} | WITHOUT_DECAY.get(name, {})
+    renamed = RENAMED.get(name, {})
+    ours = defaults(optimizers.get(name))
+    assert ours == {key: theirs[renamed.get(key, key)] for key in ours}
+
+
+def defaults(factory: Any) -> dict[str, Any]:
+    given = inspect.signature(factory).parameters.values()
+    return {p.name: p.default for p in given if p.default is not p.empty}

@@ -171,3 +171,9 @@ def test_a_decay_outside_its_bounds_is_refused(value, tmp_path, monkeypatch, cap
     monkeypatch.chdir(tmp_path)
     assert main([f"optimizer.layer_decay={value}"]) == 2
     assert capsys.readouterr().err.startswith("error: optimizer.layer_decay: ")
+
+
+def test_a_parameter_is_in_the_first_layer_with_a_prefix_of_its_path():
+    params = {"block": {"kernel": np.ones((2, 2)), "bias": np.ones(2)}, "head": np.ones(2)}
+    depths = layer_depths(["block/kernel", "block", "head"], params)
+    assert dict(depths) == {"block/kernel": 2, "block/bias": 1, "head": 0}

@@ -2,10 +2,14 @@
 
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 from optax import contrib
 from optimizer_cases import Case, matrices, trajectory
+
+from runner.optimizers import split
 
 ADAM = {"b1": 0.85, "b2": 0.95, "eps": 1e-6}
 DECAYED = {"weight_decay": 0.02, "decay_all": False}
@@ -95,3 +99,31 @@ def test_an_update_of_fromage_by_hand():
     # The norm of (3, 4) is 5, that of the gradient 2: (3, 4 - 0.75 * 5) over 1.25.
     passed = trajectory("fromage", {"min_norm": 1e-6}, [0.75], [[0.0, 2.0]], [3.0, 4.0])
     np.testing.assert_allclose(passed, [[2.4, 0.2]], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("decay_all", "adapt_all", "bias"),
+    [
+        (True, True, [0.0, -0.5]),
+        (True, False, [0.0, -2.0]),
+        (False, True, [0.5, 0.0]),
+        (False, False, [1.5, 0.0]),
+    ],
+)
+def test_which_parameters_lars_decays_and_which_it_adapts(
+    decay_all: bool, adapt_all: bool, bias: list[float]
+) -> None:
+    """Parameters (3, 4) of norm 5, gradients (-1.5, 0), a weight decay of 0.5.
+
+    With decay the gradient is (0, 2), of norm 2, and is scaled by 0.1 * 5 / 2; without, its norm
+    is 1.5, and it is scaled by 0.1 * 5 / 1.5.
+    """
+    settings = {"momentum": 0.0, "trust_coefficient": 0.1, "weight_decay": 0.5}
+    masks = {"decay_all": decay_all, "adapt_all": adapt_all}
+    optimizer, hyperparams = split("lars", settings | masks)
+    tx = optimizer.build(1.0, hyperparams)
+    params = {"kernel": jnp.array([[3.0, 4.0]]), "bias": jnp.array([3.0, 4.0])}
+    grads = {"kernel": jnp.array([[-1.5, 0.0]]), "bias": jnp.array([-1.5, 0.0])}
+    updates, _ = tx.update(grads, tx.init(params), params)
+    np.testing.assert_allclose(updates["kernel"], [[0.0, -0.5]], rtol=1e-6)
+    np.testing.assert_allclose(updates["bias"], bias, rtol=1e-6)

@@ -124,3 +124,10 @@ def test_optaxs_own_optimizers_can_be_registered_directly():
 def test_errors_are_raised_before_anything_is_traced(name, arguments, said):
     with pytest.raises(ConfigError, match=said):
         split(name, arguments)
+
+
+def test_the_order_of_arguments_does_not_make_another_program():
+    arguments = {"momentum": 0.9, "nesterov": True, "weight_decay": None}
+    one, other = split("sgd", arguments)[0], split("sgd", dict(reversed(arguments.items())))[0]
+    assert one == other
+    assert hash(one) == hash(other)

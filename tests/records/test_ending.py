@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from runner.errors import DivergedError, StorageError
+from runner.errors import DivergedError, InterruptedRunError, StorageError, TerminatedRunError
 from runner.records import ending as ending_module
 from runner.records.ending import Ending
 from runner.records.summary import blank_summary
@@ -271,3 +271,80 @@ def test_a_second_signal_does_not_prevent_the_summary(tmp_path, monkeypatch, int
     with pytest.raises(EndAtOnceError), Ending(tmp_path, seed=0) as ending:
         ending.params = {}
     assert read(tmp_path)["status"] == "finished"
+
+
+def test_the_epochs_of_a_summary_are_not_rounded(tmp_path):
+    with Ending(tmp_path, seed=0) as ending:
+        ending.steps_per_epoch = 22
+        ending.recorder = SimpleNamespace(
+            steps=33,
+            last_metrics={},
+            best=None,
+            steps_per_second=None,
+            seconds_to_first_step=None,
+            goodput=None,
+            checkpoint={"last": None, "best": None},
+        )
+    found = read(tmp_path)
+    assert (found["steps"], found["epochs"]) == (33, 1.5)
+
+
+def test_a_signal_after_the_last_step_does_not_stop_a_run(tmp_path):
+    ending = Ending(tmp_path, seed=0)
+    ending.raise_if_stopped(59, 60)  # there was no signal
+    ending.stop_signal = signal.SIGTERM
+    ending.raise_if_stopped(60, 60)
+    with pytest.raises(TerminatedRunError, match=r"^SIGTERM: stopped after 59 of 60 steps; "):
+        ending.raise_if_stopped(59, 60)
+
+
+def test_the_compile_seconds_of_a_run_are_those_since_it_began(tmp_path):
+    """All jobs of a process share one clock."""
+    clock, compiled = SimpleNamespace(seconds=1.5), []
+    for seconds in (4.0, 4.25):
+        ending = Ending(tmp_path, seed=0)
+        ending.begin(clock)
+        clock.seconds = seconds
+        compiled.append(ending.finish()["seconds"]["compile"])
+    assert compiled == [2.5, 0.25]
+
+
+@pytest.mark.parametrize("kind", [InterruptedRunError, TerminatedRunError])
+def test_a_run_that_a_signal_ended_is_stopped(tmp_path, kind):
+    with pytest.raises(kind), Ending(tmp_path, seed=0):
+        raise kind("SIGTERM", "stopped after 1 of 2 steps", "start it again")
+    assert read(tmp_path)["status"] == "stopped"
+
+
+def test_the_seconds_of_a_run_count_from_its_beginning(tmp_path, monkeypatch):
+    """What comes before, such as imports, is not part of the run."""
+    now = 100.0
+    monkeypatch.setattr(ending_module, "perf_counter", lambda: now)
+    ending = Ending(tmp_path, seed=0)
+    now = 110.0
+    ending.begin(CLOCK)
+    now = 115.0
+    assert (ending.finish()["seconds"]["total"], ending.started) == (5.0, 110.0)
+
+
+def test_the_figures_of_the_recorder_are_in_the_summary(tmp_path):
+    best = {"metric": "eval/accuracy", "value": 0.75, "step": 20}
+    with Ending(tmp_path, seed=3) as ending:
+        ending.begin(CLOCK)
+        ending.device, ending.params_count = "cpu", 12
+        ending.recorder = SimpleNamespace(
+            steps=40,
+            last_metrics={"eval/accuracy": 0.5},
+            best=best,
+            steps_per_second=250.0,
+            seconds_to_first_step=2.5,
+            goodput=0.75,
+            checkpoint={"last": "checkpoints/40", "best": "checkpoints/30"},
+        )
+    found = read(tmp_path)
+    assert found["goodput"] == 0.75
+    assert found["checkpoint"] == {"last": "checkpoints/40", "best": "checkpoints/30"}
+    assert found["seconds"]["to_first_step"] == 2.5
+    assert (found["device"], found["params"], found["steps"]) == ("cpu", 12, 40)
+    assert (found["metrics"], found["best"]) == ({"eval/accuracy": 0.5}, best)
+    assert found["steps_per_second"] == 250.0

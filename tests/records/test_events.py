@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from runner.records import events as events_module
 from runner.records.events import EventWriter
 
 event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
@@ -186,3 +187,40 @@ def test_a_disk_that_is_really_full_warns_once(small_disk, caplog):
     steps = [event.step for event in read(small_disk).Scalars("train/loss")]
     assert steps == list(range(len(steps)))
     assert len(steps) > 500
+
+
+def test_what_was_written_is_on_the_disk_before_the_file_is_closed(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda handle: synced.append(os.fstat(handle).st_ino))
+    writer = EventWriter(tmp_path)
+    writer.scalars(np.array([0]), {"a": np.array([1.0])}, np.array([1.7e9]))
+    assert synced == []
+    writer.close()
+    assert synced == [writer.path.stat().st_ino]
+
+
+def test_a_full_disk_leaves_no_part_of_a_record(tmp_path):
+    writer = EventWriter(tmp_path)
+    writer._file.close()
+    writer._file = FullAfter(writer.path, "r+b")
+    writer._file.seek(0, os.SEEK_END)
+    write_until_well_past_full(writer)
+    left, records = writer.path.read_bytes(), 0
+    while left:
+        length = 8 + 4 + int.from_bytes(left[:8], "little") + 4  # with two checksums
+        assert len(left) >= length
+        left, records = left[length:], records + 1
+    assert records > 50
+
+
+def test_a_file_of_the_same_name_is_left_as_it_is(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(events_module, "_file_name", lambda: "events.out.tfevents.1")
+    first = EventWriter(tmp_path)
+    first.scalars(np.array([0]), {"a": np.array([1.0])}, np.array([1.7e9]))
+    first.close()
+    written = first.path.read_bytes()
+    second = EventWriter(tmp_path)
+    second.scalars(np.array([0]), {"a": np.array([2.0])}, np.array([1.7e9]))
+    second.close()
+    assert first.path.read_bytes() == written
+    assert "events.out.tfevents.1: TensorBoard events can no longer be written (Fi" in caplog.text

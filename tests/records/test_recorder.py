@@ -11,7 +11,7 @@ import pytest
 
 from runner.errors import DivergedError, StorageError
 from runner.records.events import EventWriter
-from runner.records.journal import Figures
+from runner.records.journal import Figures, Journal
 from runner.records.recorder import Recorder
 
 event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
@@ -277,3 +277,36 @@ def test_the_recorder_works_under_a_transfer_guard(tmp_path):
             recorder.chunk(start, 8, {"train/loss": double(ones)})
     recorder.raise_failure()
     assert recorder.steps == 32
+
+
+def test_a_run_that_diverges_in_its_last_chunk_is_marked_failed(tmp_path, monkeypatch):
+    """Its loop has ended without an error, before the recorder found one."""
+    marks, close = [], EventWriter.close
+
+    def noted(events, *, succeeded):
+        marks.append(succeeded)
+        close(events, succeeded=succeeded)
+
+    monkeypatch.setattr(EventWriter, "close", noted)
+    for loss in (None, np.array([1, 1, np.nan])):
+        with recording(tmp_path) as recorder:
+            recorder.chunk(0, 3, chunk_metrics(0, 3, loss))
+    assert marks == [True, False]
+
+
+def test_chunks_and_evaluations_are_timed_when_they_are_handed_over(tmp_path, monkeypatch):
+    """Chunks by the wall clock, of which their events tell; pauses by that of the speed."""
+    handed = {}
+
+    def note(name):
+        return lambda _journal, *_, submitted: handed.update({name: submitted})
+
+    for name in ("chunk", "evaluation"):
+        monkeypatch.setattr(Journal, name, note(name))
+    before = {"chunk": time.time(), "evaluation": time.perf_counter()}
+    with recording(tmp_path) as recorder:
+        recorder.chunk(0, 3, chunk_metrics(0, 8))
+        recorder.evaluation(3, {"eval/loss": jnp.float32(1)})
+    after = {"chunk": time.time(), "evaluation": time.perf_counter()}
+    for name in ("chunk", "evaluation"):
+        assert before[name] <= handed[name] <= after[name]

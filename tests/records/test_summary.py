@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import stat
 from contextlib import suppress
 
 import jax
@@ -136,3 +137,15 @@ def test_the_hash_is_computed_as_documented():
     )
     given = {"c": jnp.ones((), jnp.bfloat16), "a": {"b": jnp.array([1.0, 2.0])}}
     assert params_sha256(given) == by_hand.hexdigest()
+
+
+def test_the_summary_and_then_its_name_are_synchronised_with_the_disk(tmp_path, monkeypatch):
+    synced = []
+
+    def note(handle):
+        is_folder = stat.S_ISDIR(os.fstat(handle).st_mode)
+        synced.append(("folder" if is_folder else "file", (tmp_path / "summary.json").exists()))
+
+    monkeypatch.setattr(os, "fsync", note)
+    write_summary(tmp_path, {"steps": 1})
+    assert synced == [("file", False), ("folder", True)]

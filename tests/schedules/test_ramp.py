@@ -192,3 +192,11 @@ def test_bad_arguments_are_refused_by_name(factory: Any, change: dict[str, Any],
     with pytest.raises(ConfigError) as caught:
         factory(**{"base_lr": 1, "total_iters": 9} | change)
     assert caught.value.key == key
+
+
+@pytest.mark.parametrize("power", [2.7, 4.1, 5.3])
+def test_a_power_that_float32_rounds_is_exact_to_the_last_step(power: float) -> None:
+    """One step before the end of 10⁶, rounding 5.3 to float32 would be an error of 2.6e-6."""
+    rate = float(Polynomial(base_lr=1.0, total_iters=10**6, power=power)(10**6 - 1))
+    exact = EXACT.power(Decimal("1e-6"), Decimal(power))
+    assert abs(Decimal(rate) / exact - 1) < Decimal("3e-7")

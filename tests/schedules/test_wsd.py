@@ -169,3 +169,8 @@ def test_bad_arguments_are_refused_by_name(change: dict[str, Any], key: str, wor
     with pytest.raises(ConfigError, match=words) as caught:
         WSD(**{"base_lr": 1, "total_steps": 9, "decay": 2} | change)
     assert caught.value.key == key
+
+
+def test_a_warm_up_and_a_decay_may_fill_the_whole_run() -> None:
+    schedule = WSD(base_lr=1.0, total_steps=5, warmup=2, decay=3)
+    assert [float(schedule(step)) for step in range(6)] == [0.5, 1.0, 0.75, 0.5, 0.25, 0.0]

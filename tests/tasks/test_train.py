@@ -184,7 +184,7 @@ def test_a_nan_found_by_jax_debug_nans_ends_in_5(run_cli, summary, tmp_path):
 
 
 def test_a_run_that_ends_within_a_cycle_gives_a_warning(run, capsys):
-    code, _ = run(*SHORT)
+    code, _ = run(*SHORT, "scheduler.step_size_up=5ep")
     assert code == 0
     assert "training.steps=220" in capsys.readouterr().out
 

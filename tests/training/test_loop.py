@@ -1,6 +1,7 @@
 """The loop against one written by hand, and its laws: chunks, dispatch and feed change nothing."""
 
 from functools import partial
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -10,12 +11,14 @@ import pytest
 from runner.data import order
 from runner.data.dataset import Dataset, Split
 from runner.data.feed import Feed, choose_placement
+from runner.errors import DivergedError
 from runner.experiment.build import compiled_init, may_loop
 from runner.models.cnn import cnn
 from runner.models.mlp import linear, mlp
 from runner.optimizers import Wrappers, split
 from runner.schedules import CyclicLR
-from runner.training.loop import Plan, train
+from runner.training import loop
+from runner.training.loop import Plan, chunk_capacity, train
 from runner.training.state import Hyperparams, Static
 
 SGD = {"momentum": 0.9, "nesterov": False, "weight_decay": None}
@@ -68,6 +71,7 @@ def fit(
     batch_size=20,
     dispatch="scan",
     placement="device",
+    stopping=lambda: False,
     **lengths,
 ):
     device = jax.devices()[0]
@@ -82,9 +86,7 @@ def fit(
     plan = Plan(
         **{"steps": steps, "eval_every": None, "chunk": "auto", **lengths}, dispatch=dispatch
     )
-    state = train(
-        static, state, hyperparams, feed, plan=plan, listener=notes, stopping=lambda: False
-    )
+    state = train(static, state, hyperparams, feed, plan=plan, listener=notes, stopping=stopping)
     return state, notes
 
 
@@ -252,3 +254,56 @@ def test_chunks_end_where_an_evaluation_is_due_and_grow_with_the_speed():
     assert count(299, 1e6) == 1
     assert count(900, 1e6) == 100
     assert count(32, 0.1) == 1
+
+
+def test_a_failure_that_the_listener_raises_ends_training_after_its_chunk(dataset, monkeypatch):
+    def fail_after_two_chunks(notes):
+        chunks.append(notes.chunks[-1])
+        if len(chunks) == 2:
+            raise DivergedError("train/loss", "nan", "lower it")
+
+    chunks = []
+    monkeypatch.setattr(Notes, "raise_failure", fail_after_two_chunks)
+    with pytest.raises(DivergedError):
+        fit(dataset, steps=50, chunk=10)
+    assert chunks == [(0, 10), (10, 10)]
+
+
+@pytest.mark.parametrize(
+    ("batch_bytes", "capacity"),
+    [(2**40, 1), (2**25 + 1, 1), (2**25, 1), (10 * 2**20, 3), (2**15 + 1, 1023), (4, 1024)],
+)
+def test_a_chunk_takes_at_most_32_mib_and_has_1_to_1024_batches(batch_bytes, capacity):
+    assert chunk_capacity(SimpleNamespace(batch_bytes=lambda: batch_bytes)) == capacity
+
+
+def test_training_stops_after_the_chunk_in_which_it_is_told_to(dataset):
+    told = iter([False, False, True])
+    state, notes = fit(dataset, steps=50, chunk=10, stopping=lambda: next(told))
+    assert notes.chunks == [(0, 10), (10, 10)]
+    assert int(state.step) == 20
+    assert notes.evaluations == {}
+
+
+@pytest.mark.parametrize("dispatch", ["scan", "step"])
+def test_each_dispatch_has_its_own_program(dataset, monkeypatch, dispatch):
+    called = set()
+
+    def noted(name, train_chunk):
+        def call(*arguments):
+            called.add(name)
+            return train_chunk(*arguments)
+
+        return call
+
+    for name in ("scan", "step"):
+        train_chunk = getattr(loop, f"{name}_chunk")
+        monkeypatch.setattr(loop, f"{name}_chunk", noted(name, train_chunk))
+    fit(dataset, steps=2, dispatch=dispatch)
+    assert called == {dispatch}
+
+
+def test_a_chunk_is_no_longer_than_the_capacity_of_its_program():
+    plan = Plan(steps=1000, eval_every=300, chunk=64, dispatch="scan")
+    lengths = [plan.chunk_length(step, capacity=10, steps_per_second=1e6) for step in (0, 295, 998)]
+    assert lengths == [10, 5, 2]

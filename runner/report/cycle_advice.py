@@ -1,0 +1,109 @@
+"""Warnings about cycles that do not fit the run, or have an unusual length."""
+
+import jax
+import numpy as np
+
+from runner.config import Choice
+from runner.config.markers import InSteps
+from runner.config.signature import markers
+from runner.errors import INT32_MAX
+from runner.experiment.build import Experiment
+from runner.registry import is_built_in, schedulers
+from runner.report.schedule_parts import Part
+from runner.schedules import CyclicLR, Schedule
+
+# Smith (2017), section 3.2: a half cycle of 2 to 10 epochs works well.
+FEWEST_EPOCHS, MOST_EPOCHS = 2, 10
+# The rate is at its low point within this share of its range.
+NEAR = 0.05
+# A run is advised to be at most this many times as long, if something else would help.
+MOST_TIMES = 4
+
+
+def unfinished_cycle(experiment: Experiment) -> list[str]:
+    """Warns of a run that ends in the middle of a cycle, with settings that end with one."""
+    schedule, steps = experiment.schedule, experiment.lengths.steps
+    nearest = nearest_cycle_ends(schedule, steps)
+    # After its last cycle a schedule is not in a cycle.
+    if not nearest or nearest[0] == steps or nearest[-1] < steps:
+        return []
+    if _is_low(schedule, steps - 1, *([0, *nearest][-2:])):
+        return []
+    # A far longer run is not what the user wants, if the cycles can be fitted to this one.
+    fitted = _fitted_halves(experiment.config.scheduler, schedule, steps)
+    lengths = [end for end in nearest if end <= MOST_TIMES * steps or not fitted]
+    remedies = [*fitted, *(f"training.steps={end}" for end in lengths)]
+    return [
+        f"training: the run of {steps:,} steps ends in the middle of a cycle, where the rate is "
+        f"not at its low point; {' or '.join(remedies)} ends with a cycle"
+    ]
+
+
+def half_cycles(part: Part, steps_per_epoch: int) -> list[str]:
+    """Warns of half cycles whose length in epochs is unusual."""
+    choice, schedule = part.choice, part.schedule
+    factory = schedulers.get(choice.name)
+    if not (
+        isinstance(schedule, CyclicLR) and is_built_in(factory)
+    ):  # a plugin's lengths may mean something else
+        return []
+    halves = schedule.step_size_up, schedule.step_size_down
+    found = []
+    for name, size in zip(markers(factory, InSteps), halves, strict=False):
+        length = getattr(choice.settings, name)
+        # A share of the run is chosen for the number of cycles.
+        if length is None or (isinstance(length, str) and "%" in length):
+            continue
+        epochs = int(size) / steps_per_epoch
+        if not FEWEST_EPOCHS <= epochs <= MOST_EPOCHS:
+            found.append(
+                f"{part.key}.{name}: {epochs:.3g} epochs; {FEWEST_EPOCHS} to {MOST_EPOCHS} epochs "
+                f"({FEWEST_EPOCHS * steps_per_epoch} to {MOST_EPOCHS * steps_per_epoch} steps) "
+                "work best in Smith's experiments"
+            )
+    return found
+
+
+def nearest_cycle_ends(schedule: Schedule, steps: int) -> list[int]:
+    """The nearest lengths below and above ``steps`` at which a cycle is complete, if any."""
+    horizon = steps
+    ends = schedule.cycle_ends(horizon)
+    below = list(ends[-1:])
+    while horizon < INT32_MAX and not (ends and ends[-1] > steps):
+        horizon = min(2 * horizon, INT32_MAX)
+        ends = schedule.cycle_ends(horizon)
+    return below + list(ends[len(schedule.cycle_ends(steps)) :][:1])
+
+
+def _is_low(schedule: Schedule, step: int, start: int, end: int) -> bool:
+    """Whether the rate at ``step`` is about as low as any in the cycle from ``start`` to ``end``.
+
+    A length that is a share of the run is rounded, so the run may end some steps off.
+    """
+    cycle = np.linspace(start, min(end, INT32_MAX), 999).round().astype(np.int64)
+    rates = np.asarray(jax.vmap(schedule)(np.append(cycle, step)))
+    low, high = rates[:-1].min(0), rates[:-1].max(0)
+    return bool(np.all(rates[-1] <= low + NEAR * (high - low)))
+
+
+def _fitted_halves(scheduler: Choice, schedule: Schedule, steps: int) -> list[str]:
+    """Half cycles as shares of the run, if with these the run ends with a cycle.
+
+    The cycles keep their proportions, and become at most a little shorter.
+    """
+    factory = schedulers.get(scheduler.name)
+    if not (isinstance(schedule, CyclicLR) and is_built_in(factory)):
+        return []
+    halves = int(schedule.step_size_up), int(schedule.step_size_down)
+    sizes = {
+        name: half
+        for name, half in zip(markers(factory, InSteps), halves, strict=False)
+        if getattr(scheduler.settings, name) is not None
+    }
+    for count in range(max(round(steps / sum(halves)), 1), 0, -1):
+        shares = {name: f"{100 * half / sum(halves) / count:.4g}%" for name, half in sizes.items()}
+        fitted = [max(round(float(share[:-1]) / 100 * steps), 1) for share in shares.values()]
+        rest = steps - count * sum(fitted * (2 // max(len(fitted), 1)))
+        if sizes and (rest in (0, 1) or abs(rest) <= NEAR / 2 * steps / count):
+            return [" ".join(f"scheduler.{name}={share}" for name, share in shares.items())]
+    return []

@@ -1,0 +1,90 @@
+"""The journal: which steps it writes, and with which wall times."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from runner.records import journal as journal_module
+from runner.records import throughput
+from runner.records.journal import Journal
+
+
+class Events:
+    """Keeps what is written, in order: (step, wall time) by tag."""
+
+    def __init__(self):
+        self.written = {}
+
+    def scalars(self, steps, columns, wall_times):
+        for tag, column in columns.items():
+            assert len(column) == len(steps) == len(wall_times)
+            self.written.setdefault(tag, []).extend(zip(steps, wall_times, strict=True))
+
+
+DISPLAY = SimpleNamespace(update=lambda *_: None, evaluation=lambda *_: None)
+
+
+def start(log_every=1):
+    events = Events()
+    return events, Journal(events=events, display=DISPLAY, log_every=log_every, started=0.0)
+
+
+def losses(capacity):
+    return {"train/loss": np.ones(capacity, np.float32)}
+
+
+@pytest.mark.parametrize(
+    ("log_every", "expected"),
+    [(1, list(range(19))), (6, [0, 6, 12, 18]), (7, [0, 7, 14, 18]), (100, [0, 18])],
+)
+def test_no_step_is_written_twice(log_every, expected):
+    events, journal = start(log_every)
+    for first, length in ((0, 8), (8, 8), (16, 3)):
+        journal.chunk(first, length, losses(8), submitted=0.0)
+    journal.finish()
+    assert [step for step, _ in events.written["train/loss"]] == expected
+
+
+def test_a_steps_wall_time_is_its_end_and_the_steps_of_a_chunk_are_spread_evenly(monkeypatch):
+    events, journal = start()
+    for now, first, length, submitted in (
+        (108.0, 0, 4, 100.0),
+        (109.0, 4, 2, 105.0),  # which began when the first chunk had ended
+        (50.0, 6, 2, 49.0),  # the clock has been set back
+    ):
+        monkeypatch.setattr(journal_module, "time", SimpleNamespace(time=lambda now=now: now))
+        journal.chunk(first, length, losses(4), submitted=submitted)
+    times = [102, 104, 106, 108, 108.5, 109, 50, 50]
+    assert events.written["train/loss"] == list(zip(range(8), times, strict=True))
+
+
+class Awaited:
+    """A metric that is still being computed when it is handed over."""
+
+    def is_ready(self):
+        return False
+
+    def __array__(self, dtype=None, copy=None):
+        return np.asarray(0.5, np.float32)
+
+
+def test_the_time_of_an_evaluation_is_not_time_of_training(monkeypatch):
+    now = 100.0
+    monkeypatch.setattr(throughput, "perf_counter", lambda: now)
+    _, journal = start()
+    journal.chunk(0, 10, losses(10), submitted=0.0)
+    now = 160.0
+    journal.evaluation(10, {"eval/loss": Awaited()}, submitted=100.0)
+    now = 160.09  # the evaluation may have ended 0.01 s before that was observed
+    journal.chunk(10, 10, losses(10), submitted=0.0)
+    assert journal.throughput.steps_per_second == pytest.approx(10 / 0.1)
+
+
+def test_an_evaluation_without_a_rank_is_never_the_best():
+    _, journal = start()
+    journal.evaluation(10, {"eval/loss": 0.5, "eval/accuracy": np.nan}, submitted=0.0)
+    journal.evaluation(20, {"eval/error": 0.5}, submitted=0.0)
+    assert journal.best is None
+    journal.evaluation(30, {"eval/loss": 0.5, "eval/accuracy": 0.25}, submitted=0.0)
+    assert journal.best == {"metric": "eval/accuracy", "value": 0.25, "step": 30}

@@ -1,0 +1,79 @@
+"""Where the formula of a schedule changes and where its rate settles, by hand and as laws."""
+
+import numpy as np
+import pytest
+from schedule_cases import LAST, discovered
+
+from runner.schedules import (
+    WSD,
+    Chained,
+    Cosine,
+    CosineRestarts,
+    CyclicLR,
+    FlatCosine,
+    Linear,
+    MultiStep,
+    OneCycle,
+    Sequence,
+    Step,
+    WarmupCosine,
+)
+
+CASES = discovered()
+
+
+def changes(schedule, steps):
+    return sorted({place for places in schedule.phase_changes(steps) for place in places})
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_rate_stays_the_same_from_the_step_at_which_it_settles(name):
+    for schedule in CASES[name].schedules():
+        settled = schedule.settled_at
+        if settled is not None:
+            after = np.asarray(schedule(np.array([settled, settled + 1, settled + 50, LAST])))
+            assert (after == after[0]).all()
+            assert settled == 0 or schedule(settled - 1).tolist() != after[0].tolist()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_phase_changes_lie_within_the_run_in_increasing_order(name):
+    for schedule in CASES[name].schedules():
+        for places in schedule.phase_changes(50):
+            assert list(places) == sorted({int(place) for place in places})
+            assert all(1 <= place <= 50 for place in places)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        (CyclicLR(step_size_up=30, step_size_down=70), [30, 130, 230]),
+        (CyclicLR(step_size_up=30, step_size_down=70, last_epoch=40), [90, 190, 290]),
+        (Linear(base_lr=1, total_iters=20), [20]),
+        (Cosine(base_lr=1, T_max=100), [100]),
+        (Cosine(base_lr=1, T_max=100, periodic=True), [100, 200, 300]),
+        (CosineRestarts(base_lr=1, T_0=100, warmup=10), [10, 110, 210]),
+        (CosineRestarts(base_lr=1, T_0=50, T_mult=2, warmup=10), [10, 60, 160]),
+        (CosineRestarts(base_lr=1, T_0=100), []),
+        (FlatCosine(base_lr=1, total_steps=200, pct_start=0.75), [150, 200]),
+        (OneCycle(max_lr=1, total_steps=200, pct_start=0.3), [60, 199]),
+        (OneCycle(max_lr=1, total_steps=200, pct_start=0.3, three_phase=True), [60, 119, 199]),
+        (WarmupCosine(max_lr=1, warmup_steps=20, total_steps=120), [20, 120]),
+        (MultiStep(base_lr=1, milestones=[50, 250, 500]), [50, 250]),
+        (Step(base_lr=1, step_size=120), [120, 240]),
+        (
+            WSD(base_lr=1, total_steps=301, cycles=3, warmup=5, rewarmup=10, decay=20),
+            [5, 80, 110, 180, 210, 281],
+        ),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_the_phase_changes_of_300_steps(schedule, expected):
+    assert changes(schedule, 300) == expected
+
+
+def test_a_sequence_and_a_product_change_where_their_parts_do():
+    warmup, cycles = Linear(base_lr=1.0, total_iters=20), CyclicLR(step_size_up=30)
+    parts = {"warmup": warmup, "cycles": cycles}
+    assert changes(Sequence(parts, {"warmup": 40, "cycles": None}), 160) == [20, 40, 70, 130]
+    assert changes(Chained(base_lr=1.0, parts=parts), 160) == [20, 30, 90, 150]
