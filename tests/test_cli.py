@@ -559,7 +559,7 @@ def test_a_multirun_gives_every_combination_a_folder(fake_task: Callable[..., Ca
     assert found == [(mode, seed) for mode in modes for seed in (0, 1)]
     [sweep] = {folder.parent for _, folder in calls}
     assert sweep.relative_to(Path.cwd()).parts[:2] == ("outputs", "multirun")
-    assert sorted(path.name for path in sweep.iterdir()) == [*"012345", "multirun.yaml"]
+    assert sorted(path.name[:2] for path in sweep.iterdir()) == [*(f"{n}_" for n in range(6)), "mu"]
     assert all((folder / ".hydra/config.yaml").is_file() for _, folder in calls)
 
 
@@ -672,7 +672,7 @@ def test_a_signal_while_the_training_is_imported_leaves_a_summary(
 
     assert done.returncode == 143
     assert re.fullmatch("error: run: ended by SIGTERM[^\n]+\n", done.stderr)
-    folder = Path("0" if multirun else "run")
+    folder = Path("0_seed=5" if multirun else "run")
     assert sorted(path.name for path in folder.iterdir()) == [".hydra", "summary.json"]
     summary = json.loads((folder / "summary.json").read_text())
     assert (summary["status"], summary["steps"], summary["seed"]) == ("stopped", 0, 5)

@@ -42,7 +42,7 @@ def test_a_setting_may_refer_to_one_that_is_swept(calls: Any) -> None:
     assert main(["-m", *args, "hydra.sweep.dir=s"]) == 0
 
     assert settings(calls, "base_lr") == [0.3, 0.4]
-    told = yaml.safe_load(Path("s/0/.hydra/overrides.yaml").read_text())
+    told = yaml.safe_load(Path("s/0_max_lr=0.3/.hydra/overrides.yaml").read_text())
     assert told == ["scheduler.max_lr=0.3", "scheduler.base_lr=${scheduler.max_lr}"]
 
 
@@ -84,8 +84,58 @@ def test_a_folder_may_be_named_after_an_option(written: str, calls: Any, tmp_pat
     assert main([f"hydra.run.dir={tmp_path}/a", "compilation_cache=${hydra:runtime.cwd}"]) == 0
 
     folders = [str(folder.relative_to(tmp_path)) for _, folder in calls]
-    assert folders == ["runs/triangular", "sweeps/triangular/0", "a"]
+    assert folders == ["runs/triangular", "sweeps/triangular/0_seed=0", "a"]
     assert calls[-1][0].compilation_cache == str(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("args", "names"),
+    [
+        (
+            ["scheduler=cosine,linear", "seed=0,1"],
+            ["0_scheduler=cosine,seed=0", "3_scheduler=linear,seed=1"],
+        ),
+        (["scheduler.max_lr=0.3,0.123456789", "seed=3"], ["0_max_lr=0.3", "1_max_lr=0.1235"]),
+        (
+            ["model.hidden=[8],[8,16]", "hydra.job.config.override_dirname.kv_sep=-"],
+            ["0_hidden-_8", "1_hidden-_8,16"],
+        ),
+        (
+            ["compilation_cache='/a b/../c',false"],
+            ["0_compilation_cache=_a_b_.._c", "1_compilation_cache=false"],
+        ),
+        (
+            [
+                "compilation_cache='ü',x",
+                "seed=1,2",
+                "hydra.job.config.override_dirname.exclude_keys=[seed]",
+            ],
+            ["0_compilation_cache=", "3_compilation_cache=x"],
+        ),
+        (
+            ["compilation_cache=" + "a" * 200 + ",b"],
+            ["0_compilation_cache=" + "a" * 62, "1_compilation_cache=b"],
+        ),
+        (["seed=4", "training.epochs=2"], ["0_seed=4,epochs=2"]),
+        ([], ["0_default"]),
+    ],
+    ids=str,
+)
+def test_a_jobs_folder_says_what_the_job_is(args: list[str], names: list[str], calls: Any) -> None:
+    assert main(["-m", *args, "hydra.sweep.dir=s"]) == 0
+    folders = [folder.name for _, folder in calls]
+    assert {folders[0], folders[-1]} == {*names}
+
+
+def test_a_jobs_folder_shows_no_value_of_the_environment(
+    calls: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_CACHE", "hunter2")
+    assert main(["-m", "compilation_cache=${oc.env:MY_CACHE},false", "hydra.sweep.dir=s"]) == 0
+    assert [folder.name for _, folder in calls] == [
+        "0_compilation_cache=_oc.env_MY_CACHE",
+        "1_compilation_cache=false",
+    ]
 
 
 def test_a_users_option_wins_over_a_packaged_one_of_its_name(calls: Any) -> None:

@@ -262,8 +262,8 @@ def test_a_secret_of_a_sweep_stays_out_of_every_record(
     assert main(["-cd", "conf", "-cn", "mine", "-m", "training.epochs=1"]) == 0
 
     files = [path for path in (folder / "out").rglob("*") if path.is_file()]
-    assert folder / "out/0/.hydra/overrides.yaml" in files
-    assert not [path for path in files if b"hunter2" in path.read_bytes()]
+    assert folder / "out/0_compilation_cache=_oc.env_S/.hydra/overrides.yaml" in files
+    assert not [path for path in files if b"hunter2" in path.read_bytes() + bytes(path)]
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,8 @@ def configure_saved(folder: Path, *, plugins: Sequence[str] = ()) -> Config:
 class Job:
     """Hydra's task function: reads the settings and runs the task.
 
-    A launcher may pickle it and call it in another process.
+    A launcher may pickle it and call it in another process. It returns what the task returns, for
+    a sweeper that searches for the best value.
 
     Attributes:
       config: the typed settings, if they have been read already.
@@ -103,7 +104,7 @@ class Job:
     composer: Composer
     config: Config | None = None
 
-    def __call__(self, settings: DictConfig) -> None:
+    def __call__(self, settings: DictConfig) -> float | None:
         import_plugins(self.composer.plugins)
         config = self.config or read_settings(self.composer, settings)
         hydra, task = HydraConfig.get(), tasks.get(config.task.name)
@@ -120,11 +121,12 @@ class Job:
                 overrides=hydra.overrides.task,
             ) as ending,
         ):
-            task(config, folder, ending, **dict(config.task.settings))
+            result = task(config, folder, ending, **dict(config.task.settings))
         if hydra.mode is RunMode.MULTIRUN:
             came = f"came as job {hydra.job.num} ended"
             if late := ending.stop_error(came, "the jobs after it were not run"):
                 raise late
+        return result
 
 
 def _quoted(text: str) -> str:

@@ -19,12 +19,13 @@ from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException, MissingConfigException
 from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSource
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from runner import registry
 from runner.cli.allow_list import check_allowed, dotted, plain
 from runner.cli.faults import find, of_grammar
+from runner.cli.folders import job_name
 from runner.cli.interpolation import check_expansion
 from runner.cli.settings_file import NO_TARGET, TARGET
 from runner.cli.sources import CONF, USERS, named_folder, search_path
@@ -117,6 +118,20 @@ class Composer(ConfigLoaderImpl):
         typed = [override.input_line for override in parsed if not override.is_hydra_override()]
         cfg.hydra.overrides.task = typed
         check_expansion(plain(cfg))
+        return cfg
+
+    def load_sweep_config(
+        self, master_config: DictConfig, sweep_overrides: list[str]
+    ) -> DictConfig:
+        """The configuration of a job; its ``override_dirname`` is short, and safe in a path."""
+        cfg = ConfigLoaderImpl.load_sweep_config(self, master_config, sweep_overrides)
+        swept = {o.get_key_element() for o in self.parsed if o.is_sweep_override()}
+        swept |= (plain(master_config.hydra.sweeper).get("params") or {}).keys()
+        overrides = parse(sweep_overrides)
+        chosen = [o for o in overrides if o.get_key_element() in swept] or overrides
+        with read_write(cfg.hydra):
+            name = job_name(chosen, cfg.hydra.job.config.override_dirname)
+            cfg.hydra.job.override_dirname = name
         return cfg
 
     @contextmanager

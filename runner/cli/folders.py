@@ -2,22 +2,33 @@
 
 import os
 import re
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any, Protocol
 
+from hydra.core.override_parser.types import Override, QuotedString
 from omegaconf import DictConfig, OmegaConf
 
 from runner.cli.allow_list import plain
-from runner.cli.composition import Composer
 from runner.errors import ConfigError
 
 SUBFOLDER = "hydra.sweep.subdir"
 
 # What names a member's folder without a text that a file could choose.
-_NUMBERED = re.compile(r"(\$\{hydra[.:]job\.(num|id)\}|[\w=,+-]+|/)*")
+_NUMBERED = re.compile(r"(\$\{hydra[.:]job\.(num|id|override_dirname)\}|[\w=,+-]+|/)*")
+# The longest name of a folder that is made of overrides.
+_LONGEST_NAME = 80
+
+
+class Answering(Protocol):
+    """Converts Hydra's exceptions to errors; see ``runner.cli.composition.Composer``."""
+
+    def answered(self) -> AbstractContextManager[None]: ...
 
 
 def new_folder(
-    composer: Composer, cfg: DictConfig, key: str, *, marks: tuple[str, ...], empty: bool = True
+    composer: Answering, cfg: DictConfig, key: str, *, marks: tuple[str, ...], empty: bool = True
 ) -> tuple[Path, bool]:
     """The folder at ``key``, and whether it was asked for by name, not as one of the moment.
 
@@ -38,7 +49,7 @@ def new_folder(
     return folder, "${now:" not in plain(OmegaConf.select(cfg, section))[name]
 
 
-def read_folder(composer: Composer, cfg: DictConfig, key: str) -> Path:
+def read_folder(composer: Answering, cfg: DictConfig, key: str) -> Path:
     """The folder at ``key``, with the interpolations in its name resolved.
 
     Raises:
@@ -51,7 +62,7 @@ def read_folder(composer: Composer, cfg: DictConfig, key: str) -> Path:
     return Path(folder)
 
 
-def member_folder(composer: Composer, member: DictConfig, sweep: Path) -> Path:
+def member_folder(composer: Answering, member: DictConfig, sweep: Path) -> Path:
     """The folder of a member, which must lie within the one of its sweep.
 
     Raises:
@@ -63,6 +74,32 @@ def member_folder(composer: Composer, member: DictConfig, sweep: Path) -> Path:
         problem = f"{str(subfolder)!r} is not in the sweep's folder"
         raise ConfigError(SUBFOLDER, problem, "name one")
     return sweep / subfolder
+
+
+def job_name(overrides: Sequence[Override], settings: Any) -> str:
+    """A short name for a job's folder that says what the job is: ``mode=triangular2,seed=1``.
+
+    Args:
+      overrides: those that tell the job from others.
+      settings: ``hydra.job.config.override_dirname``: separators, and keys to leave out.
+    """
+    pairs = [
+        f"{override.key_or_group.rpartition('.')[2]}{settings.kv_sep}{_short(override)}"
+        for override in overrides
+        if override.key_or_group not in settings.exclude_keys
+    ]
+    # Letters, digits and signs that neither a shell, a path nor an address has to quote.
+    name = re.sub(r"[^\w.,=+%@-]+", "_", settings.item_sep.join(pairs), flags=re.ASCII)
+    return name[:_LONGEST_NAME].strip("_.,") or "default"
+
+
+def _short(override: Override) -> str:
+    value = override.value()
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return value.text if isinstance(value, QuotedString) else override.get_value_string()
 
 
 def check_unseen(cfg: DictConfig) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from etils import epy
 from hydra._internal.callbacks import Callbacks  # run_job requires them, though there are none
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.core.plugins import Plugins
@@ -19,17 +20,23 @@ from runner.cli.folders import SUBFOLDER, check_unseen, new_folder
 from runner.cli.members import compose_member, list_members, try_members
 from runner.cli.reading import activate
 from runner.config import Config
-from runner.errors import InterruptedRunError, TerminatedRunError
+from runner.errors import ConfigError, InterruptedRunError, TerminatedRunError, shown
 from runner.records.run_folder import claim_sweep
+from runner.training.tags import HIGHEST_IS_BEST
+
+with epy.lazy_imports():
+    from runner.records import results
+    from runner.report import console, ranking, text
 
 FOLDER, RECORD = "hydra.sweep.dir", "multirun.yaml"
 
 SWEEPER, LAUNCHER, BASIC = "hydra/sweeper", "hydra/launcher", "basic"
+DIRECTION = "hydra.sweeper.direction"
 
 Tried = list[tuple[DictConfig, Config | None]]
 Failures = Iterator[tuple[int, BaseException]]
 # Makes Hydra's task function of a composer and, if it has been read, the configuration.
-JobType = Callable[..., Callable[[DictConfig], None]]
+JobType = Callable[..., Callable[[DictConfig], float | None]]
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +63,8 @@ def run_many(composer: Composer, cfg: DictConfig, job: JobType, *, where_it_appl
         check_unseen(cfg)
     context = HydraContext(composer, Callbacks())
     with composer.answered():
+        if not is_basic:
+            _set_direction(composer, cfg)
         plugin = _plugin(composer, cfg, job, context)
     claimed = claim_sweep(folder, explicit=explicit)
     _move(cfg, claimed)
@@ -69,6 +78,7 @@ def run_many(composer: Composer, cfg: DictConfig, job: JobType, *, where_it_appl
     with composer.answered(job_folder=claimed):
         OmegaConf.save(cfg, claimed / RECORD)
         codes = [_code(number, members[number], error) for number, error in failures]
+    _show_ranking(claimed, cfg)
     return codes[0] if codes else 0
 
 
@@ -79,6 +89,27 @@ def _plugin(composer: Composer, cfg: DictConfig, job: JobType, context: HydraCon
     if choices[SWEEPER] != BASIC:
         return plugins.instantiate_sweeper(**made)
     return plugins.instantiate_launcher(**made) if choices[LAUNCHER] != BASIC else None
+
+
+def _set_direction(composer: Composer, cfg: DictConfig) -> None:
+    """Has a sweeper that searches in a direction search for the best value of the metric.
+
+    Raises:
+      ConfigError: the command line gives it another direction, or several.
+    """
+    is_highest = HIGHEST_IS_BEST.get(cfg.metric)
+    if "direction" not in cfg.hydra.sweeper or is_highest is None:
+        return
+    wanted = "maximize" if is_highest else "minimize"
+    if any(override.key_or_group == DIRECTION for override in composer.parsed):
+        given = plain(cfg.hydra.sweeper)["direction"]
+        if given not in (wanted, [wanted]):
+            best = "highest" if is_highest else "lowest"
+            problem = f"{shown(given)} contradicts metric={cfg.metric}, whose {best} value is best"
+            remedy = f"write {DIRECTION}={wanted}, or leave it out, or choose another metric"
+            raise ConfigError(DIRECTION, problem, remedy)
+    with read_write(cfg.hydra):
+        cfg.hydra.sweeper.direction = wanted
 
 
 def _move(cfg: DictConfig, folder: Path) -> None:
@@ -132,6 +163,16 @@ def _run_here(
         else:
             if done.status is JobStatus.FAILED:
                 yield number, done._return_value
+
+
+def _show_ranking(folder: Path, cfg: DictConfig) -> None:
+    """Prints the jobs that have left a summary by their metric, if there are several."""
+    jobs = results.read_results(folder)
+    metrics = [job.best["metric"] for job in jobs if job.best]
+    if len(jobs) > 1 and metrics:
+        metric = cfg.metric if cfg.metric in metrics else metrics[0]
+        title = f"{len(jobs):,} jobs by best {metric} · {text.short_path(folder)}"
+        ranking.print_ranking(console.open_console(), jobs, metric=metric, title=title)
 
 
 def _code(number: int, lines: list[str], error: BaseException) -> int:

@@ -13,6 +13,7 @@ from runner.config.types import Count, InnerShare, Positive, PositiveShare, Seed
 from runner.errors import INT32_MAX, ConfigError
 
 Accelerator = Literal["auto", "cpu", "gpu", "tpu"]
+RankingMetric = Literal["eval/accuracy", "eval/loss"]
 WrittenLength = Annotated[Length, InSteps()]
 
 
@@ -23,6 +24,7 @@ class General:
     seed: Seed
     accelerator: Accelerator
     compilation_cache: bool | str
+    metric: RankingMetric
     plugins: tuple[str, ...]
     resume: str | None
     resume_changes: bool

@@ -15,6 +15,7 @@ from runner.config.sections import (
     CheckpointSettings,
     General,
     LookaheadSettings,
+    RankingMetric,
     Training,
     WrapperSettings,
 )
@@ -60,6 +61,7 @@ class Config:
     seed: int
     accelerator: Accelerator
     compilation_cache: bool | str
+    metric: RankingMetric
     plugins: tuple[str, ...]
     resume: str | None
     resume_changes: bool

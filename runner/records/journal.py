@@ -16,6 +16,7 @@ from runner.training.tags import (
     CYCLE,
     EVAL_ACCURACY,
     EVAL_LOSS,
+    HIGHEST_IS_BEST,
     LOSS,
     RATE,
     THROUGHPUT,
@@ -96,6 +97,7 @@ class Journal:
         display: Display,
         log_every: int,
         started: float,
+        metric: str = EVAL_ACCURACY,
         start: int = 0,
         earlier: Figures = Figures(),
     ) -> None:
@@ -109,7 +111,7 @@ class Journal:
         self._started, self._earlier = started, earlier
         self._evaluated_step = earlier.evaluated_step
         self._events, self._display = events, display
-        self._log_every = log_every
+        self._log_every, self._metric = log_every, metric
         self._last: _Rows | None = None
         self._wall_time: float | None = None
         if start and earlier.evaluated_step == start:
@@ -213,12 +215,14 @@ class Journal:
         self._display.update(self.steps, values, self.throughput.steps_per_second)
 
     def _rank(self, step: int, values: Mapping[str, float]) -> None:
-        """Keeps the best evaluation: the highest accuracy, or without one the lowest loss."""
-        metric, sign = (EVAL_ACCURACY, 1) if EVAL_ACCURACY in values else (EVAL_LOSS, -1)
+        """Keeps the best evaluation by the metric, or, where it is not measured, by the loss."""
+        metric = self._metric if self._metric in values else EVAL_LOSS
+        sign = 1 if HIGHEST_IS_BEST[metric] else -1
         value = values.get(metric, math.nan)
         if math.isnan(value):
             return
-        if self.best is None or sign * value > sign * float(self.best["value"]):
+        best = self.best if self.best and self.best["metric"] == metric else None
+        if best is None or sign * value > sign * float(best["value"]):
             self.best = {"metric": metric, "value": value, "step": step}
 
 

@@ -42,13 +42,14 @@ def conclude(console: Console, summary: dict[str, Any], folder: Path) -> None:
     """Prints the result of a finished run and its folder."""
     metrics, best = summary["metrics"], summary["best"]
     accuracy, loss = metrics[EVAL_ACCURACY], metrics[EVAL_LOSS]
+    is_accuracy = best["metric"] == EVAL_ACCURACY
+    shown = f"best {best['value']:.2%}" if is_accuracy else f"lowest loss {best['value']:.4f}"
     print_line(
         console,
-        f"test accuracy {accuracy:.2%} · test loss {loss:.4f} · best {best['value']:.2%} "
-        f"at step {best['step']:,}",
+        f"test accuracy {accuracy:.2%} · test loss {loss:.4f} · {shown} at step {best['step']:,}",
         style="bold",
     )
-    if accuracy < best["value"] - LOST_ACCURACY:
+    if is_accuracy and accuracy < best["value"] - LOST_ACCURACY:
         print_warnings(
             console,
             ["the last accuracy is far below the best; lower scheduler.max_lr, or train longer"],

@@ -40,8 +40,11 @@ _log = logging.getLogger("runner")
 
 
 @register_task("train")
-def train(config: Config, folder: Path, ending: Ending) -> None:
+def train(config: Config, folder: Path, ending: Ending) -> float | None:
     """Trains a model; writes TensorBoard events, checkpoints and ``summary.json`` to ``folder``.
+
+    Returns:
+      The best value of the metric that ranks evaluations; None if the run had finished before.
 
     Raises:
       RunnerError: see the exit codes; ``summary.json`` is written in every case.
@@ -60,7 +63,7 @@ def train(config: Config, folder: Path, ending: Ending) -> None:
         start = _start(experiment, folder, resumes=config.resume is not None)
         if start.step >= experiment.lengths.steps and ending.keep_finished():
             announce.print_line(screen, f"the run has already finished · {text.short_path(folder)}")
-            return
+            return None
         ending.steps_per_epoch = experiment.lengths.steps_per_epoch
         ending.params_count = params_count = state.tree_size(start.state.params)
         ending.parent = start.parent
@@ -77,7 +80,9 @@ def train(config: Config, folder: Path, ending: Ending) -> None:
                 start = _back_off(experiment, folder, start, error)
                 announce.print_warnings(screen, start.notes)
         ending.raise_if_stopped(int(trained.step), steps)
-    announce.conclude(screen, ending.finish(), folder)
+    summary = ending.finish()
+    announce.conclude(screen, summary, folder)
+    return summary["best"]["value"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,6 +216,7 @@ def _recorder(
         display=progress.progress_display(lengths.steps, console=screen),
         log_every=lengths.log_every,
         started=ending.started,
+        metric=config.metric,
         saver=saver,
         start=step,
         earlier=start.figures,

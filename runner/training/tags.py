@@ -8,6 +8,9 @@ THROUGHPUT = "throughput/steps_per_second"
 EVAL_LOSS = "eval/loss"
 EVAL_ACCURACY = "eval/accuracy"
 
+# The metrics that can rank evaluations, and whether the highest value is the best.
+HIGHEST_IS_BEST = {EVAL_ACCURACY: True, EVAL_LOSS: False}
+
 
 def group_rate(group: str) -> str:
     """The tag of the rate of one parameter group, used if there are several."""

@@ -11,7 +11,7 @@ import pytest
 
 from runner.errors import DivergedError, StorageError
 from runner.records.events import EventWriter
-from runner.records.journal import Journal
+from runner.records.journal import Figures, Journal
 from runner.records.recorder import Recorder
 
 event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
@@ -45,12 +45,13 @@ class Pending:
 
 
 @contextmanager
-def recording(folder, *, log_every=1, screen=None):
+def recording(folder, *, log_every=1, screen=None, **more):
     with Recorder(
         events=EventWriter(folder),
         display=screen or Screen(),
         log_every=log_every,
         started=time.perf_counter(),
+        **more,
     ) as recorder:
         yield recorder
 
@@ -119,6 +120,14 @@ def test_evaluations_are_written_and_the_best_and_the_last_are_kept(tmp_path):
     assert recorder.last_metrics == {"eval/loss": float(np.float32(0.025)), "eval/accuracy": 0.625}
     assert read(tmp_path, "eval/accuracy") == {10: 0.5, 20: 0.75, 30: 0.75, 40: 0.625}
     assert [step for step, _ in screen.evaluations] == [10, 20, 30, 40]
+
+
+def test_the_metric_ranks_the_evaluations_also_after_another_one_did(tmp_path):
+    earlier = Figures(best={"metric": "eval/accuracy", "value": 0.9, "step": 5})
+    with recording(tmp_path, metric="eval/loss", earlier=earlier) as recorder:
+        for step, loss in ((10, 0.75), (20, 0.25), (30, 0.5)):
+            recorder.evaluation(step, {"eval/loss": loss, "eval/accuracy": loss})
+    assert recorder.best == {"metric": "eval/loss", "value": 0.25, "step": 20}
 
 
 def test_without_an_accuracy_the_lowest_loss_is_the_best(tmp_path):

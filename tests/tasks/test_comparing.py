@@ -190,6 +190,7 @@ def test_members_of_a_multirun_compare_by_their_own_settings(run, tmp_path):
     code, _ = run(
         "-m",
         f"hydra.sweep.dir={sweep}",
+        "hydra.sweep.subdir=${hydra.job.num}",
         "task=check",
         "task.compare=[constant,one_cycle],[constant]",
         "scheduler=one_cycle,triangular",

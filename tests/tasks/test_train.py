@@ -53,6 +53,18 @@ def test_the_default_run_learns_the_digits(default_run, summary):
     assert found["versions"]["python"] == sys.version.split()[0]
 
 
+def test_a_run_returns_the_best_value_of_the_metric(run, summary, capsys, monkeypatch):
+    returned = []
+    train = tasks.get("train")
+    monkeypatch.setitem(tasks._factories, "train", lambda *args: returned.append(train(*args)))
+    for metric in ("eval/accuracy", "eval/loss"):
+        code, folder = run(*SHORT, f"metric={metric}", "training.eval_every=2", name=metric[5:])
+        assert code == 0
+        best = summary(folder)["best"]
+        assert (best["metric"], best["value"]) == (metric, returned.pop())
+    assert f"lowest loss {best['value']:.4f} at step {best['step']}" in capsys.readouterr().out
+
+
 def test_rate_and_cycle_of_every_step_in_tensorboard_follow_the_formula(default_run):
     found = scalars(default_run)
     steps, rates = found["schedule/lr"]
@@ -210,7 +222,8 @@ def test_an_existing_folder_is_restored_after_an_error_and_can_be_used_again(
 def test_a_member_of_a_multirun_that_cannot_begin_keeps_its_folder(tmp_path, monkeypatch, summary):
     monkeypatch.chdir(tmp_path)
     assert main(["-m", *SHORT, "training.batch_size=64,1438", "hydra.sweep.dir=sweep"]) == 2
-    statuses = [summary(tmp_path / "sweep" / number)["status"] for number in "01"]
+    names = ("0_batch_size=64", "1_batch_size=1438")
+    statuses = [summary(tmp_path / "sweep" / name)["status"] for name in names]
     assert statuses == ["finished", "failed"]
 
 
@@ -273,6 +286,35 @@ def test_six_jobs_of_a_multirun_share_one_compilation(tmp_path, monkeypatch, com
     folders = sorted(Path("outputs/multirun").glob("*/*/*/summary.json"))
     assert len(folders) == 6
     assert len({json.loads(path.read_text())["params_sha256"] for path in folders}) == 6
+
+
+def test_a_multirun_ends_with_its_jobs_by_their_metric(tmp_path, monkeypatch, capsys, summary):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")
+    sweep = ["-m", *SHORT, "scheduler=constant", "seed=1,2", "scheduler.base_lr=0.1,1e30"]
+    assert main([*sweep, "hydra.sweep.dir=sweep"]) == 5
+    printed = capsys.readouterr().out.splitlines()
+    title, header, *lines = printed[-6:]
+    assert title == "4 jobs by best eval/accuracy · sweep"
+    assert header.split() == ["job", "eval/accuracy", "steps", "time", "folder"]
+    best = {
+        n: summary(Path(f"sweep/{2 * n - 2}_seed={n},base_lr=0.1"))["best"]["value"] for n in (1, 2)
+    }
+    first, second = sorted(best, key=lambda n: (-best[n], n))
+    assert lines[0].split()[:4] == [
+        f"seed={first}",
+        "scheduler.base_lr=0.1",
+        f"{best[first]:.2%}",
+        "60",
+    ]
+    assert lines[1].split()[:4] == [
+        f"seed={second}",
+        "scheduler.base_lr=0.1",
+        f"{best[second]:.2%}",
+        "60",
+    ]
+    assert [line.split()[2] for line in lines[2:]] == ["diverged", "diverged"]
+    assert lines[2].split()[-1] == "1_seed=1,base_lr=1e+30"
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
