@@ -78,7 +78,11 @@ def _recorder(
     writer.hparams(experiment.config.hparams, metrics=[tags.EVAL_ACCURACY, tags.EVAL_LOSS])
     return recorder.Recorder(
         events=writer,
-        display=progress.progress_display(experiment.lengths.steps, console=screen),
+        display=progress.progress_display(
+            experiment.lengths.steps,
+            console=screen,
+            has_cycles=len(experiment.schedule.cycle_ends(experiment.lengths.steps)) > 0,
+        ),
         log_every=experiment.lengths.log_every,
         started=started,
     )
