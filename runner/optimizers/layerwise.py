@@ -87,7 +87,7 @@ def novograd(
     )
 
 
-@register_optimizer("fromage")
+@register_optimizer("fromage", rate_scale=0.1)
 def fromage(learning_rate: Any, *, min_norm: NonNegative = 1e-6) -> optax.GradientTransformation:
     """Gradient descent relative to each layer's norm (Bernstein et al. 2020, algorithm 1).
 
@@ -98,7 +98,7 @@ def fromage(learning_rate: Any, *, min_norm: NonNegative = 1e-6) -> optax.Gradie
     return optax.fromage(learning_rate, min_norm=min_norm)
 
 
-@register_optimizer("muon")
+@register_optimizer("muon", rate_scale=0.1)
 def muon(
     learning_rate: Any,
     *,

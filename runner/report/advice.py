@@ -9,6 +9,7 @@ from runner.registry import rate_scale_of
 from runner.report.cycle_advice import half_cycles, unfinished_cycle
 from runner.report.phase_advice import equal_rates, misfit, seams
 from runner.report.schedule_parts import all_parts
+from runner.report.text import plain
 from runner.schedules import CyclicLR
 
 # Bounds further apart than this factor are more likely a typing error than a measured range.
@@ -52,7 +53,7 @@ def _bounds(key: str, choice: Choice, schedule: CyclicLR) -> list[str]:
     for base_lr, max_lr in sorted(set(zip(lows, highs, strict=True))):
         if base_lr > 0 and max_lr > WIDEST * base_lr:
             found.append(
-                f"{key}.max_lr: {max_lr:g} is {max_lr / base_lr:,.4g} times base_lr {base_lr:g}; "
+                f"{key}.max_lr: {max_lr:g} is {plain(max_lr / base_lr)} times base_lr {base_lr:g}; "
                 "usual bounds lie within a factor of 3 to 20"
             )
         if max_lr == base_lr:

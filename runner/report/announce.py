@@ -15,7 +15,7 @@ from runner.config.signature import markers
 from runner.experiment.build import Experiment
 from runner.registry import rate_scale_of, schedulers
 from runner.report.advice import warnings
-from runner.report.text import plain, short_path
+from runner.report.text import counted, short_path
 from runner.training.tags import EVAL_ACCURACY, EVAL_LOSS
 
 # A final accuracy this far below the best one is not noise of the last updates.
@@ -66,8 +66,11 @@ def print_warnings(console: Console, warnings: Iterable[str]) -> None:
 
 
 def print_line(console: Console, text: str, style: str = "") -> None:
-    """Prints one line without markup, wrapping, or colours other than ``style``."""
-    console.print(Text(text, style=style), soft_wrap=True)
+    """Prints one line without markup or colours other than ``style``.
+
+    A terminal would break it anywhere, so it is wrapped between words there, and nowhere else.
+    """
+    console.print(Text(text, style=style), soft_wrap=not console.is_terminal)
 
 
 def _rates(scheduler: Choice, prefix: str = "") -> list[str]:
@@ -87,11 +90,11 @@ def _schedule_line(experiment: Experiment) -> str:
     """``triangular · sgd · 880 steps (40 epochs of 22 batches of 64)``."""
     config, training = experiment.config, experiment.config.training
     steps, steps_per_epoch = experiment.lengths.steps, experiment.lengths.steps_per_epoch
-    batches = f"{steps_per_epoch} batches of {training.batch_size}"
+    batches = f"{counted(steps_per_epoch, 'batch', plural='batches')} of {training.batch_size}"
     if training.accumulate > 1:
         microbatches = f"{training.accumulate} batches of {training.batch_size}"
-        batches = f"{steps_per_epoch} steps of {microbatches}"
+        batches = f"{counted(steps_per_epoch, 'step')} of {microbatches}"
     return (
-        f"{config.scheduler.option} · {config.optimizer.option} · {steps:,} steps "
-        f"({plain(steps / steps_per_epoch)} epochs of {batches})"
+        f"{config.scheduler.option} · {config.optimizer.option} · {counted(steps, 'step')} "
+        f"({counted(steps / steps_per_epoch, 'epoch')} of {batches})"
     )

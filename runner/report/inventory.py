@@ -14,6 +14,7 @@ from runner.experiment.timeline import Timeline
 from runner.optimizers.base import of_group
 from runner.optimizers.groups import path_name
 from runner.registry import rate_scale_of
+from runner.report.text import counted
 from runner.training.state import TrainState, tree_bytes, tree_size
 
 _DISPATCHES = {"scan": "a chunk at a time", "step": "step by step"}
@@ -44,8 +45,9 @@ def inventory(timeline: Timeline, compared: Sequence[Timeline] = ()) -> Table:
 def _run(experiment: Experiment) -> str:
     """``880 steps, 40 epochs of 22 steps``."""
     lengths, training = experiment.lengths, experiment.config.training
-    epochs = f"{lengths.steps / lengths.steps_per_epoch:.4g} epochs"
-    text = f"{lengths.steps:,} steps, {epochs} of {lengths.steps_per_epoch} steps"
+    epochs = counted(lengths.steps / lengths.steps_per_epoch, "epoch")
+    per_epoch = counted(lengths.steps_per_epoch, "step")
+    text = f"{counted(lengths.steps, 'step')}, {epochs} of {per_epoch}"
     if training.accumulate == 1:
         return text
     return f"{text} of {training.accumulate} batches of {training.batch_size}"
@@ -56,8 +58,8 @@ def _schedule(timeline: Timeline) -> Text:
     experiment = timeline.experiment
     steps = experiment.lengths.steps
     ends = experiment.schedule.cycle_ends(steps)
-    cycles = f"{len(ends)} whole cycle{'' if len(ends) == 1 else 's'}" + (
-        "" if not ends or ends[-1] == steps else f" and {steps - ends[-1]:,} steps"
+    cycles = counted(len(ends), "whole cycle") + (
+        "" if not ends or ends[-1] == steps else f" and {counted(steps - ends[-1], 'step')}"
     )
     rates = [_range(name, low, high) for name, (low, high) in timeline.ranges.items()]
     option = experiment.config.scheduler.option

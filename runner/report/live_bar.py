@@ -22,8 +22,8 @@ _NARROWEST_BAR = 10
 class LiveBar:
     """A bar with steps, speed and time left; below it the latest metrics."""
 
-    def __init__(self, total: int, console: Console) -> None:
-        self._text = ProgressText(total)
+    def __init__(self, text: ProgressText, console: Console) -> None:
+        self._text = text
         self._drawn_at = -math.inf
         # Redrawn only by update() and evaluation(): a thread would take time from the training.
         # Only streams to a terminal are redirected above the bar, not a file or a pipe.
@@ -66,7 +66,7 @@ class LiveBar:
             yield ProgressBar(total=text.total, completed=text.step, width=bar)
             yield Text("  ", end="")
         yield Text(tail, no_wrap=True, overflow="crop")
-        yield _labelled(text.values + text.metrics)
+        yield _labelled(text.values + text.metrics, options.max_width)
 
 
 def _tail(text: ProgressText, width: int) -> str:
@@ -79,11 +79,14 @@ def _tail(text: ProgressText, width: int) -> str:
     return text.percent()
 
 
-def _labelled(pairs: Sequence[tuple[str, str]]) -> Text:
+def _labelled(pairs: Sequence[tuple[str, str]], width: int) -> Text:
+    """As many of ``pairs`` as fit in ``width``, none of them cut."""
     if not pairs:
         return Text("compiling the first steps", style="dim")
     line = Text(no_wrap=True, overflow="ellipsis")
     for label, value in pairs:
+        if line.plain and len(line) + len(label) + 1 + len(value) > width:
+            break
         # Padded, so that the line does not shift when the values change.
         line.append(f"{label} ", style="dim").append(value.ljust(7 if "." in value else 3))
         line.append("  ")

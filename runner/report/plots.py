@@ -23,8 +23,8 @@ _WIDTHS = 3.2, 1.3
 _WIDTH = 1.6
 _DASHES = "-", "--", ":", "-."
 # Characters that fit above a picture, and how many of them a curve's sample takes.
-_LEGEND_CHARACTERS = 96, 7
-_LONGEST_LABEL = 40
+_LEGEND_CHARACTERS = 60, 6
+_LONGEST_LABEL = 28
 
 
 def schedule_figure(
@@ -94,8 +94,8 @@ def _figure(
     ratios = [2.0, 1.0] if momenta else [1.0]
     columns = _legend_columns(rates, beside=title)
     extra_rows = max(-(-len(rates) // columns) - 1, 0)
-    height = 2.2 + 1.3 * len(ratios) + 0.2 * extra_rows
-    figure = Figure(figsize=(8, height), dpi=120, layout="constrained")
+    height = 1.5 + 0.9 * len(ratios) + 0.17 * extra_rows
+    figure = Figure(figsize=(4.8, height), dpi=200, layout="constrained")
     panels = len(ratios)
     all_axes = figure.subplots(panels, 1, sharex=True, squeeze=False, height_ratios=ratios)[:, 0]
     _draw_rates(all_axes[0], rates)
@@ -182,5 +182,5 @@ def _style(axes: Any, cycle_ends: Sequence[int]) -> None:
     axes.set_axisbelow(True)
     axes.tick_params(colors=_INK, labelsize=9, length=3)
     axes.margins(x=0.01)
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=9, integer=True, min_n_ticks=1))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True, min_n_ticks=1))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))

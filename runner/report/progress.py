@@ -13,16 +13,20 @@ from runner.report.progress_text import ProgressText
 
 _LINES = 10
 _LINE_SECONDS = 60.0
+# Characters of a value: columns stay where they are.
+_WIDTH = 8
 
 
-def progress_display(total: int, *, console: Console) -> Display:
+def progress_display(total: int, *, console: Console, has_cycles: bool = True) -> Display:
     """The display of a run of ``total`` updates: a live bar if ``console`` is a terminal.
+
+    ``has_cycles``: whether to show the cycle.
 
     If it can no longer be written (a closed terminal, ``| head``), it stops without raising, and
     the run continues.
     """
-    live = console.is_interactive
-    return _SafeDisplay(lambda: (LiveBar if live else _Lines)(total, console))
+    display = LiveBar if console.is_interactive else _Lines
+    return _SafeDisplay(lambda: display(ProgressText(total, has_cycles=has_cycles), console))
 
 
 # rich raises SystemExit on a broken pipe; writing to a closed file is a ValueError.
@@ -63,8 +67,8 @@ class _SafeDisplay:
 class _Lines:
     """Prints the first update, one per tenth of the run, at least one per minute, and the last."""
 
-    def __init__(self, total: int, console: Console) -> None:
-        self._text = ProgressText(total)
+    def __init__(self, text: ProgressText, console: Console) -> None:
+        self._text = text
         self._console = console
         self._tenth = -1
         self._due_at = -math.inf
@@ -98,10 +102,15 @@ class _Lines:
     def _print(self) -> None:
         text = self._text
         parts = [f"step {text.steps()}"]
-        parts += [f"{label} {value:8}" for label, value in text.values]
+        parts += [f"{label} {_short(value):{_WIDTH}}" for label, value in text.values]
         parts += [text.speed().rjust(14), text.clock().rjust(9)]
         if self._new_metrics:
             parts += [f"{label} {value}" for label, value in text.metrics]
         line = "  ".join(parts).rstrip()
         self._due = self._unprinted = self._new_metrics = False
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _short(value: str) -> str:
+    """``1.250e-05`` in one digit less, so that it fits its column."""
+    return value if len(value) <= _WIDTH else f"{float(value):.2e}"

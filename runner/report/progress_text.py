@@ -14,10 +14,14 @@ _LEAST_SECONDS = 0.2
 
 
 class ProgressText:
-    """The latest figures of a run of ``total`` updates: labelled values, and texts."""
+    """The latest figures of a run of ``total`` updates: labelled values, and texts.
 
-    def __init__(self, total: int) -> None:
+    Without ``has_cycles`` no cycle is shown, as it would always be 0.
+    """
+
+    def __init__(self, total: int, *, has_cycles: bool = True) -> None:
         self.total = total
+        self._has_cycles = has_cycles
         self.step = 0
         self.values: list[tuple[str, str]] = []
         self.metrics: list[tuple[str, str]] = []
@@ -34,7 +38,8 @@ class ProgressText:
         self._updated_at = time.perf_counter()
         if self._since is None:
             self._since = step, self._updated_at
-        labels = {LOSS: "loss", RATE: "rate", **_group_rates(values), CYCLE: "cycle"}
+        labels = {LOSS: "loss", RATE: "rate", **_group_rates(values)}
+        labels |= {CYCLE: "cycle"} if self._has_cycles else {}
         present = {tag: label for tag, label in labels.items() if tag in values}
         self.values = [(label, number(values[tag])) for tag, label in present.items()]
 

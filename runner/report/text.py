@@ -13,10 +13,16 @@ def shortened(name: str, length: int) -> str:
 
 
 def number(value: float) -> str:
-    """Four significant digits, whole numbers as such: ``0.08430``, ``1.250e-05``, ``3``."""
+    """Four significant digits, whole numbers as such: ``0.08430``, ``1.250e-05``, ``3889``."""
     if isinstance(value, int):
         return str(value)
-    return f"{value:#.4g}"
+    return f"{value:#.4g}".removesuffix(".")
+
+
+def counted(value: float, noun: str, *, plural: str = "") -> str:
+    """A number and what it counts: ``1 epoch``, ``2.7 epochs``, ``4,000 batches``."""
+    text = plain(value)
+    return f"{text} {noun}" if text == "1" else f"{text} {plural or noun + 's'}"
 
 
 def duration(seconds: float) -> str:

@@ -213,7 +213,11 @@ def _recorder(
         )
     return recorder.Recorder(
         events=writer,
-        display=progress.progress_display(lengths.steps, console=screen),
+        display=progress.progress_display(
+            lengths.steps,
+            console=screen,
+            has_cycles=len(experiment.schedule.cycle_ends(lengths.steps)) > 0,
+        ),
         log_every=lengths.log_every,
         started=ending.started,
         metric=config.metric,

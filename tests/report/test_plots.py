@@ -149,3 +149,24 @@ def test_pyplot_is_not_imported():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
+
+
+def test_texts_can_be_read_where_tensorboard_shows_a_picture_400_pixels_wide(monkeypatch):
+    from matplotlib.figure import Figure
+
+    found = []
+    subplots = Figure.subplots
+    monkeypatch.setattr(
+        Figure,
+        "subplots",
+        lambda *args, **named: found.append(subplots(*args, **named)) or found[-1],
+    )
+    momentum = np.linspace(0.8, 0.9, 401)
+    schedule_figure(values({"lr/a": momentum, "lr/b": momentum}, momentum=momentum), title="two")
+    for axes in found[0].ravel():
+        figure = axes.figure
+        texts = [axes.title, axes.xaxis.label, axes.yaxis.label, *axes.get_xticklabels()]
+        texts += axes.get_legend().get_texts() if axes.get_legend() else []
+        for text in texts:
+            height = text.get_fontsize() / 72 * figure.dpi
+            assert height * 400 / figure.bbox.width >= 10

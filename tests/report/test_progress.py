@@ -246,7 +246,14 @@ def test_an_ascii_terminal_gets_ascii():
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.25, "0.2500"), (0.0, "0.000"), (1.25e-5, "1.250e-05"), (3, "3"), (float("nan"), "nan")],
+    [
+        (0.25, "0.2500"),
+        (0.0, "0.000"),
+        (1.25e-5, "1.250e-05"),
+        (3, "3"),
+        (float("nan"), "nan"),
+        (3889.4, "3889"),
+    ],
 )
 def test_numbers_have_four_digits(value, text):
     assert number(value) == text
@@ -258,3 +265,42 @@ def test_numbers_have_four_digits(value, text):
 )
 def test_durations_are_formatted_like_a_clock(seconds, text):
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_without_cycles_none_is_shown(live):
+    screen, console = terminal() if live else plain()
+    display = progress_display(10, console=console, has_cycles=False)
+    display.update(10, VALUES, 1.0)
+    display.close()
+    assert "rate 0.08430" in screen.getvalue()
+    assert "cycle" not in screen.getvalue()
+
+
+def test_the_columns_of_plain_lines_stay_where_they_are():
+    out, console = plain()
+    display = progress_display(40, console=console)
+    for step, value in (10, 0.25), (20, 1.25e-5), (30, 3889.4), (40, 2.5e11):
+        figures = {"train/loss": value, "schedule/lr": value, "schedule/cycle": 3}
+        display.update(step, figures, 10.0)
+    display.close()
+    lines = out.getvalue().splitlines()
+    assert len(lines) == 4
+    assert len({(line.index("rate"), line.index("cycle")) for line in lines}) == 1
+    assert "loss 1.25e-05  rate 1.25e-05  cycle 3" in lines[1]
+    assert "loss 3889      rate 3889" in lines[2]
+
+
+@pytest.mark.parametrize("width", [20, 40, 60])
+def test_a_narrow_terminal_shows_fewer_figures_and_cuts_none(width):
+    screen, console = terminal(width)
+    display = progress_display(100, console=console)
+    display.update(50, {**VALUES, "train/loss": 3889.4}, 10.0)
+    display.evaluation(50, {"eval/accuracy": 0.9722, "eval/loss": 0.104})
+    display.close()
+    _, figures = last_frame(screen)
+    shown = " ".join(figures.split())
+    everything = "loss 3889 rate 0.08430 cycle 3 accuracy 0.9722 eval loss 0.1040"
+    assert everything.startswith(shown)
+    assert shown == everything or everything[len(shown)] == " "
+    assert re.search(r"\d$", shown)
