@@ -168,6 +168,11 @@ def test_the_stub_of_schedules_is_what_the_script_writes():
     assert stub.PATH.read_text(encoding="utf-8") == stub.text(), "run python docs/stub.py"
 
 
+def test_the_page_of_faults_is_what_the_script_writes():
+    faults = script("faults")
+    assert faults.PAGE.read_text(encoding="utf-8") == faults.page(), "run python docs/faults.py"
+
+
 def test_the_schema_is_what_the_script_writes():
     schema = script("schema")
     found = {path.name: path.read_text(encoding="utf-8") for path in schema.FOLDER.iterdir()}

@@ -33,7 +33,7 @@ OPTIMIZERS = {
         "optimizer=adam",
         "scheduler.base_lr={head:0.001,default:0.0001}",
         "scheduler.max_lr={head:0.01,default:0.001}",
-        "+optimizer.groups={head:Dense_1}",
+        "optimizer.groups={head:Dense_1/*}",
     ),
     "lamb, average and accumulation": (
         "optimizer=lamb",
@@ -44,6 +44,8 @@ OPTIMIZERS = {
     "schedule-free": ("optimizer=schedule_free_sgd",),
     "lookahead": ("optimizer.lookahead.sync_period=3",),
 }
+# For what does not look at the saves in between, which take most of the time.
+FEW_SAVES = "checkpoint.every=20"
 TIMED = ("steps_per_second", "seconds", "goodput", "overrides", "checkpoint", "settings")
 
 
@@ -104,17 +106,16 @@ def test_a_resumed_run_equals_one_that_never_stopped(whole, tmp_path, summary, o
     # A chunk boundary, and one step either side of the end of a cycle and an evaluation.
     for step in (7, 19, 20, 21):
         copy = stopped_at(folder, step, tmp_path / str(step))
-        assert main([f"resume={copy}"]) == 0
+        assert main([f"resume={copy}", FEW_SAVES]) == 0
         assert without_times(summary(copy)) == without_times(summary(folder))
         assert_same_arrays(arrays(copy, 40), arrays(folder, 40))
         assert scalars(copy) == scalars(folder)
-        assert Checkpoints(copy).load(40).record["figures"].keys()
 
 
 def test_a_run_that_was_stopped_several_times_has_one_point_per_step(whole, tmp_path, summary):
     folder = whole()
     copy = stopped_at(folder, 3, tmp_path / "copy")
-    for step in (12, 30, 5, 33):
+    for step in (12, 5, 33):
         assert main([f"resume={copy}"]) == 0
         stopped = stopped_at(copy, step, tmp_path / f"{step}")
         copy = stopped
@@ -126,7 +127,7 @@ def test_a_run_that_was_stopped_several_times_has_one_point_per_step(whole, tmp_
 def test_a_run_that_was_killed_before_its_first_save_starts_again(whole, tmp_path, summary, capsys):
     folder = whole()
     copy = stopped_at(folder, 0, tmp_path / "copy")
-    assert main([f"resume={copy}"]) == 0
+    assert main([f"resume={copy}", FEW_SAVES]) == 0
     assert "no checkpoint had been saved; starts again at step 0" in capsys.readouterr().out
     assert summary(copy)["params_sha256"] == summary(folder)["params_sha256"]
     assert scalars(copy) == scalars(folder)
@@ -194,26 +195,16 @@ def test_a_model_that_was_changed_names_the_parameter_and_both_shapes(whole, tmp
 def test_a_longer_run_equals_one_that_was_that_long(whole, tmp_path, summary, run):
     copy = tmp_path / "copy"
     shutil.copytree(whole(), copy)
-    assert main([f"resume={copy}", "training.steps=60"]) == 0
-    code, longer = run(*TINY, "training.steps=60")
+    assert main([f"resume={copy}", "training.steps=60", FEW_SAVES]) == 0
+    code, longer = run(*TINY, "training.steps=60", FEW_SAVES)
     assert code == 0
     assert summary(copy)["params_sha256"] == summary(longer)["params_sha256"]
     assert scalars(copy) == scalars(longer)
 
 
 def test_a_longer_run_says_what_that_does_to_its_schedule(run, capsys):
-    code, folder = (
-        run(
-            *TINY,
-            "scheduler=linear",
-            "scheduler.base_lr=0.1",
-            "scheduler.total_iters=100%",
-            "scheduler.start_factor=1.0",
-            "scheduler.end_factor=0.0",
-        )
-        if False
-        else run(*TINY[:4], "checkpoint.every=10", "scheduler=one_cycle", "scheduler.max_lr=0.1")
-    )
+    schedule = ("scheduler=one_cycle", "scheduler.max_lr=0.1")
+    code, folder = run(*TINY[:4], "checkpoint.every=10", *schedule)
     assert code == 0
     capsys.readouterr()
     assert main([f"resume={folder}", "training.steps=50"]) == 0
@@ -255,7 +246,7 @@ def test_auto_needs_a_folder_whose_name_stays(capsys):
 
 
 @pytest.mark.parametrize("key", ["resume", "init_from"])
-def test_a_folder_that_is_no_run_is_refused(tmp_path, capsys, key):
+def test_a_folder_that_is_not_a_run_is_refused(tmp_path, capsys, key):
     assert main([f"{key}={tmp_path / 'none'}"]) == 2
     error = capsys.readouterr().err
     assert error.startswith(f"error: {key}: ")
@@ -282,7 +273,7 @@ def test_damaged_checkpoints_are_passed_over_and_if_all_are_the_exit_code_is_4(
 
 
 def test_a_fork_equals_the_run_that_had_the_same_rates(whole, tmp_path, summary, run):
-    code, fork = run(f"init_from={whole()}@20", name="fork")
+    code, fork = run(f"init_from={whole()}@20", FEW_SAVES, name="fork")
     assert code == 0
     assert summary(fork)["params_sha256"] == summary(whole())["params_sha256"]
     assert_same_arrays(arrays(fork, 40), arrays(whole(), 40))
@@ -322,7 +313,11 @@ def test_a_fork_without_a_step_takes_the_newest_and_an_unknown_step_exits_4(whol
 
 def test_parameters_alone_start_at_step_0_with_a_report(whole, run, summary, capsys):
     code, tuned = run(
-        f"init_from={whole()}@20", "init_params_only=true", "model.hidden=[8,8]", "seed=3"
+        f"init_from={whole()}@20",
+        FEW_SAVES,
+        "init_params_only=true",
+        "model.hidden=[8,8]",
+        "seed=3",
     )
     assert code == 0
     printed = capsys.readouterr().out
@@ -345,7 +340,7 @@ def test_the_summary_says_what_ran_and_where_it_was_saved(whole, summary):
 
 
 def test_a_run_that_diverges_names_its_last_checkpoint(run, summary, capsys):
-    code, folder = run(*TINY, "scheduler.max_lr=1e30", "checkpoint.every=1", "training.chunk=1")
+    code, folder = run(*TINY, "scheduler.max_lr=1e30", "training.chunk=1")
     assert code == 5
     error = capsys.readouterr().err
     last = Checkpoints(folder).steps()[-1]
@@ -355,10 +350,9 @@ def test_a_run_that_diverges_names_its_last_checkpoint(run, summary, capsys):
     assert all(np.isfinite(a).all() for a in arrays(folder, last).values() if a.dtype.kind == "f")
 
 
-def test_backing_off_halves_the_rates_three_times_at_most(run, summary, capsys):
-    code, _ = run(
-        *TINY, "scheduler=constant", "scheduler.base_lr=1e30", "training.on_divergence=back_off"
-    )
+def test_backing_off_halves_the_rates_three_times_at_most(run, capsys):
+    rate = ("scheduler=constant", "scheduler.base_lr=1e30")
+    code, _ = run(*TINY[:4], "checkpoint.every=1", *rate, "training.on_divergence=back_off")
     assert code == 5
     captured = capsys.readouterr()
     printed = captured.out + captured.err
@@ -368,7 +362,6 @@ def test_backing_off_halves_the_rates_three_times_at_most(run, summary, capsys):
 
 PLUGIN = """
 from runner.registry import register_scheduler
-from runner.schedules import constant
 
 @register_scheduler("steady")
 def steady(*, base_lr: float = 0.1):

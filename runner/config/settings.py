@@ -102,7 +102,8 @@ def read_config(
     general = _section(General, {name: values[name] for name in general_keys}, key="")
     if general.plugins != plugins:
         problem = f"{list(general.plugins)} comes from a configuration file"
-        remedy = "name plugins on the command line only: plugins=[my_models]"
+        named = ",".join(map(str, general.plugins))
+        remedy = f"name plugins on the command line only: plugins=[{named}]"
         raise ConfigError("plugins", problem, remedy)
     training = _section(Training, values["training"], key="training")
     checkpoint = _section(CheckpointSettings, values["checkpoint"], key="checkpoint")

@@ -1,0 +1,181 @@
+"""Kills runs with SIGKILL at random times, resumes them, and compares them with undisturbed ones.
+
+Runs with three optimizers take turns. A kill comes at a time drawn uniformly from the length of
+the undisturbed process, imports and compilation included; every second one, drawn at random, hits a
+run that was killed before. Each run is resumed to its end with ``resume=auto``. Prints a line for
+each run and a table: whether all parameters are equal to the bit, whether TensorBoard has one point
+per step, how many checkpoints that had been seen were lost, and how many steps were done twice.
+Exits with 1 if anything differs.
+
+    python benchmarks/kill_resume.py [--seed 0] [--count 100]
+"""
+
+import argparse
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter, sleep
+
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from runner.records.checkpoints import Checkpoints
+
+STEPS, SAVE_EVERY = 1000, 100
+COMMON = (
+    f"training.steps={STEPS}",
+    f"checkpoint.every={SAVE_EVERY}",
+    "training.eval_every=250",
+    "scheduler.step_size_up=100",
+    "scheduler.step_size_down=100",
+    "model.hidden=[16]",
+)
+OPTIMIZERS = {
+    "sgd": (),
+    "adam, groups": (
+        "optimizer=adam",
+        "optimizer.groups={head: Dense_1/*}",
+        "scheduler.base_lr={head: 0.001, default: 0.0001}",
+        "scheduler.max_lr={head: 0.01, default: 0.001}",
+    ),
+    "lamb, average, accumulation": (
+        "optimizer=lamb",
+        "training.ema_decay=0.99",
+        "training.accumulate=2",
+        "training.batch_size=16",
+    ),
+}
+
+
+@dataclass
+class Tally:
+    """What was seen of the runs with one optimizer."""
+
+    sha256: str
+    seconds: float
+    kills: int = 0
+    before_first_save: int = 0
+    runs: int = 0
+    equal: int = 0
+    one_point_per_step: int = 0
+    lost_checkpoints: int = 0
+    repeated: list[int] = field(default_factory=list)
+
+    @property
+    def is_clean(self) -> bool:
+        return self.equal == self.one_point_per_step == self.runs and not self.lost_checkpoints
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Kills runs at random times and resumes them.")
+    parser.add_argument("--seed", type=int, default=0, help="of the times of the kills")
+    parser.add_argument("--count", type=int, default=100, help="how many kills")
+    given = parser.parse_args()
+    rng = random.Random(given.seed)
+    with tempfile.TemporaryDirectory() as scratch:
+        root = Path(scratch)
+        tallies = {name: undisturbed(root, name) for name in OPTIMIZERS}
+        number = 0
+        while (left := given.count - sum(t.kills for t in tallies.values())) > 0:
+            name = list(OPTIMIZERS)[number % len(OPTIMIZERS)]
+            kills = 1 + (left > 1 and rng.random() < 0.5)
+            trial(root / f"run{number}", name, tallies[name], rng, kills)
+            number += 1
+    show(tallies)
+    sys.exit(0 if all(tally.is_clean for tally in tallies.values()) else 1)
+
+
+def undisturbed(root: Path, name: str) -> Tally:
+    """Runs one optimizer without a kill, twice, as only the second one finds compiled programs."""
+    for attempt in ("cold", "whole"):
+        started = perf_counter()
+        folder = root / f"{attempt}-{name.replace(', ', '-')}"
+        finish(folder, name)
+        seconds = perf_counter() - started
+    tally = Tally(summary(folder)["params_sha256"], seconds)
+    print(f"{name}: undisturbed in {seconds:.1f} s, {tally.sha256[:12]}", flush=True)
+    return tally
+
+
+def trial(folder: Path, name: str, tally: Tally, rng: random.Random, kills: int) -> None:
+    """One run that is killed and resumed ``kills`` times, and then resumed to its end."""
+    told = []
+    for _ in range(kills):
+        delay = rng.uniform(0, tally.seconds)
+        acknowledged = kill_after(delay, folder, name)
+        saved = Checkpoints(folder).steps()
+        newest = saved[-1] if saved else 0
+        tally.kills += 1
+        tally.before_first_save += not saved
+        tally.lost_checkpoints += bool(acknowledged) and newest < max(acknowledged)
+        done = logged_steps(folder)
+        tally.repeated.append(max(0, (done[-1] + 1 if done else 0) - newest))
+        told.append(f"{delay:.2f} s (checkpoint {newest}, {tally.repeated[-1]} steps repeated)")
+    finish(folder, name)
+    tally.runs += 1
+    is_equal = summary(folder)["params_sha256"] == tally.sha256
+    has_all = logged_steps(folder) == list(range(STEPS))
+    tally.equal += is_equal
+    tally.one_point_per_step += has_all
+    verdict = "equal" if is_equal else "DIFFERS"
+    points = "one point per step" if has_all else "POINTS DIFFER"
+    print(f"{name}: killed after {', '.join(told)}: {verdict}, {points}", flush=True)
+
+
+def command(folder: Path, name: str) -> list[str]:
+    started = [sys.executable, "-m", "runner", f"hydra.run.dir={folder}", "resume=auto"]
+    return [*started, *COMMON, *OPTIMIZERS[name]]
+
+
+def kill_after(delay: float, folder: Path, name: str) -> set[int]:
+    """Kills a run after that many seconds; returns the steps of the checkpoints seen until then."""
+    log = folder.with_suffix(".log")
+    seen: set[int] = set()
+    with log.open("w") as output:
+        process = subprocess.Popen(command(folder, name), stdout=output, stderr=output)
+        deadline = perf_counter() + delay
+        while (left := deadline - perf_counter()) > 0 and process.poll() is None:
+            seen |= set(Checkpoints(folder).steps())
+            sleep(min(left, 0.005))
+        process.kill()
+        process.wait()
+    return seen
+
+
+def finish(folder: Path, name: str) -> None:
+    done = subprocess.run(command(folder, name), capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        sys.exit(f"{name}: exit code {done.returncode} in {folder}\n{done.stdout}{done.stderr}")
+
+
+def summary(folder: Path) -> dict:
+    return json.loads((folder / "summary.json").read_text())
+
+
+def logged_steps(folder: Path) -> list[int]:
+    """The steps that TensorBoard shows for the loss."""
+    if not folder.is_dir():
+        return []
+    events = EventAccumulator(os.fspath(folder), size_guidance={"scalars": 0}).Reload()
+    is_there = "train/loss" in events.Tags()["scalars"]
+    return [event.step for event in events.Scalars("train/loss")] if is_there else []
+
+
+def show(tallies: dict[str, Tally]) -> None:
+    columns = ["optimizer", "kills (before the first save)", "runs", "equal to the bit"]
+    columns += ["one point per step", "checkpoints lost", "most steps repeated"]
+    print(f"\n| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
+    for name, t in tallies.items():
+        repeated = max(t.repeated, default=0)
+        print(
+            f"| {name} | {t.kills} ({t.before_first_save}) | {t.runs} | {t.equal} "
+            f"| {t.one_point_per_step} | {t.lost_checkpoints} | {repeated} |"
+        )
+
+
+if __name__ == "__main__":
+    main()

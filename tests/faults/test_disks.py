@@ -1,0 +1,105 @@
+"""Disks that are full, limited or read-only; mounting needs privileges, and skips without them."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from injection import SMALL
+
+from runner.records.checkpoints import Checkpoints
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """Mounts a file system of a given size, or skips the test."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+
+    def mount(options):
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+        try:
+            subprocess.run(command, check=True, capture_output=True)
+        except (OSError, subprocess.CalledProcessError):
+            pytest.skip("mounting needs root")
+        return folder
+
+    yield mount
+    subprocess.run(["umount", str(folder)], check=False, capture_output=True)
+
+
+LARGE = ("model.hidden=[256]", "optimizer=adam", "scheduler.max_lr=0.01")
+
+
+def test_a_disk_that_fills_up_while_a_checkpoint_is_saved(disk, run_cli, summary):
+    """
+    Fault: the disk is full while a checkpoint is saved
+    Effect: the earlier checkpoints are kept, the incomplete one is removed, the summary is written
+    Exit code: 4
+    """
+    folder = disk("size=3500k") / "run"
+    done = run_cli(f"hydra.run.dir={folder}", *SMALL, *LARGE, "checkpoint.keep=100")
+    assert done.returncode == 4, done.stdout + done.stderr
+    assert "cannot be written" in done.stderr
+    assert "earlier checkpoints are kept" in done.stderr
+    saved = Checkpoints(folder)
+    assert saved.steps()
+    assert saved.newest().step == saved.steps()[-1]
+    assert [p.name for p in saved.folder.iterdir() if not p.name.isdecimal()] == []
+    assert summary(folder)["status"] == "failed"
+
+
+def test_a_disk_that_fills_up_while_events_are_written(disk, run_cli, summary):
+    """
+    Fault: the disk is full while TensorBoard's events are written
+    Effect: one warning; training goes on at full speed, and the summary says from which step on
+        logging was lost
+    Exit code: 0
+    """
+    folder = disk("size=400k") / "run"
+    steps = ("training.steps=8000", "training.eval_every=null", "checkpoint.every=null")
+    done = run_cli(f"hydra.run.dir={folder}", SMALL[0], *steps)
+    assert done.returncode == 0, done.stderr
+    assert (done.stdout + done.stderr).count("events can no longer be written") == 1
+    found = summary(folder)
+    assert (found["status"], found["steps"]) == ("finished", 8000)
+    assert 0 < found["logging_lost_at_step"] < 8000
+
+
+def test_a_read_only_disk(disk, run_cli):
+    """
+    Fault: the output folder is on a read-only disk
+    Effect: refused before anything is compiled
+    Exit code: 4
+    """
+    folder = disk("ro,size=100k")
+    done = run_cli(f"hydra.run.dir={folder / 'run'}", *SMALL)
+    assert (done.returncode, "Read-only file system" in done.stderr) == (4, True)
+
+
+LIMITED = """if True:
+    import resource, sys
+    from runner.cli import main
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+    sys.exit(main())
+"""
+
+
+def test_a_quota(environment, tmp_path):
+    """
+    Fault: a write beyond a quota (RLIMIT_FSIZE)
+    Effect: as on a full disk
+    Exit code: 4
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED, "hydra.run.dir=run", *SMALL, *LARGE],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 4, done.stdout + done.stderr
+    assert "cannot be written" in done.stderr
+    assert list((tmp_path / "run" / "checkpoints").iterdir()) == []
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "failed"
