@@ -1,6 +1,8 @@
 """The configuration: YAML and signatures agree, and only valid settings are accepted."""
 
+import functools
 import re
+from copy import deepcopy
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,11 @@ OPTIONS = sorted((path.parent.name, path.stem) for g in GROUPS for path in (CONF
 
 
 def composed(*overrides: str) -> Any:
+    return deepcopy(_composed(*overrides))
+
+
+@functools.cache
+def _composed(*overrides: str) -> Any:
     GlobalHydra.instance().clear()  # of a test that ran the command line
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return OmegaConf.to_container(compose("config", list(overrides)))
@@ -136,8 +143,10 @@ def test_cycle_momentum_needs_an_optimizer_with_momentum() -> None:
     # Those without a momentum, and those whose momentum is not one that can vary.
     without = {"adagrad", "adadelta", "fromage", "schedule_free_adamw", "schedule_free_sgd"}
     for name in sorted(set(GROUPS["optimizer"].names()) - set(GROUPS["optimizer"].plugins())):
-        given = ["optimizer.momentum=0.9"] if name in ("rmsprop", "adafactor") else []
-        values = composed("scheduler.cycle_momentum=true", f"optimizer={name}", *given)
+        values = composed(f"optimizer={name}")
+        values["scheduler"]["cycle_momentum"] = True
+        if name in ("rmsprop", "adafactor"):
+            values["optimizer"]["momentum"] = 0.9
         if name in without:
             with pytest.raises(ConfigError, match=rf"cycle_momentum: .*{name} has no momentum"):
                 read(values)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sampling import slow_except
 
 from runner.cli.commands import configure
 from runner.cli.sources import CONF
@@ -9,6 +10,7 @@ from runner.errors import ConfigError
 from runner.experiment.schedule import Clock, build_schedule
 
 OPTIONS = sorted(path.stem for path in (CONF / "scheduler").iterdir())
+SAMPLE = ["chained", "constant", "one_cycle", "sequence", "wsd"]
 # Settings of options that need more than three steps.
 MORE = {
     "inverse_sqrt": ["scheduler.warmup=1"],
@@ -22,7 +24,7 @@ def built(*overrides, steps_per_epoch=20, total_steps=800):
     return build_schedule(scheduler, Clock(steps_per_epoch, total_steps))
 
 
-@pytest.mark.parametrize("option", OPTIONS)
+@pytest.mark.parametrize("option", slow_except(SAMPLE, OPTIONS))
 def test_every_option_trains(run, summary, option):
     short = ["model=linear", "training.steps=3", "training.eval_every=null"]
     code, folder = run(f"scheduler={option}", *short, *MORE.get(option, []))

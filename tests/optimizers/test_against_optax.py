@@ -10,6 +10,7 @@ import optax
 import pytest
 from optax import contrib
 from optimizer_cases import Case, all_cases
+from sampling import slow_except
 
 from runner.optimizers import split
 from runner.registry import optimizers
@@ -17,6 +18,9 @@ from runner.registry import optimizers
 STEPS = 100
 INPUTS = np.random.default_rng(1).normal(size=(STEPS, 4, 2, 2, 2)).astype(np.float32)
 CASES = all_cases()
+NUMBERED = [f"{case.name}-{i}" for i, case in enumerate(CASES)]
+# The first case of each optimizer.
+SAMPLE = {case.name: number for case, number in reversed([*zip(CASES, NUMBERED, strict=True)])}
 
 Hyperparams = dict[str, Any]
 
@@ -52,11 +56,11 @@ def problem() -> tuple[np.ndarray, dict[str, np.ndarray]]:
     return rates.astype(np.float32), {k: p.astype(np.float32) for k, p in params.items()}
 
 
-@pytest.mark.parametrize("case", CASES, ids=[f"{c.name}-{i}" for i, c in enumerate(CASES)])
+@pytest.mark.parametrize("number", slow_except(SAMPLE.values(), NUMBERED))
 def test_a_hundred_updates_equal_optax_in_one_program_for_all_hyperparams(
-    case: Case, problem: Any
+    number: str, problem: Any
 ) -> None:
-    name, arguments, by_hand, constant = case
+    name, arguments, by_hand, constant = CASES[NUMBERED.index(number)]
     rates, start = problem
     traced = []
 
@@ -64,8 +68,13 @@ def test_a_hundred_updates_equal_optax_in_one_program_for_all_hyperparams(
         traced.append(optimizer)
         return a_hundred_updates(optimizer.build, hyperparams, rates, params)
 
+    def run_optax(hyperparams: Hyperparams, rates: jax.Array, params: Any) -> Any:
+        return a_hundred_updates(lambda lr, n: by_hand(lr, **n), hyperparams, rates, params)
+
+    # Of one name, so that programs that are the same have one entry in the compilation cache.
+    run_optax.__name__ = run.__name__
     ours = jax.jit(run, static_argnums=0)
-    theirs = jax.jit(lambda n, *rest: a_hundred_updates(lambda lr, n: by_hand(lr, **n), n, *rest))
+    theirs = jax.jit(run_optax)
     for factor in (1.0, 0.9):
         changed = {k: v if k in constant else scaled(v, factor) for k, v in arguments.items()}
         optimizer, hyperparams = split(name, changed)

@@ -5,15 +5,18 @@ from pathlib import Path
 
 import pytest
 from optimizer_cases import all_refused
+from sampling import slow_except
 
 from runner.cli import main
 from runner.registry import optimizers
 
 SHORT = ["model=linear", "training.batch_size=128", "training.eval_every=null"]
 CYCLED = "scheduler.cycle_momentum=true"
+# One of each family.
+SAMPLE = ["sgd", "adam", "adafactor", "muon", "prodigy", "schedule_free_adamw"]
 
 
-@pytest.mark.parametrize("name", sorted(optimizers.names()))
+@pytest.mark.parametrize("name", slow_except(SAMPLE, sorted(optimizers.names())))
 def test_every_optimizer_takes_three_steps(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
