@@ -105,21 +105,23 @@ class Checkpoints:
             raise StorageError(str(path), problem, remedy) from error
         return path
 
-    def saved(self, step: int | None = None, *, best: bool = False) -> Checkpoint:
+    def saved(
+        self, step: int | None = None, *, best: bool = False, key: str = "best"
+    ) -> Checkpoint:
         """The checkpoint of ``step``, that of the best evaluation, or the newest intact one.
 
         Raises:
-          ConfigError: both ``step`` and ``best`` are given.
+          ConfigError: both ``step`` and ``best`` are given; ``key`` is that of ``best``.
           StorageError: see ``load`` and ``newest``; or there is no such checkpoint.
         """
         if best and step is not None:
-            raise ConfigError("best", f"true, but step is {step}", "give one of them")
+            raise ConfigError(key, f"true, but step is {step}", "give one of them")
         name = "of the best evaluation" if best else f"of step {step}"
         if step is None:
             found = self.newest()
             if found is None:
-                problem = "holds no checkpoint"
-                raise StorageError(str(self.folder), problem, "name a run that has saved one")
+                remedy = "name a run that has saved one"
+                raise StorageError(str(self.folder), "holds no checkpoint", remedy)
             if not best:
                 return found
             step = (found.record["figures"]["best"] or {}).get("step")
@@ -192,18 +194,14 @@ class Checkpoints:
 
 
 def task_checkpoint(resume: str | None, *, step: int | None, best: bool) -> Checkpoint:
-    """The checkpoint that a task reads: of the run ``resume``, chosen as by ``Checkpoints.saved``.
+    """The checkpoint that a task reads, of the run ``resume``.
 
     Raises:
-      ConfigError: no run is named, or both ``task.step`` and ``task.best`` are given.
-      StorageError: see ``Checkpoints.saved``.
+      ConfigError: no run is named; or as ``Checkpoints.saved``, which also raises StorageError.
     """
     if resume is None:
         raise ConfigError("resume", "is null, but the task needs a run", "add resume=RUN_FOLDER")
-    try:
-        return Checkpoints(Path(resume)).saved(step, best=best)
-    except ConfigError as error:
-        raise error.under("task") from error
+    return Checkpoints(Path(resume)).saved(step, best=best, key="task.best")
 
 
 def _write(folder: Path, arrays: Mapping[str, np.ndarray], record: Mapping[str, Any]) -> None:
