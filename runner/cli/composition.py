@@ -214,8 +214,10 @@ class Composer(ConfigLoaderImpl):
 
     def _offer_registered(self) -> None:
         """Adds an option for each registered factory that no YAML file configures."""
-        for (group, name), settings in registered_options().items():
-            if name not in self.options(group):
+        options = registered_options()
+        known = {group: self.options(group) for group in {group for group, _ in options}}
+        for (group, name), settings in options.items():
+            if name not in known[group]:
                 ConfigStore.instance().store(group=group, name=name, node=settings)
 
     def _parse_overrides_and_create_caching_repo(
