@@ -70,11 +70,12 @@ def train(config: Config, folder: Path, ending: Ending) -> None:
         steps = experiment.lengths.steps
         values = timeline.sample_schedule(experiment)
         while True:
+            factor = _rate_factor(start.state)  # before training takes the state's buffers
             try:
                 trained = _attempt(experiment, start, values, folder, screen, ending)
                 break
             except DivergedError as error:
-                start = _back_off(experiment, folder, start, error)
+                start = _back_off(experiment, folder, start, error, factor=factor)
                 announce.print_warnings(screen, start.notes)
         ending.raise_if_stopped(int(trained.step), steps)
     announce.conclude(screen, ending.finish(), folder)
@@ -160,23 +161,34 @@ def _attempt(
     return trained
 
 
+def _rate_factor(trained: state.TrainState) -> float | None:
+    return None if trained.rate_factor is None else float(trained.rate_factor)
+
+
 def _back_off(
-    experiment: build.Experiment, folder: Path, start: _Start, error: DivergedError
+    experiment: build.Experiment,
+    folder: Path,
+    start: _Start,
+    error: DivergedError,
+    *,
+    factor: float | None,
 ) -> _Start:
-    """Goes back to the last checkpoint with half the rates.
+    """Goes back to the last checkpoint with half of the rates, which have ``factor`` so far.
 
     Raises:
       DivergedError: ``error``, if the run does not back off, or not any more.
     """
     again = _start(experiment, folder, resumes=True)
     step = int(again.state.step)
-    factor = None if start.state.rate_factor is None else float(start.state.rate_factor) / 2
-    if factor is None or factor < LEAST_FACTOR:
+    if factor is None or factor / 2 < LEAST_FACTOR:
         saved = f"the last checkpoint is of step {step}" if step else "no checkpoint was saved"
         raise DivergedError(error.key, error.problem, f"{error.remedy}; {saved}") from error
-    note = f"{error.key}: {error.problem}; goes on from step {step:,} with {factor:g} of the rates"
-    halved = replace(again.state, rate_factor=jax.device_put(np.float32(factor), experiment.device))
-    return replace(again, state=halved, notes=(note,))
+    half = factor / 2
+    note = f"{error.key}: {error.problem}; goes on from step {step:,} with {half:g} of the rates"
+    halved = replace(again.state, rate_factor=jax.device_put(np.float32(half), experiment.device))
+    # The seconds of this process count from its start, so those before it are the earlier ones.
+    figures = replace(again.figures, seconds=start.figures.seconds)
+    return replace(again, state=halved, figures=figures, notes=(note,))
 
 
 def _recorder(
