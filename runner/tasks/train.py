@@ -184,14 +184,16 @@ def _back_off(
       DivergedError: ``error``, if the run does not back off, or not any more.
     """
     again = _start(experiment, folder, resumes=True)
-    step = again.step
-    factor = None if start.rate_factor is None else start.rate_factor / 2
-    if factor is None or factor < LEAST_FACTOR:
+    step, factor = again.step, start.rate_factor
+    if factor is None or factor / 2 < LEAST_FACTOR:
         saved = f"the last checkpoint is of step {step}" if step else "no checkpoint was saved"
         raise DivergedError(error.key, error.problem, f"{error.remedy}; {saved}") from error
-    note = f"{error.key}: {error.problem}; goes on from step {step:,} with {factor:g} of the rates"
-    halved = replace(again.state, rate_factor=jax.device_put(np.float32(factor), experiment.device))
-    return replace(again, state=halved, notes=(note,))
+    half = factor / 2
+    note = f"{error.key}: {error.problem}; goes on from step {step:,} with {half:g} of the rates"
+    halved = replace(again.state, rate_factor=jax.device_put(np.float32(half), experiment.device))
+    # The seconds of this process count from its start, so those before it are the earlier ones.
+    figures = replace(again.figures, seconds=start.figures.seconds)
+    return replace(again, state=halved, figures=figures, notes=(note,))
 
 
 def _recorder(

@@ -11,7 +11,13 @@ import pytest
 
 from runner.records.checkpoints import Checkpoints
 
-SMALL = ("model.hidden=[8]", "training.steps=60", "training.eval_every=20", "checkpoint.every=20")
+SMALL = (
+    "model.hidden=[8]",
+    "training.steps=60",
+    "training.eval_every=20",
+    "checkpoint.every=20",
+    "checkpoint.keep=9",
+)
 # Trains until it is stopped.
 ENDLESS = ("model.hidden=[8]", "training.steps=100000000", "training.eval_every=null")
 SECONDS = 120
