@@ -44,6 +44,8 @@ OPTIMIZERS = {
     ),
     "lamb, average, accumulation": (
         "optimizer=lamb",
+        "scheduler.base_lr=0.0001",
+        "scheduler.max_lr=0.002",
         "training.ema_decay=0.99",
         "training.accumulate=2",
         "training.batch_size=16",

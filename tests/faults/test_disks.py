@@ -28,7 +28,12 @@ def disk(tmp_path):
     subprocess.run(["umount", str(folder)], check=False, capture_output=True)
 
 
-LARGE = ("model.hidden=[256]", "optimizer=adam", "scheduler.max_lr=0.01")
+LARGE = (
+    "model.hidden=[1024]",
+    "optimizer=adam",
+    "scheduler.base_lr=0.001",
+    "scheduler.max_lr=0.01",
+)
 
 
 def test_a_disk_that_fills_up_while_a_checkpoint_is_saved(disk, run_cli, summary):
@@ -37,8 +42,8 @@ def test_a_disk_that_fills_up_while_a_checkpoint_is_saved(disk, run_cli, summary
     Effect: the earlier checkpoints are kept, the incomplete one is removed, the summary is written
     Exit code: 4
     """
-    folder = disk("size=3500k") / "run"
-    done = run_cli(f"hydra.run.dir={folder}", *SMALL, *LARGE, "checkpoint.keep=100")
+    folder = disk("size=2500k") / "run"
+    done = run_cli(f"hydra.run.dir={folder}", *SMALL, *LARGE)
     assert done.returncode == 4, done.stdout + done.stderr
     assert "cannot be written" in done.stderr
     assert "earlier checkpoints are kept" in done.stderr
