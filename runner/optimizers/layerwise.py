@@ -68,7 +68,7 @@ def lars(
     )
 
 
-@register_optimizer("novograd")
+@register_optimizer("novograd", rate_scale=0.1)
 def novograd(
     learning_rate: Any,
     *,

@@ -23,7 +23,7 @@ def _average(opt_state: Any, params: Any) -> Any:
     return contrib.schedule_free_eval_params(opt_state, params)
 
 
-@register_optimizer("schedule_free_sgd")
+@register_optimizer("schedule_free_sgd", rate_scale=3.0)
 @evaluated_by(_average)
 def schedule_free_sgd(
     learning_rate: Any,
@@ -50,7 +50,7 @@ def schedule_free_sgd(
     )
 
 
-@register_optimizer("schedule_free_adamw")
+@register_optimizer("schedule_free_adamw", rate_scale=0.03)
 @evaluated_by(_average)
 def schedule_free_adamw(
     learning_rate: Any,
