@@ -94,7 +94,8 @@ def test_loss_evaluation_throughput_and_settings_are_recorded(default_run, summa
     plugins = events.PluginTagToContent("hparams")
     assert "_hparams_/session_start_info" in plugins
     assert list(default_run.glob("events.out.tfevents.*")) != []
-    assert [path.name for path in default_run.iterdir() if path.is_dir()] == [".hydra"]
+    folders = sorted(path.name for path in default_run.iterdir() if path.is_dir())
+    assert folders == [".hydra", "checkpoints"]
 
 
 def test_equal_runs_have_equal_hashes_and_other_seeds_do_not(run, summary):
