@@ -918,6 +918,6 @@ def test_a_record_that_cannot_be_written_names_the_folder(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     fake_task()
-    monkeypatch.setattr("hydra.core.utils._save_config", full)
+    monkeypatch.setattr(os, "fsync", full)
     assert main(["hydra.run.dir=run"]) == 4
-    assert "error: run: cannot be read or written (No space" in capsys.readouterr().err
+    assert "error: run/.hydra/overrides.yaml: cannot be written (No" in capsys.readouterr().err

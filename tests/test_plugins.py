@@ -82,7 +82,7 @@ def root(x):
     return x**-0.5
 
 
-register_optimizer("adamaxw")(optax.adamaxw)
+register_optimizer("adamaxw", rate_scale=0.01)(optax.adamaxw)
 """
 
 

@@ -82,7 +82,8 @@ def test_each_member_of_a_sweep_and_each_compared_schedule_has_its_own(
 ):
     monkeypatch.chdir(tmp_path)
     short = "training.steps=16", "model=linear", "task=check", "task.compare=[constant]"
-    assert main(["-m", "optimizer=sgd,adam", *short, "hydra.sweep.dir=s"]) == 0
+    numbered = "hydra.sweep.dir=s", "hydra.sweep.subdir=${hydra.job.num}"
+    assert main(["-m", "optimizer=sgd,adam", *short, *numbered]) == 0
     for number, highest, constant in (0, 0.2, 0.1), (1, 0.002, 0.001):
         _, *rows = read_table(tmp_path / "s" / str(number) / "schedule.csv")
         assert max(float(row[1]) for row in rows) == pytest.approx(highest)
