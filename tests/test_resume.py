@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sampling import slow_except
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from runner.cli import main
@@ -27,6 +28,7 @@ TINY = (
     "checkpoint.every=1",
     "checkpoint.keep=100",
 )
+SAMPLE = ["sgd", "lamb, average and accumulation"]
 OPTIMIZERS = {
     "sgd": ("optimizer.momentum=0.9",),
     "adam with groups": (
@@ -100,7 +102,7 @@ def whole(tmp_path_factory):
     return whole
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", slow_except(SAMPLE, OPTIMIZERS))
 def test_a_resumed_run_equals_one_that_never_stopped(whole, tmp_path, summary, optimizer):
     folder = whole(optimizer)
     # A chunk boundary, and one step either side of the end of a cycle and an evaluation.
