@@ -154,8 +154,13 @@ def holds_run(folder: Path) -> bool:
 
 
 def last_write(folder: Path) -> float:
-    """When something in the run folder was last written, in seconds since the epoch."""
-    return max((path.stat().st_mtime for path in folder.iterdir()), default=0.0)
+    """When a run last wrote results to its folder, in seconds since the epoch.
+
+    Hidden files are left out: a run that resumes has just written its settings and reserved its
+    summary, and the time in which nothing ran must not count.
+    """
+    shown = (path for path in folder.iterdir() if not path.name.startswith("."))
+    return max((path.stat().st_mtime for path in shown), default=0.0)
 
 
 def _candidates(folder: Path) -> Iterator[Path]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from runner.errors import ConfigError, StorageError
-from runner.records.run_folder import claim, claim_sweep
+from runner.records.run_folder import claim, claim_sweep, last_write
 
 
 def test_a_new_folder_is_created_with_its_parents(tmp_path):
@@ -166,3 +166,11 @@ def test_claiming_needs_neither_jax_nor_tensorboard():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_what_a_resumed_run_prepares_is_not_its_last_write(tmp_path):
+    assert last_write(tmp_path) == 0
+    for name, written in (("events.out.tfevents.1", 100), (".summary.json", 300)):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (written, written))
+    assert last_write(tmp_path) == 100
