@@ -453,3 +453,9 @@ def test_signals_save_two_runs_of_one_folder_are_refused_and_the_run_goes_on(
     assert main([f"resume={folder}", f"training.steps={steps}"]) == 0
     assert summary(folder)["steps"] == steps
     assert json.loads((folder / "summary.json").read_text())["status"] == "finished"
+
+
+def test_a_step_of_init_from_that_is_not_a_number_is_refused(tmp_path, capsys):
+    assert main([f"init_from={tmp_path}@last"]) == 2
+    said = "error: init_from: 'last' is not a step; write RUN_FOLDER or RUN_FOLDER@STEP"
+    assert said in capsys.readouterr().err

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, open_dict
 from runner.cli.allow_list import dotted, plain
 from runner.cli.composition import Composer, parse
 from runner.errors import ConfigError, shown
-from runner.records.run_folder import RECORD, holds_run
+from runner.records.run_folder import RECORD, fork_source, holds_run
 from runner.registry import GROUPS
 
 RESUME, FORK, CHANGES, PARAMS = "resume", "init_from", "resume_changes", "init_params_only"
@@ -152,7 +152,7 @@ def composer_of(flags: Namespace) -> Composer:
             composer.resumes_auto = True
             return composer
     else:
-        folder = Path(name.rpartition("@")[0] if key == FORK and "@" in name else name)
+        folder = fork_source(name)[0] if key == FORK else Path(name)
     if not holds_run(folder):
         problem = f"{str(folder)!r} is not a run folder: it has no {RECORD}/config.yaml"
         raise ConfigError(key, problem, "name the folder of a run")
@@ -196,8 +196,8 @@ def _settings(cfg: DictConfig) -> dict[str, Any]:
 
 
 def _absolute(name: str) -> str:
-    folder, at, step = name.rpartition("@") if "@" in name else (name, "", "")
-    return f"{Path(folder).absolute()}{at}{step}"
+    folder, step = fork_source(name)
+    return str(folder.absolute()) if step is None else f"{folder.absolute()}@{step}"
 
 
 def _recorded_overrides(folder: Path) -> list[str]:

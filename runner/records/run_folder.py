@@ -147,9 +147,22 @@ def lock(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
+def fork_source(name: str) -> tuple[Path, int | None]:
+    """The run folder and the step that ``init_from=RUN_FOLDER[@STEP]`` names.
+
+    Raises:
+      ConfigError: the step is not a whole number.
+    """
+    folder, at, step = name.rpartition("@") if "@" in name else (name, "", "")
+    if at and not (step.isascii() and step.isdecimal()):
+        problem = f"{step!r} is not a step"
+        raise ConfigError("init_from", problem, "write RUN_FOLDER or RUN_FOLDER@STEP")
+    return Path(folder), int(step) if at else None
+
+
 def holds_run(folder: Path) -> bool:
     """Whether ``folder`` records the settings of a run."""
-    config = folder / RECORD / "config.yaml"
+    config = folder / RECORD / SETTINGS
     return config.is_file() and config.stat().st_size > 0
 
 

@@ -133,9 +133,9 @@ def _start(experiment: build.Experiment, folder: Path, *, resumes: bool) -> _Sta
 
 
 def _fork(experiment: build.Experiment, name: str) -> _Start:
-    folder, _, step = name.rpartition("@") if "@" in name else (name, "", "")
-    saved = checkpoints.Checkpoints(Path(folder)).saved(int(step) if step else None)
-    parent = {"folder": str(Path(folder).absolute()), "step": saved.step}
+    folder, step = run_folder.fork_source(name)
+    saved = checkpoints.Checkpoints(folder).saved(step)
+    parent = {"folder": str(folder.absolute()), "step": saved.step}
     if not experiment.config.init_params_only:
         taken = experiment.restored_state(saved.arrays, source=str(saved.path))
         notes = [f"starts from step {saved.step:,} of {folder}"]
