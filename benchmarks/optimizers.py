@@ -24,7 +24,7 @@ from runner.data.feed import Source
 from runner.errors import ConfigError
 from runner.experiment.build import Experiment, build
 from runner.schedules import Schedule
-from runner.training.evaluation import score
+from runner.training.evaluation import evaluated_variables, score
 from runner.training.state import Hyperparams, Static, TrainState
 from runner.training.step import train_step
 
@@ -124,7 +124,7 @@ def _correct(
         return train_step(static, state, hyperparams, source.examples(batch))[0], None
 
     state, _ = jax.lax.scan(step, state, batches)
-    return score(static, state, *test)["correct"]
+    return score(static, evaluated_variables(static, state), *test)["correct"]
 
 
 if __name__ == "__main__":

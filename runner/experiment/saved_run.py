@@ -17,8 +17,8 @@ from runner.data.feed import EVALUATION_BATCH, Feed, Source
 from runner.errors import DataError, reason
 from runner.experiment.model import fit_model
 from runner.optimizers import Optimizer
-from runner.training.checkpoint import evaluated_variables, named_leaves
-from runner.training.evaluation import Variables, compute_logits, evaluate_variables
+from runner.training.checkpoint import named_leaves, stored_variables
+from runner.training.evaluation import Variables, compute_logits, evaluate
 from runner.training.state import Static
 
 _GIVE = "give numbers, raw as the data set stores them"
@@ -108,7 +108,7 @@ class SavedRun:
         )
         feed = Feed(scored, batch_size=1, seed=0, placement="host", device=device)
         batches = feed.evaluation_batches()
-        means = evaluate_variables(self.static, self.variables, feed.test_source, batches)
+        means = evaluate(self.static, self.variables, feed.test_source, batches)
         return {tag: float(np.asarray(value)) for tag, value in means.items()}
 
     @property
@@ -137,7 +137,7 @@ def saved_run(config: Config, saved: Saved) -> SavedRun:
     shape = tuple(data["shape"])
     example = jax.ShapeDtypeStruct((1, *shape), np.float32)
     model = fit_model(config.model, example, num_classes=data["num_classes"])
-    variables = evaluated_variables(model.variables, saved.arrays, source=str(saved.path))
+    variables = stored_variables(model.variables, saved.arrays, source=str(saved.path))
     classes = data["classes"]
     return SavedRun(
         config=config,

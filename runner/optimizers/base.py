@@ -14,6 +14,7 @@ from runner.errors import ConfigError, shown, type_name
 from runner.registry import eval_params_of, optimizers
 
 with epy.lazy_imports():
+    import jax
     import numpy as np
     import optax
 
@@ -51,7 +52,8 @@ class Optimizer:
           opt_state: the state of the transformation that ``build`` returns.
         """
         declared = eval_params_of(optimizers.get(self.name))
-        return params if declared is None else declared(opt_state, params)
+        # Compiled by itself: fused with the evaluation, it could differ in its last bits.
+        return params if declared is None else jax.jit(declared)(opt_state, params)
 
 
 def split(name: str, arguments: Mapping[str, Any]) -> tuple[Optimizer, dict[str, np.ndarray]]:

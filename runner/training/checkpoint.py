@@ -63,7 +63,7 @@ def from_arrays(template: TrainState, arrays: Arrays, *, source: str) -> TrainSt
     return TrainState(**params, **tree_map_with_path(restored, fields))
 
 
-def evaluated_variables(template: Any, arrays: Arrays, *, source: str) -> dict[str, Any]:
+def stored_variables(template: Any, arrays: Arrays, *, source: str) -> dict[str, Any]:
     """The stored variables of a model, with the parameters that evaluations use.
 
     Args:

@@ -20,28 +20,26 @@ Batch = tuple[Any, jax.Array]
 
 def evaluate(
     static: Static,
-    state: TrainState,
+    variables: Variables,
     source: Source,
     batches: Iterable[Batch],
 ) -> Metrics:
     """Means over all examples by tag: sums per batch, added up in order.
 
+    variables: those of ``evaluated_variables``, or of a saved run. They are an argument of the
+      compiled program, so that both give the same metrics to the bit.
     batches: pairs of what ``source`` reads examples from and a mask [batch], False for padding.
     """
-    return _means([_batch_sums(static, state, source, *batch) for batch in batches])
+    return _means([_batch_sums(static, variables, source, *batch) for batch in batches])
 
 
-def evaluate_variables(
-    static: Static, variables: Variables, source: Source, batches: Iterable[Batch]
-) -> Metrics:
-    """``evaluate`` for the ``variables`` of a model instead of a state."""
-    return _means([_variables_sums(static, variables, source, *batch) for batch in batches])
-
-
-def score(static: Static, state: TrainState, examples: Examples, valid: jax.Array) -> Metrics:
+def score(static: Static, variables: Variables, examples: Examples, valid: jax.Array) -> Metrics:
     """Summed loss and number of correct answers over the examples where ``valid`` [batch]."""
-    variables = {"params": evaluated_params(static, state), **state.model_state}
-    return _score(static, variables, examples, valid)
+    inputs, targets = examples
+    logits = compute_logits(static, variables, inputs)
+    correct = (logits.argmax(-1) == targets) & valid
+    losses = jnp.where(valid, cross_entropy(logits, targets), 0.0)
+    return {"loss": losses.sum(), "correct": correct.sum()}
 
 
 def compute_logits(static: Static, variables: Variables, inputs: jax.Array) -> jax.Array:
@@ -56,6 +54,11 @@ def compute_logits(static: Static, variables: Variables, inputs: jax.Array) -> j
     return logits.astype(jnp.float32)
 
 
+def evaluated_variables(static: Static, state: TrainState) -> dict[str, Any]:
+    """The variables of the model that evaluations use."""
+    return {"params": evaluated_params(static, state), **state.model_state}
+
+
 def evaluated_params(static: Static, state: TrainState) -> Any:
     """The parameters that evaluations use.
 
@@ -63,33 +66,18 @@ def evaluated_params(static: Static, state: TrainState) -> Any:
     else those that the optimizer declares, which are the trained ones for most.
     """
     trained = static.groups.trained(state.params)
-    own = eval_params(static.optimizer, static.groups, state.opt_state, trained)
-    evaluated = next(tree for tree in (state.average, state.slow, own) if tree is not None)
+    evaluated = next((tree for tree in (state.average, state.slow) if tree is not None), None)
+    if evaluated is None:
+        evaluated = eval_params(static.optimizer, static.groups, state.opt_state, trained)
     return static.groups.merged(evaluated, state.params)
 
 
 @partial(jax.jit, static_argnames="static")
 def _batch_sums(
-    static: Static, state: TrainState, source: Source, batch: Any, valid: jax.Array
-) -> Metrics:
-    sums = score(static, state, source.examples(batch), valid)
-    return {**sums, "examples": valid.sum()}
-
-
-@partial(jax.jit, static_argnames="static")
-def _variables_sums(
     static: Static, variables: Variables, source: Source, batch: Any, valid: jax.Array
 ) -> Metrics:
-    sums = _score(static, variables, source.examples(batch), valid)
+    sums = score(static, variables, source.examples(batch), valid)
     return {**sums, "examples": valid.sum()}
-
-
-def _score(static: Static, variables: Variables, examples: Examples, valid: jax.Array) -> Metrics:
-    inputs, targets = examples
-    logits = compute_logits(static, variables, inputs)
-    correct = (logits.argmax(-1) == targets) & valid
-    losses = jnp.where(valid, cross_entropy(logits, targets), 0.0)
-    return {"loss": losses.sum(), "correct": correct.sum()}
 
 
 @jax.jit

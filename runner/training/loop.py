@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from runner.data.feed import HOST_CHUNK_BYTES, Feed, Source
-from runner.training.evaluation import evaluate
+from runner.training.evaluation import evaluate, evaluated_variables
 from runner.training.state import Hyperparams, Static, TrainState
 from runner.training.step import (
     Gradients,
@@ -119,7 +119,8 @@ def train(
         listener.chunk(step, length, metrics)
         step += length
         if evaluates := plan.evaluates_at(step):
-            metrics = evaluate(static, state, feed.test_source, feed.evaluation_batches())
+            variables = evaluated_variables(static, state)
+            metrics = evaluate(static, variables, feed.test_source, feed.evaluation_batches())
             listener.evaluation(step, metrics)
         if listener.wants_state(step, evaluated=evaluates):
             listener.state(step, copy_state(state))

@@ -11,7 +11,7 @@ from runner.data.feed import Feed
 from runner.models.mlp import linear
 from runner.optimizers import Wrappers, split
 from runner.schedules import Constant
-from runner.training.evaluation import evaluate, score
+from runner.training.evaluation import evaluate, evaluated_variables, score
 from runner.training.state import Hyperparams, Static
 from runner.training.step import init_state
 
@@ -21,14 +21,14 @@ PREDICTED, LOSSES = 2, {0: np.log(4), 1: np.log(4), 2: np.log(2)}
 
 @pytest.fixture(scope="module")
 def predicts_2():
-    """The static part and the state of a classifier that predicts class 2 for any input."""
+    """The static part and the variables of a classifier that predicts class 2 for any input."""
     chosen, values = split("sgd", {"momentum": None})
     static = Static(linear(num_classes=3), chosen)
     hyperparams = Hyperparams(Constant(base_lr=0.1), values, Wrappers.of())
     state = init_state(static, hyperparams, seed=jnp.uint32(0), inputs=jnp.zeros((1, 2, 2, 1)))
     params = {"kernel": jnp.zeros((4, 3)), "bias": jnp.array([0.0, 0.0, np.log(2)])}
     state.params["Dense_0"].update(params)
-    return static, state
+    return static, evaluated_variables(static, state)
 
 
 def test_padding_counts_neither_in_the_loss_nor_in_the_correct_answers(predicts_2):

@@ -18,7 +18,7 @@ from runner.models.mlp import linear, mlp
 from runner.optimizers import Wrappers, assign, split
 from runner.registry import optimizers
 from runner.schedules import Constant, CyclicLR
-from runner.training.evaluation import score
+from runner.training.evaluation import evaluated_variables, score
 from runner.training.loop import scan_chunk, step_chunk
 from runner.training.state import Hyperparams, Static
 from runner.training.step import in_compute_dtype, init_state, train_step
@@ -315,7 +315,9 @@ def correct(static, state, params):
 def test_the_parameters_that_are_evaluated(wrappers, scored):
     static, hyperparams, state = set_up(wrappers=Wrappers.of(**wrappers))
     state, _ = updates(static, hyperparams, state)
-    found = score(static, state, (INPUTS, TARGETS), jnp.ones(len(INPUTS), bool))
+    found = score(
+        static, evaluated_variables(static, state), (INPUTS, TARGETS), jnp.ones(len(INPUTS), bool)
+    )
     hits, loss = correct(static, state, getattr(state, scored))
     assert int(found["correct"]) == hits
     np.testing.assert_allclose(found["loss"], loss, rtol=1e-5)
@@ -330,7 +332,9 @@ def test_the_parameters_that_are_evaluated(wrappers, scored):
 def test_frozen_parameters_are_evaluated_with_the_others(wrappers, scored):
     static, hyperparams, state = set_up(frozen=("first",), wrappers=Wrappers.of(**wrappers))
     state, _ = updates(static, hyperparams, state)
-    found = score(static, state, (INPUTS, TARGETS), jnp.ones(len(INPUTS), bool))
+    found = score(
+        static, evaluated_variables(static, state), (INPUTS, TARGETS), jnp.ones(len(INPUTS), bool)
+    )
     kept = getattr(state, scored)["Dense_1"]
     params = {"Dense_0": state.params["Dense_0"], "Dense_1": kept}
     np.testing.assert_allclose(found["loss"], correct(static, state, params)[1], rtol=1e-5)
@@ -356,7 +360,9 @@ def test_the_parameters_that_an_optimizer_declares_are_evaluated(frozen):
         y = jax.tree.map(lambda a, b: (a + b) / 2, z, mean)
     state, _ = updates(static, hyperparams, state)
     close(state.params, y)
-    found = score(static, state, (INPUTS, TARGETS), jnp.ones(len(INPUTS), bool))
+    found = score(
+        static, evaluated_variables(static, state), (INPUTS, TARGETS), jnp.ones(len(INPUTS), bool)
+    )
     np.testing.assert_allclose(found["loss"], correct(static, state, mean)[1], rtol=1e-5)
     assert abs(correct(static, state, y)[1] - found["loss"]) > 1e-3
 
@@ -373,7 +379,7 @@ def test_in_bfloat16_params_and_inputs_are_rounded_and_the_loss_is_not(odd):
     examples = inputs, jnp.zeros(4, jnp.int32)
     _, metrics = train_step(static, state, hyperparams, examples)
     np.testing.assert_allclose(metrics["train/loss"], np.log(10), rtol=1e-5)
-    found = score(static, state, examples, jnp.ones(4, bool))
+    found = score(static, evaluated_variables(static, state), examples, jnp.ones(4, bool))
     np.testing.assert_allclose(found["loss"], 4 * np.log(10), rtol=1e-5)
     exact = replace(static, compute_dtype="float32")
     _, metrics = train_step(exact, state, hyperparams, examples)
@@ -552,7 +558,9 @@ def test_only_floating_point_arrays_are_in_the_compute_dtype():
 def test_evaluation_uses_running_statistics_and_no_dropout():
     static, hyperparams, start = set_up(Noisy())
     state, _ = updates(static, hyperparams, start, steps=3)
-    found = score(static, state, (INPUTS, TARGETS), jnp.ones(len(INPUTS), bool))
+    found = score(
+        static, evaluated_variables(static, state), (INPUTS, TARGETS), jnp.ones(len(INPUTS), bool)
+    )
 
     def loss(model_state):
         logits = Noisy().apply({"params": state.params, **model_state}, INPUTS, train=False)
