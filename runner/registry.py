@@ -131,17 +131,20 @@ def _place(factory: Callable[..., Any]) -> str:
 
 schedulers = Registry("scheduler", home="runner.schedules")
 optimizers = Registry("optimizer", home="runner.optimizers", supplied=["learning_rate"])
-models = Registry("model", home="runner.models", supplied=["num_classes"])
+models = Registry("model", home="runner.models", supplied=["num_outputs"])
+objectives = Registry("objective", home="runner.objectives", supplied=["targets"])
 datasets = Registry("dataset", home="runner.data.sources")
 tasks = Registry("task", home="runner.tasks", supplied=["config", "folder", "ending"])
 scale_fns = Registry("scale_fn")
 
 GROUPS = {
-    registry.group: registry for registry in (schedulers, optimizers, models, datasets, tasks)
+    registry.group: registry
+    for registry in (schedulers, optimizers, models, objectives, datasets, tasks)
 }
 
 register_scheduler = schedulers.register
 register_model = models.register
+register_objective = objectives.register
 register_dataset = datasets.register
 register_task = tasks.register
 register_scale_fn = scale_fns.register

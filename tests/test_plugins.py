@@ -45,17 +45,17 @@ from runner.schedules import CyclicLR
 
 class TanhNet(nn.Module):
     width: int
-    num_classes: int
+    num_outputs: int
 
     @nn.compact
     def __call__(self, x_bhwc, *, train):
         x = nn.tanh(nn.Dense(self.width)(x_bhwc.reshape(len(x_bhwc), -1)))
-        return nn.Dense(self.num_classes)(x)
+        return nn.Dense(self.num_outputs)(x)
 
 
 @register_model("tanh_net")
-def tanh_net(*, width, num_classes):
-    return TanhNet(width, num_classes)
+def tanh_net(*, width, num_outputs):
+    return TanhNet(width, num_outputs)
 
 
 @register_dataset("blobs")
@@ -108,7 +108,7 @@ def installed(tmp_path: Path) -> dict[str, str]:
             print("loaded")
 
             @register_model("from_entry_point")
-            def build(*, width=8, num_classes):
+            def build(*, width=8, num_outputs):
                 raise NotImplementedError
 
             @register_scheduler("saw_of_entry_point")
@@ -185,7 +185,7 @@ def test_a_plugins_options_are_checked(package: Path, environment: dict[str, str
     answers = {
         "model=tanh_net": "model.width: has no value; give one: model.width=",
         "model=tanh_net +model.widht=3": "model.widht: there is no such setting; did you",
-        "model=tanh_net +model.num_classes=3": "model.num_classes: there is no such",
+        "model=tanh_net +model.num_outputs=3": "model.num_outputs: there is no such",
         "model=tanh_nut": "model: there is no option 'tanh_nut'; did you mean tanh_net?",
     }
     # In one process, as importing what the package imports takes seconds.
@@ -331,7 +331,7 @@ def test_arguments_that_the_runner_supplies_are_not_settings() -> None:
     def optimizer(learning_rate: float, *, decay: float = 0.5, kind: type = int) -> None: ...
 
     @register_model("open_ended")
-    def model(*, sizes: tuple[int, ...] = (1, 2), num_classes: int, **more: int) -> None: ...
+    def model(*, sizes: tuple[int, ...] = (1, 2), num_outputs: int, **more: int) -> None: ...
 
     options = registered_options()
     assert options["optimizer", "supplied"] == {"name": "supplied", "decay": 0.5}

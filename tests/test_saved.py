@@ -175,17 +175,17 @@ import flax.linen as nn
 from runner.registry import register_model
 
 class Normed(nn.Module):
-    num_classes: int
+    num_outputs: int
 
     @nn.compact
     def __call__(self, x, *, train):
         x = nn.BatchNorm(use_running_average=not train)(x.reshape(len(x), -1))
         x = nn.Dropout(0.5, deterministic=not train)(x)
-        return nn.Dense(self.num_classes)(x)
+        return nn.Dense(self.num_outputs)(x)
 
 @register_model("normed")
-def normed(*, num_classes):
-    return Normed(num_classes)
+def normed(*, num_outputs):
+    return Normed(num_outputs)
 """
 
 USE = """

@@ -25,11 +25,11 @@ _MAY_CHANGE = (
     "accelerator",
     "checkpoint.",
     "compilation_cache",
+    "dataset.placement",
     "plugins",
     "training.chunk",
     "training.epochs",
     "training.eval_every",
-    "training.feed",
     "training.log_every",
     "training.steps",
 )

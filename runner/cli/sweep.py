@@ -20,9 +20,9 @@ from runner.cli.folders import SUBFOLDER, check_unseen, new_folder
 from runner.cli.members import compose_member, list_members, try_members
 from runner.cli.reading import activate
 from runner.config import Config
+from runner.config.settings import find_ranking
 from runner.errors import ConfigError, InterruptedRunError, TerminatedRunError, shown
 from runner.records.run_folder import claim_sweep
-from runner.training.tags import HIGHEST_IS_BEST
 
 with epy.lazy_imports():
     from runner.records import results
@@ -97,15 +97,17 @@ def _set_direction(composer: Composer, cfg: DictConfig) -> None:
     Raises:
       ConfigError: the command line gives it another direction, or several.
     """
-    is_highest = HIGHEST_IS_BEST.get(cfg.metric)
-    if "direction" not in cfg.hydra.sweeper or is_highest is None:
+    if "direction" not in cfg.hydra.sweeper:
         return
-    wanted = "maximize" if is_highest else "minimize"
+    order = find_ranking(cfg.objective.name, cfg.metric)
+    wanted = "maximize" if order.highest else "minimize"
     if any(override.key_or_group == DIRECTION for override in composer.parsed):
         given = plain(cfg.hydra.sweeper)["direction"]
         if given not in (wanted, [wanted]):
-            best = "highest" if is_highest else "lowest"
-            problem = f"{shown(given)} contradicts metric={cfg.metric}, whose {best} value is best"
+            best = "highest" if order.highest else "lowest"
+            problem = (
+                f"{shown(given)} contradicts metric={order.metric}, whose {best} value is best"
+            )
             remedy = f"write {DIRECTION}={wanted}, or leave it out, or choose another metric"
             raise ConfigError(DIRECTION, problem, remedy)
     with read_write(cfg.hydra):
@@ -168,11 +170,10 @@ def _run_here(
 def _show_ranking(folder: Path, cfg: DictConfig) -> None:
     """Prints the jobs that have left a summary by their metric, if there are several."""
     jobs = results.read_results(folder)
-    metrics = [job.best["metric"] for job in jobs if job.best]
-    if len(jobs) > 1 and metrics:
-        metric = cfg.metric if cfg.metric in metrics else metrics[0]
-        title = f"{len(jobs):,} jobs by best {metric} · {text.short_path(folder)}"
-        ranking.print_ranking(console.open_console(), jobs, metric=metric, title=title)
+    if len(jobs) > 1 and any(job.best for job in jobs):
+        order = find_ranking(cfg.objective.name, cfg.metric)
+        title = f"{len(jobs):,} jobs by best {order.metric} · {text.short_path(folder)}"
+        ranking.print_ranking(console.open_console(), jobs, order, title=title)
 
 
 def _code(number: int, lines: list[str], error: BaseException) -> int:

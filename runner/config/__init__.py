@@ -1,6 +1,20 @@
 """The typed configuration and the validation of plain values; imports neither jax nor Hydra."""
 
-from runner.config.sections import LookaheadSettings, Training, WrapperSettings
-from runner.config.settings import Choice, Config, read_config
+from runner.config.sections import (
+    DatasetSettings,
+    LookaheadSettings,
+    Training,
+    WrapperSettings,
+)
+from runner.config.settings import Choice, Config, Ranking, read_config
 
-__all__ = ["Choice", "Config", "LookaheadSettings", "Training", "WrapperSettings", "read_config"]
+__all__ = [
+    "Choice",
+    "Config",
+    "DatasetSettings",
+    "LookaheadSettings",
+    "Ranking",
+    "Training",
+    "WrapperSettings",
+    "read_config",
+]

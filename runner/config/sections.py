@@ -13,7 +13,6 @@ from runner.config.types import Count, InnerShare, Positive, PositiveShare, Seed
 from runner.errors import INT32_MAX, ConfigError
 
 Accelerator = Literal["auto", "cpu", "gpu", "tpu"]
-RankingMetric = Literal["eval/accuracy", "eval/loss"]
 WrittenLength = Annotated[Length, InSteps()]
 
 
@@ -24,7 +23,7 @@ class General:
     seed: Seed
     accelerator: Accelerator
     compilation_cache: bool | str
-    metric: RankingMetric
+    metric: str
     plugins: tuple[str, ...]
     resume: str | None
     resume_changes: bool
@@ -54,7 +53,6 @@ class Training:
     eval_every: WrittenLength | None
     dispatch: Literal["auto", "scan", "step"]
     chunk: Literal["auto"] | Count
-    feed: Literal["auto", "device", "host"]
     on_divergence: Literal["stop", "back_off"]
 
     def __post_init__(self) -> None:
@@ -63,6 +61,24 @@ class Training:
         if isinstance(self.steps, str) and "%" in self.steps:
             problem = f"{self.steps!r} is a share of the run's length, which this setting defines"
             raise ConfigError("steps", problem, "write steps (500) or epochs (4ep)")
+
+
+@dataclass(frozen=True)
+class DatasetSettings:
+    """The settings that every data set has in addition to its own.
+
+    Attributes:
+      validation: the share of the training examples that is held out for validation.
+      split_seed: draws them.
+      placement: where the examples are while training.
+      mean, std: of the inputs, instead of those of the training examples.
+    """
+
+    validation: Annotated[float, Number(ge=0, lt=1)]
+    split_seed: Seed
+    placement: Literal["auto", "device", "host"]
+    mean: Annotated[float, Number()] | tuple[float, ...] | None
+    std: Positive | tuple[float, ...] | None
 
 
 @dataclass(frozen=True)

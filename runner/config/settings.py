@@ -13,15 +13,15 @@ from runner.config.invalid import missing_value, unknown_setting
 from runner.config.sections import (
     Accelerator,
     CheckpointSettings,
+    DatasetSettings,
     General,
     LookaheadSettings,
-    RankingMetric,
     Training,
     WrapperSettings,
 )
 from runner.config.signature import MISSING, Context, markers, parameters, settings_of
 from runner.config.types import COMMON_TYPES, Switch, Unscheduled
-from runner.errors import ConfigError, shown
+from runner.errors import ConfigError, nearest, shown
 from runner.registry import GROUPS, eval_params_of
 
 Section = TypeVar("Section")
@@ -29,6 +29,10 @@ Section = TypeVar("Section")
 ONE_GROUP = GroupNames()
 # A schedule's momentum replaces the first of these settings that an optimizer has.
 _MOMENTUM_NAMES = ("momentum", "b1")
+# Group → the settings that all its parts have.
+_COMMON: Mapping[str, Any] = {"optimizer": WrapperSettings, "dataset": DatasetSettings}
+# The metric is the objective's first one.
+_AUTO = "auto"
 
 
 @dataclass(frozen=True)
@@ -48,12 +52,32 @@ class Choice:
 
 
 @dataclass(frozen=True)
+class Ranking:
+    """How evaluations are ranked.
+
+    Attributes:
+      metric: TensorBoard tag.
+      highest: whether the highest value is the best.
+    """
+
+    metric: str
+    highest: bool
+
+    @property
+    def sign(self) -> int:
+        """A higher ``sign * value`` is better."""
+        return 1 if self.highest else -1
+
+
+@dataclass(frozen=True)
 class Config:
     """The whole configuration.
 
     Attributes:
       optimizer, wrappers: the section ``optimizer``: the optimizer's own settings, and those that
         every optimizer has.
+      dataset, data: the section ``dataset``, likewise.
+      ranking: the metric that ranks evaluations.
       hparams: options by group and settings by dotted key, before interpolation, so that no value
         of an environment variable is recorded.
     """
@@ -61,7 +85,7 @@ class Config:
     seed: int
     accelerator: Accelerator
     compilation_cache: bool | str
-    metric: RankingMetric
+    ranking: Ranking
     plugins: tuple[str, ...]
     resume: str | None
     resume_changes: bool
@@ -73,7 +97,9 @@ class Config:
     optimizer: Choice
     wrappers: WrapperSettings
     model: Choice
+    objective: Choice
     dataset: Choice
+    data: DatasetSettings
     task: Choice
     hparams: Mapping[str, str | int | float | bool]
 
@@ -109,7 +135,9 @@ def read_config(
     checkpoint = _section(CheckpointSettings, values["checkpoint"], key="checkpoint")
     groups = group_names(values["optimizer"])
     wrappers, optimizer = _split_optimizer(values["optimizer"], groups)
-    sections = {group: values[group] for group in GROUPS} | {"optimizer": optimizer}
+    data, dataset = _split_section(DatasetSettings, values["dataset"], "dataset")
+    sections = {group: values[group] for group in GROUPS}
+    sections |= {"optimizer": optimizer, "dataset": dataset}
     # The model comes last: validating its settings imports flax.
     order = sorted(GROUPS, key=lambda group: group == "model")
     choices: dict[str, Any] = {
@@ -117,9 +145,12 @@ def read_config(
     }
     _check_momentum(choices["scheduler"], choices["optimizer"])
     _check_evaluated(training, wrappers, choices["optimizer"])
+    ranking = find_ranking(choices["objective"].name, general.metric)
     return Config(
-        **vars(general),
+        **{name: value for name, value in vars(general).items() if name != "metric"},
         **choices,
+        ranking=ranking,
+        data=data,
         training=training,
         checkpoint=checkpoint,
         wrappers=wrappers,
@@ -144,8 +175,8 @@ def choice(group: str, section: Any, option: Any, *, key: str, groups: GroupName
             f"{key}.name", f"{shown(name)} is not a string", "write a registered name"
         )
     factory = GROUPS[group].get(name, key=key)
-    if group == "optimizer":
-        _check_reserved(name, factory)
+    if group in _COMMON:
+        _check_reserved(group, name, factory)
 
     def part(group: str, section: Any, name: str) -> Choice:
         return choice(group, section, None, key=name, groups=groups)
@@ -180,6 +211,21 @@ def momentum_switch(scheduler: Choice, key: str = "scheduler") -> str | None:
     return None
 
 
+def find_ranking(objective: str, metric: str) -> Ranking:
+    """The ranking of evaluations by ``metric``: a tag, or ``auto`` for that of the objective.
+
+    Raises:
+      ConfigError: there is no such objective, or it has no such metric.
+    """
+    declared = getattr(GROUPS["objective"].get(objective), "highest_is_best", {"loss": False})
+    tags = {f"eval/{name}": highest for name, highest in declared.items()}
+    tag = next(iter(tags)) if metric == _AUTO else metric
+    if tag not in tags:
+        problem = f"{shown(metric)} is not a metric of the objective {objective}"
+        raise ConfigError("metric", problem, nearest(metric, [_AUTO, *tags]))
+    return Ranking(tag, tags[tag])
+
+
 @contextmanager
 def comparing(option: str) -> Iterator[None]:
     """Context manager that adds the ``option`` of ``task.compare`` to the key of an error."""
@@ -211,24 +257,29 @@ def _section(
 
 
 def _split_optimizer(section: Any, groups: GroupNames) -> tuple[WrapperSettings, Any]:
-    """Splits the section into the settings of every optimizer and the optimizer's own."""
+    if isinstance(section, Mapping) and "lookahead" in section:
+        inner = _section(LookaheadSettings, section["lookahead"], key="optimizer.lookahead")
+        section = {**section, "lookahead": inner}
+    return _split_section(WrapperSettings, section, "optimizer", groups=groups)
+
+
+def _split_section(
+    common: type[Section], section: Any, group: str, *, groups: GroupNames = ONE_GROUP
+) -> tuple[Section, Any]:
+    """Splits a section into the settings of every part of the group and the part's own."""
     if not isinstance(section, Mapping):
-        problem = f"{shown(section)} is not an option"
-        raise ConfigError("optimizer", problem, "choose one: optimizer=...")
-    known = {field.name for field in fields(WrapperSettings)}
-    common = {name: value for name, value in section.items() if name in known}
-    if "lookahead" in common:
-        lookahead = _section(LookaheadSettings, common["lookahead"], key="optimizer.lookahead")
-        common["lookahead"] = lookahead
-    wrappers = _section(WrapperSettings, common, key="optimizer", groups=groups)
-    return wrappers, {name: value for name, value in section.items() if name not in known}
+        raise ConfigError(group, f"{shown(section)} is not an option", f"choose one: {group}=...")
+    known = {field.name for field in fields(common)}  # type: ignore[arg-type]
+    shared = {name: value for name, value in section.items() if name in known}
+    own = {name: value for name, value in section.items() if name not in known}
+    return _section(common, shared, key=group, groups=groups), own
 
 
-def _check_reserved(name: str, factory: Any) -> None:
-    for field in fields(WrapperSettings):
+def _check_reserved(group: str, name: str, factory: Any) -> None:
+    for field in fields(_COMMON[group]):
         if field.name in parameters(factory):
-            problem = f"has an argument {field.name}, which is a setting of every optimizer"
-            raise ConfigError(f"the optimizer {name!r}", problem, "give it another name")
+            problem = f"has an argument {field.name}, which is a setting of every {group}"
+            raise ConfigError(f"the {group} {name!r}", problem, "give it another name")
 
 
 def _nameless(group: str, option: Any, key: str) -> ConfigError:
@@ -246,6 +297,7 @@ _EXAMPLES = {
     "scheduler": "triangular",
     "optimizer": "sgd",
     "model": "mlp",
+    "objective": "classification",
     "dataset": "digits",
     "task": "train",
 }

@@ -1,8 +1,10 @@
-"""What a data source returns: two validated splits of images and labels, in host memory."""
+"""What a data source returns: validated splits of inputs and targets, in memory or mapped files."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from etils import epy
 
@@ -13,104 +15,189 @@ from runner.errors import FLOAT32_MAX, ConfigError, DataError
 with epy.lazy_imports():
     import numpy as np
 
+# Bytes of inputs that are checked, or summed up, at a time.
+_BLOCK_BYTES = 64 * 2**20
+
+
+class Examples(NamedTuple):
+    """Some examples: inputs and targets [n, ...]."""
+
+    inputs: Any
+    targets: Any
+
 
 @dataclass(frozen=True, eq=False)
 class Split:
     """Examples in the order of the source.
 
     Attributes:
-      inputs: [n, height, width, channels], any real dtype, as stored (not yet normalised).
-      targets: int32 [n].
+      inputs: [n, ...] of any real dtype, as stored (not yet normalised); may be a mapped file.
+      targets: [n, ...], int32 for classes and tokens, float32 for real numbers.
+      rows: the split has only these examples of the arrays, int32 in increasing order; None for
+        all of them.
     """
 
     inputs: np.ndarray
     targets: np.ndarray
+    rows: np.ndarray | None = None
 
     def __len__(self) -> int:
-        return len(self.targets)
+        return len(self.targets if self.rows is None else self.rows)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one input."""
+        return self.inputs.shape[1:]
+
+    @property
+    def example_bytes(self) -> int:
+        """The memory that one example takes."""
+        arrays = self.inputs, self.targets
+        return sum(array.itemsize * int(np.prod(array.shape[1:])) for array in arrays)
+
+    def take(self, indices: np.ndarray) -> Examples:
+        """The examples at ``indices``, an array of any shape."""
+        rows = indices if self.rows is None else self.rows[indices]
+        return Examples(self.inputs[rows], self.targets[rows])
+
+    def all(self) -> Examples:
+        """All examples, in memory."""
+        if self.rows is not None:
+            return self.take(np.arange(len(self)))
+        return Examples(self.inputs, self.targets)
+
+    def blocks(self) -> Any:
+        """All examples, some at a time."""
+        size = max(1, _BLOCK_BYTES // max(1, self.example_bytes))
+        for start in range(0, len(self), size):
+            yield self.take(np.arange(start, min(start + size, len(self))))
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A train and a test split; the model sees ``(inputs - mean) / std``.
+    """The splits of a data set, and what is known about its values.
 
     Attributes:
-      classes: the names of the classes in the order of their labels, if they have any.
+      validation: decides which evaluation is the best; None to take it from the training split.
+      num_classes: targets are integers below it (classes or tokens); None for real numbers.
+      classes: the names of the classes, or of the tokens, in the order of their numbers.
+      mean, std: the model sees ``(inputs - mean) / std``: numbers, or one per channel (the last
+        axis of the inputs); None to compute them from the training split.
+      normalized: False if the model sees inputs as stored, such as tokens.
 
     Raises:
-      DataError: a split is empty, its shapes or the two splits' shapes disagree, inputs are not
-        finite numbers, or a label is outside ``[0, num_classes)``.
+      DataError: a split is empty, its shapes or the shapes of two splits disagree, inputs are not
+        finite numbers, or a target is not finite or outside ``[0, num_classes)``.
       ConfigError: ``mean`` is not finite, ``std`` not finite and positive, there are fewer than
         two classes, or ``classes`` does not have one name for each.
     """
 
     train: Split
     test: Split
-    num_classes: int
-    mean: float
-    std: float
+    validation: Split | None = None
+    num_classes: int | None = None
     classes: tuple[str, ...] | None = None
+    mean: float | Sequence[float] | None = None
+    std: float | Sequence[float] | None = None
+    normalized: bool = True
 
     def __post_init__(self) -> None:
-        require("mean", self.mean, Number())
-        require("std", self.std, Number(gt=0))
-        require("num_classes", self.num_classes, Whole(2))
+        if self.num_classes is not None:
+            require("num_classes", self.num_classes, Whole(2))
         if self.classes is not None and len(self.classes) != self.num_classes:
             problem = f"{len(self.classes)} names for {self.num_classes} classes"
             raise ConfigError("classes", problem, "give one name for each class")
-        for name, split in (("train", self.train), ("test", self.test)):
+        for name, split in self.splits.items():
             _check_split(name, split, self.num_classes)
-        train, test = self.train.inputs.shape[1:], self.test.inputs.shape[1:]
-        if train != test:
-            raise DataError(
-                "test inputs",
-                f"have shape {test}, the train inputs {train}",
-                "give both the same shape",
-            )
+        self._check_normalization("mean", self.mean, Number())
+        self._check_normalization("std", self.std, Number(gt=0))
+        for name, split in self.splits.items():
+            _check_same(f"{name} inputs", split.inputs, "train inputs", self.train.inputs)
+            _check_same(f"{name} targets", split.targets, "train targets", self.train.targets)
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        """The splits that the data set has, by name."""
+        found = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: split for name, split in found.items() if split is not None}
+
+    @property
+    def selection(self) -> Split:
+        """The split that decides which evaluation is the best: validation, if there is one."""
+        return self.test if self.validation is None else self.validation
+
+    def _check_normalization(self, key: str, value: Any, marker: Number) -> None:
+        if value is None:
+            return
+        numbers = np.ravel(np.asarray(value))
+        channels = self.train.inputs.shape[-1]
+        if np.ndim(value) and len(numbers) != channels:
+            problem = f"{len(numbers)} numbers for {channels} channels"
+            raise ConfigError(key, problem, "write a number, or one for each channel")
+        for number in numbers:
+            require(key, number.item(), marker)
 
 
-def _check_split(name: str, split: Split, num_classes: int) -> None:
+def _check_split(name: str, split: Split, num_classes: int | None) -> None:
     inputs, targets = split.inputs, split.targets
-    if inputs.ndim != 4 or 0 in inputs.shape[1:]:
-        raise DataError(
-            f"{name} inputs",
-            f"have shape {inputs.shape}",
-            "give [examples, height, width, channels]",
-        )
-    if targets.shape != inputs.shape[:1]:
+    if inputs.ndim < 2 or 0 in inputs.shape[1:]:
+        problem = f"have shape {inputs.shape}"
+        raise DataError(f"{name} inputs", problem, "give [examples, ...], such as rows of columns")
+    if targets.shape[:1] != inputs.shape[:1]:
         raise DataError(
             f"{name} targets",
             f"have shape {targets.shape} for {len(inputs)} inputs",
-            "give one label for each input",
+            "give one target for each input",
         )
-    if len(inputs) == 0:
+    if len(split) == 0:
         raise DataError(f"{name} split", "holds no examples", "give at least one")
-    # With a NaN among the inputs both are NaN, which fails every comparison.
-    in_range = inputs.dtype.kind in "buif" and (
-        float(inputs.min()) >= -FLOAT32_MAX and float(inputs.max()) <= FLOAT32_MAX
-    )
+    expected = np.dtype(np.float32 if num_classes is None else np.int32)
+    if targets.dtype != expected:
+        wanted = f"give {expected} {'numbers' if num_classes is None else 'labels'}"
+        raise DataError(f"{name} targets", f"are {targets.dtype}", wanted)
+    if inputs.dtype.kind not in "buif":
+        raise _not_finite(f"{name} inputs", inputs)
+    start = 0
+    for block in split.blocks():
+        _check_finite(f"{name} inputs", block.inputs)
+        if num_classes is None:
+            _check_finite(f"{name} targets", block.targets)
+        else:
+            check_labels(f"{name} targets", block.targets, num_classes, first=start)
+        start += len(block.targets)
+
+
+def _check_finite(key: str, values: np.ndarray) -> None:
+    # With a NaN among the values both are NaN, which fails every comparison.
+    in_range = float(values.min()) >= -FLOAT32_MAX and float(values.max()) <= FLOAT32_MAX
     if not in_range:
-        raise DataError(
-            f"{name} inputs",
-            f"({inputs.dtype}) are not all finite numbers that float32 holds",
-            "give finite numbers",
-        )
-    if targets.dtype != np.int32:
-        raise DataError(f"{name} targets", f"are {targets.dtype}", "give int32 labels")
-    check_labels(f"{name} targets", targets, num_classes)
+        raise _not_finite(key, values)
 
 
-def check_labels(key: str, labels: np.ndarray, num_classes: int) -> None:
+def _not_finite(key: str, values: np.ndarray) -> DataError:
+    problem = f"({values.dtype}) are not all finite numbers that float32 holds"
+    return DataError(key, problem, "give finite numbers")
+
+
+def _check_same(key: str, found: np.ndarray, other: str, expected: np.ndarray) -> None:
+    if found.shape[1:] != expected.shape[1:]:
+        problem = f"have shape {found.shape[1:]}, the {other} {expected.shape[1:]}"
+        raise DataError(key, problem, "give both the same shape")
+
+
+def check_labels(key: str, labels: np.ndarray, num_classes: int, *, first: int = 0) -> None:
     """Checks that labels are in ``[0, num_classes)``.
 
     Raises:
-      DataError: a label is not; the first one is named. ``key`` is the error's key.
+      DataError: a label is not; the first one is named. ``key`` is the error's key, ``first`` the
+        number of the first example.
     """
     outside = (labels < 0) | (labels >= num_classes)
     if outside.any():
-        index = int(np.argmax(outside))
+        index = np.unravel_index(np.argmax(outside), outside.shape)
         raise DataError(
             key,
-            f"label {labels[index]} of example {index} is outside 0 to {num_classes - 1}",
+            f"label {labels[index]} of example {first + index[0]} is outside 0 to "
+            f"{num_classes - 1}",
             "give labels of known classes",
         )

@@ -4,18 +4,19 @@ Either way a step sees the same batch, so the choice changes speed and memory, n
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from runner.data.dataset import Dataset, Split
+from runner.data.dataset import Dataset, Examples, Split
 from runner.data.order import batch_indices
+from runner.data.preparation import Preparation
 from runner.pytree import Pytree
 
 Placement = Literal["device", "host"]
+SplitName = Literal["train", "validation", "test"]
 
 # The share of the device's memory that a resident data set may take.
 RESIDENT_SHARE = 0.4
@@ -28,32 +29,24 @@ EVALUATION_BATCH = 1024
 class Source(Pytree):
     """Where a compiled step reads examples from; an argument of the program, not a constant.
 
-    inputs [n, ...] and targets [n]: the data set; None if batches contain the examples themselves.
-    mean, std: scalars; the model sees ``(inputs - mean) / std`` in float32.
+    resident: the examples of a split on the device; None if batches contain them themselves.
     """
 
-    inputs: Any
-    targets: Any
-    mean: Any
-    std: Any
+    resident: Examples | None = None
+    preparation: Preparation = field(default_factory=Preparation)
 
-    def examples(self, batch: Any) -> tuple[jax.Array, jax.Array]:
-        """Normalised inputs [batch, ...] and targets [batch].
+    def prepared(self, batch: Any) -> Examples:
+        """What the model sees of a batch.
 
-        ``batch``: indices [batch] into the data set, or the (inputs, targets) themselves.
+        ``batch``: indices [batch] into the resident examples, or the ``Examples`` themselves.
         """
-        if self.inputs is None:
-            inputs, targets = batch
+        if self.resident is None:
+            examples = Examples(*batch)
         else:
-            inputs, targets = (
-                array.at[batch].get(mode="promise_in_bounds")
-                for array in (self.inputs, self.targets)
+            examples = jax.tree.map(
+                lambda array: array.at[batch].get(mode="promise_in_bounds"), self.resident
             )
-        return self.normalised(inputs), targets
-
-    def normalised(self, inputs: jax.Array) -> jax.Array:
-        """What the model sees of raw inputs [batch, ...], float32."""
-        return (inputs.astype(jnp.float32) - self.mean) / self.std
+        return self.preparation(examples)
 
 
 class Feed:
@@ -71,8 +64,18 @@ class Feed:
         self.placement: Placement = placement
         self._dataset, self._device = dataset, device
         self._batch_size, self._seed = batch_size, seed
-        self.train_source = self._source(dataset.train)
-        self.test_source = self._source(dataset.test)
+        self._preparation = Preparation.of(dataset.mean, dataset.std)
+        self._sources: dict[int, Source] = {}
+        self.train_source = self.source("train")
+
+    def source(self, name: SplitName) -> Source:
+        """What the batches of a split are read from; one without validation has that of test."""
+        split = self._split(name)
+        if id(split) not in self._sources:
+            resident = split.all() if self.placement == "device" else None
+            source = Source(resident, self._preparation)
+            self._sources[id(split)] = jax.device_put(source, self._device)
+        return self._sources[id(split)]
 
     def batches(self, first_step: int, count: int, *, capacity: int) -> Any:
         """Batches [capacity, batch, ...] on the device; those after ``count`` are padding."""
@@ -83,14 +86,14 @@ class Feed:
             first_step=first_step,
             count=count,
             batch_size=self._batch_size,
-            n=len(split.targets),
+            n=len(split),
         )
         return self._on_device(split, indices)
 
-    def evaluation_batches(self) -> Iterator[tuple[Any, jax.Array]]:
-        """The test split in order, as batches with a mask [batch] that is False for padding."""
-        split = self._dataset.test
-        n = len(split.targets)
+    def split_batches(self, name: SplitName) -> Iterator[tuple[Any, jax.Array]]:
+        """A split in order, as batches with a mask [batch] that is False for padding."""
+        split = self._split(name)
+        n = len(split)
         batch = min(n, EVALUATION_BATCH)
         for start in range(0, n, batch):
             indices = np.arange(start, start + batch, dtype=np.int32)
@@ -101,21 +104,15 @@ class Feed:
         """The bytes that are sent to the device for one step."""
         if self.placement == "device":
             return self._batch_size * np.dtype(np.int32).itemsize
-        split = self._dataset.train
-        return self._batch_size * (split.inputs[0].nbytes + split.targets[0].nbytes)
+        return self._batch_size * self._dataset.train.example_bytes
 
-    def _source(self, split: Split) -> Source:
-        mean, std = np.float32(self._dataset.mean), np.float32(self._dataset.std)
-        resident = self.placement == "device"
-        source = Source(
-            split.inputs if resident else None, split.targets if resident else None, mean, std
-        )
-        return jax.device_put(source, self._device)
+    def _split(self, name: SplitName) -> Split:
+        named = {**self._dataset.splits, "validation": self._dataset.selection}
+        return named[name]
 
     def _on_device(self, split: Split, indices: np.ndarray) -> Any:
-        if self.placement == "device":
-            return jax.device_put(indices, self._device)
-        return jax.device_put((split.inputs[indices], split.targets[indices]), self._device)
+        batch = indices if self.placement == "device" else split.take(indices)
+        return jax.device_put(batch, self._device)
 
 
 def choose_placement(dataset: Dataset, device: jax.Device) -> Placement:
@@ -123,9 +120,5 @@ def choose_placement(dataset: Dataset, device: jax.Device) -> Placement:
     limit = (device.memory_stats() or {}).get("bytes_limit")
     if limit is None:  # the CPU backend shares the host's memory, where the data set already is
         return "device"
-    size = sum(
-        array.nbytes
-        for split in (dataset.train, dataset.test)
-        for array in (split.inputs, split.targets)
-    )
+    size = sum(len(split) * split.example_bytes for split in dataset.splits.values())
     return "device" if size <= RESIDENT_SHARE * limit else "host"

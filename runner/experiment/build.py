@@ -10,13 +10,15 @@ import numpy as np
 from jax.extend.core import Jaxpr, subjaxprs
 
 from runner import optimizers, registry
-from runner.config import Choice, Config, WrapperSettings
+from runner.config import Choice, Config, DatasetSettings, WrapperSettings
 from runner.data.dataset import Dataset
 from runner.data.feed import Feed, Placement, choose_placement
+from runner.data.splits import moments, with_normalization, with_validation
 from runner.errors import ConfigError, DataError, type_name
 from runner.experiment.lengths import Lengths, resolve_lengths
 from runner.experiment.model import FittedModel, fit_model
 from runner.experiment.schedule import Clock, build_schedule
+from runner.objectives import Objective, Targets
 from runner.optimizers import Groups
 from runner.schedules import Schedule
 from runner.training.checkpoint import from_arrays
@@ -37,7 +39,7 @@ compiled_init = jax.jit(
 class Experiment:
     """A config with every part built.
 
-    example: shape and type of one normalised example, as a batch of one.
+    example: shape and type of one example as the model sees it, as a batch of one.
     lengths: in steps.
     """
 
@@ -123,12 +125,13 @@ def build(config: Config, device: jax.Device) -> Experiment:
       DataError: a data file is missing or damaged.
     """
     training = config.training
-    dataset = build_dataset(config.dataset)
+    dataset = build_dataset(config.dataset, config.data)
+    objective = build_objective(config.objective, targets_of(dataset))
     lengths = resolve_lengths(
         training, examples=len(dataset.train), save_every=config.checkpoint.every
     )
-    example = jax.ShapeDtypeStruct((1, *dataset.train.inputs.shape[1:]), np.float32)
-    model = fit_model(config.model, example, num_classes=dataset.num_classes)
+    example = prepared_example(dataset.train.shape, dataset.train.inputs.dtype, dataset.normalized)
+    model = fit_model(config.model, example, objective)
     groups = _groups(config.wrappers, model)
     optimizer, optimizer_hyperparams = optimizers.split(
         config.optimizer.name, dict(config.optimizer.settings)
@@ -153,6 +156,7 @@ def build(config: Config, device: jax.Device) -> Experiment:
             schedule=schedule,
             optimizer=jax.device_put(optimizer_hyperparams, device),
             wrappers=jax.device_put(wrappers, device),
+            objective=jax.device_put(objective, device),
         ),
         plan=Plan(
             steps=lengths.steps,
@@ -162,12 +166,12 @@ def build(config: Config, device: jax.Device) -> Experiment:
             save_every=lengths.save_every,
             cycle_ends=_saved_cycle_ends(config, schedule, lengths.steps),
         ),
-        placement=choose_placement(dataset, device) if training.feed == "auto" else training.feed,
+        placement=_placement(config.data.placement, dataset, device),
     )
 
 
-def build_dataset(choice: Choice) -> Dataset:
-    """The chosen data set.
+def build_dataset(choice: Choice, settings: DatasetSettings) -> Dataset:
+    """The chosen data set, with a validation split if it is to have one, and its normalisation.
 
     Raises:
       ConfigError: it refuses its settings.
@@ -178,7 +182,43 @@ def build_dataset(choice: Choice) -> Dataset:
         raise DataError(
             f"dataset {choice.name}", f"is {type_name(dataset)}", "return a runner Dataset"
         )
-    return dataset
+    dataset = with_validation(dataset, share=settings.validation, seed=settings.split_seed)
+    try:
+        return with_normalization(dataset, mean=settings.mean, std=settings.std)
+    except ConfigError as error:
+        raise error.under("dataset") from error
+
+
+def build_objective(choice: Choice, targets: Targets) -> Objective:
+    """The chosen objective for such targets.
+
+    Raises:
+      ConfigError: the targets do not suit it, or the factory returns something else.
+    """
+    objective = registry.objectives.build(
+        choice.name, {**dict(choice.settings), "targets": targets}
+    )
+    if not isinstance(objective, Objective):
+        problem = f"is {type_name(objective)}"
+        raise ConfigError(f"objective {choice.name}", problem, "return a runner Objective")
+    return objective
+
+
+def targets_of(dataset: Dataset) -> Targets:
+    """What an objective depends on."""
+    shape = dataset.train.targets.shape[1:]
+    if dataset.num_classes is not None:
+        return Targets(shape, dataset.num_classes)
+    return Targets(shape, None, *moments(dataset.train, "targets"))
+
+
+def prepared_example(shape: tuple[int, ...], dtype: Any, normalized: bool) -> jax.ShapeDtypeStruct:
+    """Shape and type of one example as the model sees it, as a batch of one."""
+    return jax.ShapeDtypeStruct((1, *shape), np.float32 if normalized else dtype)
+
+
+def _placement(chosen: str, dataset: Dataset, device: jax.Device) -> Placement:
+    return choose_placement(dataset, device) if chosen == "auto" else chosen  # type: ignore
 
 
 def _groups(wrappers: WrapperSettings, model: FittedModel) -> Groups:

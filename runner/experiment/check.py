@@ -12,6 +12,8 @@ from runner.config.by_name import Parts, PerGroup
 from runner.config.markers import Series
 from runner.config.settings import momentum_switch
 from runner.config.signature import markers
+from runner.data.dataset import Examples
+from runner.data.feed import Source
 from runner.errors import ConfigError, OutOfMemoryError, RunnerError, reason
 from runner.experiment.build import Experiment
 from runner.optimizers import Groups
@@ -43,6 +45,8 @@ def check(experiment: Experiment) -> None:
         registry.optimizers.get(config.optimizer.name),
         registry.models.get(config.model.name),
     )
+    if not is_built_in(registry.objectives.get(config.objective.name)):
+        _check_objective(experiment)
     if not all(map(is_built_in, factories)):
         _check_update(experiment)
     _check_memory(experiment)
@@ -112,8 +116,10 @@ def _check_update(experiment: Experiment) -> None:
     """Traces one update, to find errors in plugins."""
     static, hyperparams, example = experiment.static, experiment.hyperparams, experiment.example
     key = f"model and optimizer {static.optimizer.name}"
-    inputs = Shape((static.accumulate, *example.shape[1:]), example.dtype)
-    targets = Shape(inputs.shape[:1], np.int32)
+    batch = Examples(
+        Shape((static.accumulate, *example.shape[1:]), example.dtype),
+        _targets(experiment, static.accumulate),
+    )
     try:
         values = partial(schedule_values, static.groups)
         jax.eval_shape(values, hyperparams, Shape((), np.int32))
@@ -122,15 +128,42 @@ def _check_update(experiment: Experiment) -> None:
     try:
         init, seed = partial(init_state, static), Shape((), np.uint32)
         before = jax.eval_shape(init, hyperparams, seed=seed, inputs=example)
-        after, _ = jax.eval_shape(
-            partial(train_step, static), before, hyperparams, (inputs, targets)
-        )
+        after, _ = jax.eval_shape(partial(train_step, static), before, hyperparams, Source(), batch)
     except RunnerError:
         raise
     except Exception as error:
         raise ConfigError(key, f"fail in an update ({reason(error)})", FIX) from error
     if before != after:
         raise ConfigError(key, "change the shapes or types of the state in an update", FIX)
+
+
+def _check_objective(experiment: Experiment) -> None:
+    """Traces the loss and the metrics of a batch of two, to find errors in a plugin."""
+    objective, key = (
+        experiment.hyperparams.objective,
+        f"objective {experiment.config.objective.name}",
+    )
+    outputs, valid = Shape((2, *objective.output_shape), np.float32), Shape((2,), np.bool_)
+    targets = _targets(experiment, 2)
+    try:
+        losses = jax.eval_shape(type(objective).losses, objective, outputs, targets)
+        sums = jax.eval_shape(type(objective).sums, objective, outputs, targets, valid)
+        metrics = jax.eval_shape(type(objective).metrics, objective, sums)
+    except Exception as error:
+        raise ConfigError(key, f"failed ({reason(error)})", FIX) from error
+    if losses.shape != (2,):
+        problem = f"returns losses of shape {losses.shape} for two examples"
+        raise ConfigError(key, problem, "return one loss for each example")
+    for name in ("loss", *objective.highest_is_best):
+        if name not in metrics or metrics[name].shape:
+            problem = f"its metrics have no number {name!r}"
+            raise ConfigError(key, problem, "return it from metrics")
+
+
+def _targets(experiment: Experiment, count: int) -> Shape:
+    """Shape and type of the targets of ``count`` examples."""
+    targets = experiment.dataset.train.targets
+    return Shape((count, *targets.shape[1:]), targets.dtype)
 
 
 def _check_memory(experiment: Experiment) -> None:

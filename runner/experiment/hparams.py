@@ -15,7 +15,7 @@ from runner.registry import GROUPS
 Value = str | int | float | bool
 
 # How a run is computed and recorded; none of it decides what is trained.
-_LEFT_OUT = ("log_every", "eval_every", "dispatch", "chunk", "feed")
+_LEFT_OUT = ("log_every", "eval_every", "dispatch", "chunk", "placement")
 # A value that is one reference, absolute or relative: ``${scheduler.max_lr}``, ``${.max_lr}``.
 _REFERENCE = re.compile(r"\$\{(\.*)([\w.]+)\}")
 
@@ -33,17 +33,19 @@ def flat_settings(experiment: Experiment) -> dict[str, Value]:
     if config.training.steps is not None:
         del training["epochs"]
     wrappers = asdict(config.wrappers)
+    data = {k: v for k, v in asdict(config.data).items() if k not in _LEFT_OUT}
     sections = {
         "scheduler": in_steps(config.scheduler, Clock(lengths.steps_per_epoch, lengths.steps)),
         "optimizer": config.optimizer,
         "model": config.model,
+        "objective": config.objective,
         "dataset": config.dataset,
         "seed": config.seed,
         "training": {**training, "steps": lengths.steps},
     }
     found = dict(_flat(sections, groups))
     wrappers["multiplier"] = _by_group(wrappers["multiplier"], groups)
-    found |= _flat({"optimizer": wrappers}, groups)
+    found |= _flat({"optimizer": wrappers, "dataset": data}, groups)
     return dict(_publishable(found, config.hparams))
 
 

@@ -12,6 +12,7 @@ from jax.extend.core import Jaxpr
 from runner import registry
 from runner.config import Choice
 from runner.errors import ConfigError, RunnerError, reason, type_name
+from runner.objectives import Objective
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,16 +33,16 @@ class FittedModel:
         return self.variables["params"]
 
 
-def fit_model(choice: Choice, example: jax.ShapeDtypeStruct, *, num_classes: int) -> FittedModel:
+def fit_model(choice: Choice, example: jax.ShapeDtypeStruct, objective: Objective) -> FittedModel:
     """The model for inputs of the shape of ``example``, a batch of one.
 
     Raises:
       ConfigError: the factory fails or returns something other than a module; the module cannot
-        be hashed, fails, has no parameters, or does not return logits.
+        be hashed, fails, has no parameters, or does not return what the objective needs.
     """
     key = f"model {choice.name}"
     module = registry.models.build(
-        choice.name, {**dict(choice.settings), "num_classes": num_classes}
+        choice.name, {**dict(choice.settings), "num_outputs": objective.output_shape[-1]}
     )
     if not isinstance(module, nn.Module):
         raise ConfigError(key, f"is {type_name(module)}", "return a flax.linen.Module")
@@ -50,11 +51,11 @@ def fit_model(choice: Choice, example: jax.ShapeDtypeStruct, *, num_classes: int
     except TypeError as error:
         problem = f"cannot be part of a program ({reason(error)})"
         raise ConfigError(key, problem, "make its attributes tuples, not lists") from error
-    forward, logits, variables = _trace(module, example, key)
-    expected = (example.shape[0], num_classes)
-    if not isinstance(logits, jax.ShapeDtypeStruct) or logits.shape != expected:
-        found = logits.shape if isinstance(logits, jax.ShapeDtypeStruct) else type_name(logits)
-        raise ConfigError(key, f"returns {found}", f"return logits of shape {expected}")
+    forward, outputs, variables = _trace(module, example, key)
+    expected = (example.shape[0], *objective.output_shape)
+    if not isinstance(outputs, jax.ShapeDtypeStruct) or outputs.shape != expected:
+        found = outputs.shape if isinstance(outputs, jax.ShapeDtypeStruct) else type_name(outputs)
+        raise ConfigError(key, f"returns {found}", f"return outputs of shape {expected}")
     if "params" not in variables:
         raise ConfigError(key, "has no parameters to train", "add a layer with parameters")
     return FittedModel(module, variables, forward)
@@ -65,10 +66,10 @@ def _trace(
 ) -> tuple[Jaxpr, Any, dict[str, Any]]:
     trace = jax.make_jaxpr(partial(module.init_with_output, train=False), return_shape=True)
     try:
-        jaxpr, (logits, variables) = trace(jax.random.key(0), example)
+        jaxpr, (outputs, variables) = trace(jax.random.key(0), example)
     except RunnerError as error:
         raise error.under("model") from error
     except Exception as error:
         problem = f"cannot take inputs of shape {example.shape[1:]} ({reason(error)})"
         raise ConfigError(key, problem, "change its arguments, or the dataset") from error
-    return jaxpr.jaxpr, logits, variables
+    return jaxpr.jaxpr, outputs, variables

@@ -13,12 +13,15 @@ import numpy as np
 
 from runner.config import Config
 from runner.data.dataset import Dataset, Split
-from runner.data.feed import EVALUATION_BATCH, Feed, Source
+from runner.data.feed import EVALUATION_BATCH, Feed
+from runner.data.preparation import Preparation
 from runner.errors import DataError, reason
+from runner.experiment.build import build_objective, prepared_example
 from runner.experiment.model import fit_model
+from runner.objectives import Objective, Targets
 from runner.optimizers import Optimizer
 from runner.training.checkpoint import named_leaves, stored_variables
-from runner.training.evaluation import Variables, compute_logits, evaluate
+from runner.training.evaluation import Variables, compute_outputs, evaluate
 from runner.training.state import Static
 
 _GIVE = "give numbers, raw as the data set stores them"
@@ -46,8 +49,10 @@ class SavedRun:
       checkpoint, step: where the parameters were read, and after how many updates.
       variables: for ``model.apply``: the parameters that evaluations use, and the model's state.
       shape: of one input.
-      mean, std: the model sees ``(inputs - mean) / std`` in float32.
+      mean, std: the model sees ``(inputs - mean) / std`` in float32: numbers, or one per channel;
+        None for inputs that it sees as stored, such as tokens.
       classes: the names of the classes in the order of the logits, or None if they have none.
+      objective: what the model was trained for.
       static: what predictions are compiled for.
     """
 
@@ -56,15 +61,17 @@ class SavedRun:
     step: int
     variables: Variables
     shape: tuple[int, ...]
-    num_classes: int
-    mean: float
-    std: float
+    dtype: str
+    mean: Any
+    std: Any
     classes: tuple[str, ...] | None
+    objective: Objective
+    num_classes: int | None
     static: Static
 
     @property
     def model(self) -> nn.Module:
-        """The flax module; ``model.apply(variables, normalised, train=False)`` gives logits."""
+        """The flax module; outputs are ``model.apply(variables, normalised, train=False)``."""
         return self.static.model
 
     @property
@@ -77,7 +84,10 @@ class SavedRun:
         return {path: np.asarray(leaf) for path, leaf in named_leaves(self.variables).items()}
 
     def predict(self, inputs: Any) -> np.ndarray:
-        """Logits, float32 [n, classes], of raw inputs [n, ...] as the data set stores them.
+        """Predictions, float32 [n, ...], of raw inputs [n, ...] as the data set stores them.
+
+        They are logits [n, classes] of a classifier, and values in the units of the targets of a
+        regression.
 
         Inputs are sent to the device in batches, whose sizes are powers of two, so that few
         programs are compiled.
@@ -90,31 +100,41 @@ class SavedRun:
         except ValueError as error:
             raise DataError("inputs", f"are not an array ({reason(error)})", _GIVE) from error
         self._check(raw, "inputs")
-        logits = [
-            np.asarray(raw_logits(self.static, self.variables, self.source, batch))[:count]
-            for batch, count in _batches(raw)
+        dtype = np.dtype(np.float32 if self.mean is not None else self.dtype)
+        found = [
+            np.asarray(
+                predictions(self.static, self.variables, self.objective, self.preparation, batch)
+            )[:count]
+            for batch, count in _batches(raw, dtype)
         ]
-        return np.concatenate([np.zeros((0, self.num_classes), np.float32), *logits])
+        return np.concatenate(found or [np.zeros((0, *self.objective.output_shape), np.float32)])
 
     def evaluate(self, split: Split, *, device: jax.Device) -> dict[str, float]:
-        """The metrics by tag, as the run's own evaluations compute them, normalisation included.
+        """The metrics by name, as the run's own evaluations compute them, normalisation included.
 
         Raises:
           DataError: the inputs do not have the run's shape, or a label is not one of its classes.
         """
         self._check(split.inputs, "dataset inputs")
-        scored = Dataset(
-            train=split, test=split, num_classes=self.num_classes, mean=self.mean, std=self.std
-        )
-        feed = Feed(scored, batch_size=1, seed=0, placement="host", device=device)
-        batches = feed.evaluation_batches()
-        means = evaluate(self.static, self.variables, feed.test_source, batches)
-        return {tag: float(np.asarray(value)) for tag, value in means.items()}
+        feed = Feed(self._dataset(split), batch_size=1, seed=0, placement="host", device=device)
+        source, batches = feed.source("test"), feed.split_batches("test")
+        metrics = evaluate(self.static, self.variables, self.objective, source, batches)
+        return {name: float(np.asarray(value)) for name, value in metrics.items()}
 
     @property
-    def source(self) -> Source:
+    def preparation(self) -> Preparation:
         """The normalisation, as an argument of compiled functions."""
-        return Source(None, None, np.float32(self.mean), np.float32(self.std))
+        return Preparation.of(self.mean, self.std)
+
+    def _dataset(self, split: Split) -> Dataset:
+        return Dataset(
+            train=split,
+            test=split,
+            num_classes=self.num_classes,
+            mean=self.mean,
+            std=self.std,
+            normalized=self.mean is not None,
+        )
 
     def _check(self, inputs: np.ndarray, key: str) -> None:
         numbers = (jnp.floating, jnp.integer, jnp.bool_)
@@ -135,8 +155,10 @@ def saved_run(config: Config, saved: Saved) -> SavedRun:
     """
     data = saved.record["data"]
     shape = tuple(data["shape"])
-    example = jax.ShapeDtypeStruct((1, *shape), np.float32)
-    model = fit_model(config.model, example, num_classes=data["num_classes"])
+    targets = Targets(**data["targets"])
+    objective = build_objective(config.objective, targets)
+    example = prepared_example(shape, data["dtype"], data["mean"] is not None)
+    model = fit_model(config.model, example, objective)
     variables = stored_variables(model.variables, saved.arrays, source=str(saved.path))
     classes = data["classes"]
     return SavedRun(
@@ -145,10 +167,12 @@ def saved_run(config: Config, saved: Saved) -> SavedRun:
         step=saved.step,
         variables=jax.device_put(variables),
         shape=shape,
-        num_classes=data["num_classes"],
+        dtype=data["dtype"],
         mean=data["mean"],
         std=data["std"],
         classes=None if classes is None else tuple(classes),
+        objective=jax.device_put(objective),
+        num_classes=targets.num_classes,
         static=Static(
             model=model.module,
             # Named only: nothing is trained here.
@@ -159,14 +183,21 @@ def saved_run(config: Config, saved: Saved) -> SavedRun:
 
 
 @partial(jax.jit, static_argnames="static")
-def raw_logits(static: Static, variables: Variables, source: Source, raw: jax.Array) -> jax.Array:
-    """Logits [batch, classes], float32, of raw inputs [batch, ...]."""
-    return compute_logits(static, variables, source.normalised(raw))
+def predictions(
+    static: Static,
+    variables: Variables,
+    objective: Objective,
+    preparation: Preparation,
+    raw: jax.Array,
+) -> jax.Array:
+    """What ``SavedRun.predict`` returns of raw inputs [batch, ...]."""
+    outputs = compute_outputs(static, variables, preparation.normalised(raw))
+    return objective.predictions(outputs)
 
 
-def _batches(inputs: np.ndarray) -> Iterator[tuple[np.ndarray, int]]:
-    """Batches, padded to a power of two and converted to float32, with their numbers of inputs."""
+def _batches(inputs: np.ndarray, dtype: np.dtype) -> Iterator[tuple[np.ndarray, int]]:
+    """Batches, padded to a power of two and converted to ``dtype``, with their sizes."""
     for start in range(0, len(inputs), EVALUATION_BATCH):
-        batch = inputs[start : start + EVALUATION_BATCH].astype(np.float32)
+        batch = inputs[start : start + EVALUATION_BATCH].astype(dtype)
         padding = (1 << (len(batch) - 1).bit_length()) - len(batch)
         yield np.pad(batch, [(0, padding), *[(0, 0)] * (batch.ndim - 1)]), len(batch)

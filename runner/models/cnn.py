@@ -14,12 +14,12 @@ class CNN(nn.Module):
     Attributes:
       features: channels of each block.
       dense: width of the hidden dense layer.
-      num_classes: number of logits.
+      num_outputs: number of outputs.
     """
 
     features: tuple[int, ...]
     dense: int
-    num_classes: int
+    num_outputs: int
 
     @property
     def layer_order(self) -> tuple[str, ...]:
@@ -28,25 +28,25 @@ class CNN(nn.Module):
 
     @nn.compact
     def __call__(self, x_bhwc: jax.Array, *, train: bool) -> jax.Array:
-        """Logits [batch, num_classes] of float32 [batch, height, width, channels]."""
+        """Outputs [batch, num_outputs] of float32 [batch, height, width, channels]."""
         he_normal = nn.initializers.he_normal()
         for width in self.features:
             x_bhwc = nn.relu(nn.Conv(width, (3, 3), kernel_init=he_normal)(x_bhwc))
             x_bhwc = _max_pool(x_bhwc)
         x = x_bhwc.reshape(len(x_bhwc), -1)
         x = nn.relu(nn.Dense(self.dense, kernel_init=he_normal)(x))
-        return nn.Dense(self.num_classes)(x)
+        return nn.Dense(self.num_outputs)(x)
 
 
 @register_model("cnn")
 @checked
-def cnn(*, features: Widths = (16, 32), dense: Count = 64, num_classes: int) -> nn.Module:
+def cnn(*, features: Widths = (16, 32), dense: Count = 64, num_outputs: int) -> nn.Module:
     """Builds a ``CNN``.
 
     Raises:
       ConfigError: ``features`` is empty, or a width is below 1.
     """
-    return CNN(features=features, dense=dense, num_classes=num_classes)
+    return CNN(features=features, dense=dense, num_outputs=num_outputs)
 
 
 def _max_pool(x_bhwc: jax.Array) -> jax.Array:

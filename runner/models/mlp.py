@@ -13,11 +13,11 @@ class MLP(nn.Module):
 
     Attributes:
       hidden: width of each hidden layer.
-      num_classes: number of logits.
+      num_outputs: number of outputs.
     """
 
     hidden: tuple[int, ...]
-    num_classes: int
+    num_outputs: int
 
     @property
     def layer_order(self) -> tuple[str, ...]:
@@ -26,25 +26,25 @@ class MLP(nn.Module):
 
     @nn.compact
     def __call__(self, x_bhwc: jax.Array, *, train: bool) -> jax.Array:
-        """Logits [batch, num_classes] of float32 [batch, height, width, channels]."""
+        """Outputs [batch, num_outputs] of float32 [batch, height, width, channels]."""
         x = x_bhwc.reshape(len(x_bhwc), -1)
         for width in self.hidden:
             x = nn.relu(nn.Dense(width, kernel_init=nn.initializers.he_normal())(x))
-        return nn.Dense(self.num_classes)(x)
+        return nn.Dense(self.num_outputs)(x)
 
 
 @register_model("linear")
-def linear(*, num_classes: int) -> nn.Module:
+def linear(*, num_outputs: int) -> nn.Module:
     """Multinomial logistic regression."""
-    return MLP(hidden=(), num_classes=num_classes)
+    return MLP(hidden=(), num_outputs=num_outputs)
 
 
 @register_model("mlp")
 @checked
-def mlp(*, hidden: Widths = (128, 128), num_classes: int) -> nn.Module:
+def mlp(*, hidden: Widths = (128, 128), num_outputs: int) -> nn.Module:
     """Builds an ``MLP`` with hidden layers.
 
     Raises:
       ConfigError: ``hidden`` is empty or a width is below 1.
     """
-    return MLP(hidden=hidden, num_classes=num_classes)
+    return MLP(hidden=hidden, num_outputs=num_outputs)

@@ -9,14 +9,13 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 
+from runner.config import Ranking
 from runner.errors import DivergedError, StorageError, reason
 from runner.records.events import EventWriter
 from runner.records.throughput import Throughput
 from runner.training.tags import (
     CYCLE,
-    EVAL_ACCURACY,
     EVAL_LOSS,
-    HIGHEST_IS_BEST,
     LOSS,
     RATE,
     THROUGHPUT,
@@ -97,7 +96,7 @@ class Journal:
         display: Display,
         log_every: int,
         started: float,
-        metric: str = EVAL_ACCURACY,
+        ranking: Ranking,
         start: int = 0,
         earlier: Figures = Figures(),
     ) -> None:
@@ -111,7 +110,7 @@ class Journal:
         self._started, self._earlier = started, earlier
         self._evaluated_step = earlier.evaluated_step
         self._events, self._display = events, display
-        self._log_every, self._metric = log_every, metric
+        self._log_every, self._ranking = log_every, ranking
         self._last: _Rows | None = None
         self._wall_time: float | None = None
         if start and earlier.evaluated_step == start:
@@ -215,9 +214,8 @@ class Journal:
         self._display.update(self.steps, values, self.throughput.steps_per_second)
 
     def _rank(self, step: int, values: Mapping[str, float]) -> None:
-        """Keeps the best evaluation by the metric, or, where it is not measured, by the loss."""
-        metric = self._metric if self._metric in values else EVAL_LOSS
-        sign = 1 if HIGHEST_IS_BEST[metric] else -1
+        """Keeps the best evaluation by the metric."""
+        metric, sign = self._ranking.metric, self._ranking.sign
         value = values.get(metric, math.nan)
         if math.isnan(value):
             return

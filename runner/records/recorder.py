@@ -8,11 +8,11 @@ from queue import Empty, Full, Queue
 from threading import Thread
 from typing import Any, Self
 
+from runner.config import Ranking
 from runner.errors import StorageError
 from runner.records.events import EventWriter
 from runner.records.journal import Display, Figures, Journal
 from runner.records.saving import Saver
-from runner.training.tags import EVAL_ACCURACY
 
 # Chunks that may wait for the thread. If the queue is full, training waits, so memory is bounded.
 _QUEUE_SIZE = 2
@@ -35,7 +35,7 @@ class Recorder:
         display: Display,
         log_every: int,
         started: float,
-        metric: str = EVAL_ACCURACY,
+        ranking: Ranking,
         saver: Saver | None = None,
         start: int = 0,
         earlier: Figures = Figures(),  # noqa: B008
@@ -45,7 +45,7 @@ class Recorder:
         Args:
           log_every: steps between those that are written; the last step always is.
           started: the ``time.perf_counter()`` that ``seconds_to_first_step`` counts from.
-          metric: the tag that ranks evaluations, one of ``tags.HIGHEST_IS_BEST``.
+          ranking: the metric that ranks evaluations.
           saver: saves the states handed over; None saves nothing.
           start, earlier: the step that training starts at, and the figures of the run up to it.
         """
@@ -57,7 +57,7 @@ class Recorder:
             display=display,
             log_every=log_every,
             started=started,
-            metric=metric,
+            ranking=ranking,
             start=start,
             earlier=earlier,
         )

@@ -12,25 +12,25 @@ from runner.config import Choice
 from runner.config.by_name import Parts, PerGroup
 from runner.config.markers import Series
 from runner.config.signature import markers
+from runner.data.dataset import Dataset
 from runner.experiment.build import Experiment
 from runner.registry import rate_scale_of, schedulers
 from runner.report.advice import warnings
-from runner.report.text import counted, short_path
-from runner.training.tags import EVAL_ACCURACY, EVAL_LOSS
+from runner.report.text import counted, metric_value, short_path
+from runner.training.tags import PREFIXES
 
 # A final accuracy this far below the best one is not noise of the last updates.
 LOST_ACCURACY = 0.05
+_TEST = PREFIXES["test"]
 
 
 def announce(console: Console, experiment: Experiment, *, params: int) -> None:
     """Prints what is about to run, and warnings; ``params`` is the number of parameters."""
     config, dataset = experiment.config, experiment.dataset
     print_line(console, f"{config.model.option} · {params:,} parameters")
-    print_line(
-        console,
-        f"{config.dataset.option} · {len(dataset.train):,} training and "
-        f"{len(dataset.test):,} test examples",
-    )
+    print_line(console, f"{config.dataset.option} · {examples_of(dataset)}")
+    if dataset.validation is None:
+        print_line(console, "no validation examples: the best is chosen on the test examples")
     print_line(console, _schedule_line(experiment))
     if (scale := rate_scale_of(config.optimizer.name)) != 1:
         rates = ", ".join(_rates(config.scheduler))
@@ -41,15 +41,13 @@ def announce(console: Console, experiment: Experiment, *, params: int) -> None:
 def conclude(console: Console, summary: dict[str, Any], folder: Path) -> None:
     """Prints the result of a finished run and its folder."""
     metrics, best = summary["metrics"], summary["best"]
-    accuracy, loss = metrics[EVAL_ACCURACY], metrics[EVAL_LOSS]
-    is_accuracy = best["metric"] == EVAL_ACCURACY
-    shown = f"best {best['value']:.2%}" if is_accuracy else f"lowest loss {best['value']:.4f}"
-    print_line(
-        console,
-        f"test accuracy {accuracy:.2%} · test loss {loss:.4f} · {shown} at step {best['step']:,}",
-        style="bold",
-    )
-    if is_accuracy and accuracy < best["value"] - LOST_ACCURACY:
+    found = {tag: value for tag, value in metrics.items() if tag.startswith(f"{_TEST}/")}
+    shown = [f"{tag.replace('/', ' ')} {metric_value(tag, value)}" for tag, value in found.items()]
+    tag, value = best["metric"], metric_value(best["metric"], best["value"])
+    shown.append(f"best {tag.replace('/', ' ')} {value} at step {best['step']:,}")
+    print_line(console, " · ".join(shown), style="bold")
+    last = metrics[best["metric"]]
+    if "accuracy" in best["metric"] and last < best["value"] - LOST_ACCURACY:
         print_warnings(
             console,
             ["the last accuracy is far below the best; lower scheduler.max_lr, or train longer"],
@@ -57,6 +55,13 @@ def conclude(console: Console, summary: dict[str, Any], folder: Path) -> None:
     speed, seconds = summary["steps_per_second"], summary["seconds"]["total"]
     pace = f"{speed:,.0f} steps/s · " if speed else ""
     print_line(console, f"{pace}{seconds:.1f} s · {short_path(folder)}")
+
+
+def examples_of(dataset: Dataset) -> str:
+    """``1,437 training, 180 validation and 180 test examples``."""
+    names = {"train": "training", "validation": "validation", "test": "test"}
+    *first, last = (f"{len(split):,} {names[name]}" for name, split in dataset.splits.items())
+    return f"{', '.join(first)} and {last} examples"
 
 
 def print_warnings(console: Console, warnings: Iterable[str]) -> None:

@@ -14,6 +14,7 @@ from runner.experiment.timeline import Timeline
 from runner.optimizers.base import of_group
 from runner.optimizers.groups import path_name
 from runner.registry import rate_scale_of
+from runner.report.announce import examples_of
 from runner.report.text import counted
 from runner.training.state import TrainState, tree_bytes, tree_size
 
@@ -96,10 +97,8 @@ def _wrappers(config: Config) -> list[str]:
 def _data(experiment: Experiment) -> str:
     dataset = experiment.dataset
     shape = "×".join(map(str, dataset.train.inputs.shape[1:]))
-    return (
-        f"{experiment.config.dataset.option}, {len(dataset.train):,} training and "
-        f"{len(dataset.test):,} test examples of {shape}, {dataset.num_classes} classes"
-    )
+    classes = "" if dataset.num_classes is None else f", {dataset.num_classes} classes"
+    return f"{experiment.config.dataset.option}, {examples_of(dataset)} of {shape}{classes}"
 
 
 def _model(config: Config, params: Any) -> str:
@@ -136,8 +135,8 @@ def _group_settings(experiment: Experiment, name: str, index: int) -> list[str]:
 
 
 def _memory(experiment: Experiment, state: TrainState) -> str:
-    train, test = experiment.dataset.train, experiment.dataset.test
-    arrays = train.inputs, train.targets, test.inputs, test.targets
+    splits = experiment.dataset.splits.values()
+    data = sum(len(split) * split.example_bytes for split in splits)
     trees = {
         "parameters": state.params,
         "optimizer": state.opt_state,
@@ -146,7 +145,7 @@ def _memory(experiment: Experiment, state: TrainState) -> str:
     }
     texts = [f"{_mebibytes(tree)} {name}" for name, tree in trees.items() if tree is not None]
     return (
-        f"{_mebibytes(state)} for the state ({', '.join(texts)}), {_mebibytes(arrays)} for the "
+        f"{_mebibytes(state)} for the state ({', '.join(texts)}), {data / 2**20:.2f} MiB for the "
         f"data, on the {experiment.placement}"
     )
 

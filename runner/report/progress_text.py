@@ -4,11 +4,12 @@ import time
 from collections.abc import Mapping
 
 from runner.report.text import duration, number, shortened
-from runner.training.tags import CYCLE, LOSS, RATE, group_of, is_rate
+from runner.training.tags import CYCLE, LOSS, PREFIXES, RATE, group_of, is_rate
 
 # The rates of more groups would not fit on a line.
 _MOST_RATES = 3
 _LABEL = 12
+_EVAL = f"{PREFIXES['validation']}/"
 # The time left is not estimated from less than this: a few early chunks say little.
 _LEAST_SECONDS = 0.2
 
@@ -50,7 +51,9 @@ class ProgressText:
         ):  # the first one, which includes its compilation
             step, since = self._since
             self._since = step, since + self._updated_at - before
-        self.metrics = [(_metric_label(tag), number(value)) for tag, value in metrics.items()]
+        # Those of the test are told at the end.
+        shown = {tag: value for tag, value in metrics.items() if tag.startswith(_EVAL)}
+        self.metrics = [(_metric_label(tag), number(value)) for tag, value in shown.items()]
 
     def percent(self) -> str:
         return f"{100 * self.step // self.total:3d}%"

@@ -6,9 +6,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from runner.config import Ranking
 from runner.records.results import JobResult
-from runner.report.text import duration
-from runner.training.tags import EVAL_ACCURACY, HIGHEST_IS_BEST
+from runner.report.text import duration, metric_value
 
 # More jobs are counted only.
 MOST_ROWS = 30
@@ -17,31 +17,30 @@ _MINUTE = 60
 
 
 def print_ranking(
-    console: Console, results: Sequence[JobResult], *, metric: str, title: str
+    console: Console, results: Sequence[JobResult], ranking: Ranking, *, title: str
 ) -> None:
-    """Prints the jobs by the best value of ``metric``; those that did not finish come last.
+    """Prints the jobs by the best value of the metric; those that did not finish come last.
 
     In a narrow terminal, the folder of a job is below its overrides.
     """
-    ranked = _ranked(results, metric)[:MOST_ROWS]
-    table = _table(ranked, metric, stacked=False)
+    ranked = _ranked(results, ranking)[:MOST_ROWS]
+    table = _table(ranked, ranking.metric, stacked=False)
     if _width(console, table) > console.width:
-        table = _table(ranked, metric, stacked=True)
+        table = _table(ranked, ranking.metric, stacked=True)
     console.print(Text(title, style="bold"), soft_wrap=True)
     console.print(table)
     if more := len(results) - len(ranked):
         console.print(Text(f"and {more:,} more"), soft_wrap=True)
 
 
-def _ranked(results: Sequence[JobResult], metric: str) -> list[tuple[str, JobResult]]:
+def _ranked(results: Sequence[JobResult], ranking: Ranking) -> list[tuple[str, JobResult]]:
     """Each job with the overrides that not all jobs have."""
     common = set(results[0].overrides).intersection(*(result.overrides for result in results))
-    sign = -1 if HIGHEST_IS_BEST[metric] else 1
 
     def order(result: JobResult) -> tuple[bool, bool, float]:
-        value = _value(result, metric)
+        value = _value(result, ranking.metric)
         unknown = value is None
-        return result.status != "finished", unknown, 0.0 if value is None else sign * value
+        return result.status != "finished", unknown, 0.0 if value is None else -ranking.sign * value
 
     return [
         (" ".join(line for line in result.overrides if line not in common), result)
@@ -81,7 +80,7 @@ def _shown(result: JobResult, metric: str) -> Text:
     value = _value(result, metric)
     if value is None:
         return Text("")
-    return Text(f"{value:.2%}" if metric == EVAL_ACCURACY else f"{value:.4f}")
+    return Text(metric_value(metric, value))
 
 
 def _time(seconds: float) -> str:

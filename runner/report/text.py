@@ -19,6 +19,11 @@ def number(value: float) -> str:
     return f"{value:#.4g}".removesuffix(".")
 
 
+def metric_value(name: str, value: float) -> str:
+    """A metric's value by its name or tag: ``97.50%`` for an accuracy, else ``0.0843``."""
+    return f"{value:.2%}" if "accuracy" in name else f"{value:.4f}"
+
+
 def counted(value: float, noun: str, *, plural: str = "") -> str:
     """A number and what it counts: ``1 epoch``, ``2.7 epochs``, ``4,000 batches``."""
     text = plain(value)

@@ -12,6 +12,7 @@ from etils import epy
 
 from runner.config import Config
 from runner.config.markers import Whole
+from runner.errors import ConfigError
 from runner.records.ending import Ending
 from runner.registry import register_task
 
@@ -35,7 +36,7 @@ def evaluate(
     folder: Path,
     ending: Ending,
     *,
-    split: Literal["test", "train"] = "test",
+    split: Literal["test", "validation", "train"] = "test",
     predictions: bool = False,
     step: Annotated[int, Whole(0)] | None = None,
     best: bool = False,
@@ -56,18 +57,21 @@ def evaluate(
         saved = checkpoints.task_checkpoint(config.resume, step=step, best=best)
         run = saved_run.saved_run(config, saved)
         announce.print_line(screen, f"step {run.step:,} of {run.origin['folder']}")
-        dataset = build.build_dataset(config.dataset)
-        scored = dataset.train if split == "train" else dataset.test
-        metrics = run.evaluate(scored, device=chosen)
+        dataset = build.build_dataset(config.dataset, config.data)
+        if split not in dataset.splits:
+            problem = "the data set has no validation examples"
+            raise ConfigError(
+                "task.split", problem, "write test or train, or dataset.validation=0.1"
+            )
+        scored = dataset.splits[split]
+        found = run.evaluate(scored, device=chosen)
+        metrics = {tags.metric_tag(split, name): value for name, value in found.items()}
         _write_evaluation(folder, config, run, metrics, split=split, examples=len(scored))
         if predictions:
-            _write_predictions(folder, scored, run.predict(scored.inputs))
-    announce.print_line(
-        screen,
-        f"{split} accuracy {metrics[tags.EVAL_ACCURACY]:.2%} · loss {metrics[tags.EVAL_LOSS]:.4f} "
-        f"· {len(scored):,} examples of {config.dataset.option}",
-        style="bold",
-    )
+            _write_predictions(folder, scored, run)
+    shown = " · ".join(f"{name} {text.metric_value(name, value)}" for name, value in found.items())
+    counted = f"{len(scored):,} {split} examples of {config.dataset.option}"
+    announce.print_line(screen, f"{shown} · {counted}", style="bold")
     announce.print_line(screen, text.short_path(folder))
 
 
@@ -93,6 +97,8 @@ def _write_evaluation(
     (folder / "evaluation.json").write_text(text, encoding="utf-8")
 
 
-def _write_predictions(folder: Path, scored: Split, logits: np.ndarray) -> None:
-    indices = np.arange(len(scored))
-    np.savez(folder / "predictions.npz", logits=logits, targets=scored.targets, indices=indices)
+def _write_predictions(folder: Path, scored: Split, run: SavedRun) -> None:
+    inputs, targets = scored.all()
+    predictions, indices = run.predict(inputs), np.arange(len(scored))
+    path = folder / "predictions.npz"
+    np.savez(path, predictions=predictions, targets=targets, indices=indices)

@@ -62,8 +62,8 @@ def _description(config: Config, run: SavedRun, exported: Exported) -> dict[str,
     model = {k: v for k, v in config.hparams.items() if k.partition(".")[0] == "model"}
     return {
         "model": model,
-        "inputs": {"dtype": "float32", "shape": ["batch", *run.shape]},
-        "logits": {"dtype": "float32", "shape": ["batch", run.num_classes]},
+        "inputs": {"dtype": run.dtype, "shape": ["batch", *run.shape]},
+        "outputs": {"dtype": "float32", "shape": ["batch", *run.objective.output_shape]},
         "classes": run.classes,
         # Part of the StableHLO; to be applied before the parameters of the safetensors file are.
         "preprocessing": {"formula": "(inputs - mean) / std", "mean": run.mean, "std": run.std},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from threading import Event, Thread
@@ -222,7 +222,7 @@ def _recorder(
         ),
         log_every=lengths.log_every,
         started=ending.started,
-        metric=config.metric,
+        ranking=config.ranking,
         saver=saver,
         start=step,
         earlier=start.figures,
@@ -253,10 +253,11 @@ def _checkpoint_record(experiment: build.Experiment, start: _Start) -> dict[str,
         "parent": start.parent,
         "data": {
             "shape": list(experiment.example.shape[1:]),
-            "num_classes": dataset.num_classes,
+            "dtype": experiment.example.dtype.name,
             "mean": dataset.mean,
             "std": dataset.std,
             "classes": dataset.classes,
+            "targets": asdict(build.targets_of(dataset)),
         },
     }
 

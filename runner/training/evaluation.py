@@ -1,4 +1,4 @@
-"""Loss and accuracy over a split, exact for any number of examples."""
+"""The metrics of an objective over a split, exact for any number of examples."""
 
 from collections.abc import Iterable, Mapping
 from functools import partial
@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 
 from runner.data.feed import Source
+from runner.data.preparation import Examples
+from runner.objectives import Objective
 from runner.optimizers import eval_params
 from runner.training.state import Static, TrainState
-from runner.training.step import Examples, Metrics, cross_entropy, in_compute_dtype
-from runner.training.tags import EVAL_ACCURACY, EVAL_LOSS
+from runner.training.step import Metrics, in_compute_dtype
 
 # ``params`` and the collections of a model state.
 Variables = Mapping[str, Any]
@@ -21,37 +22,38 @@ Batch = tuple[Any, jax.Array]
 def evaluate(
     static: Static,
     variables: Variables,
+    objective: Objective,
     source: Source,
     batches: Iterable[Batch],
 ) -> Metrics:
-    """Means over all examples by tag: sums per batch, added up in order.
+    """The objective's metrics over all examples: sums per batch, added up in order.
 
     variables: those of ``evaluated_variables``, or of a saved run. They are an argument of the
       compiled program, so that both give the same metrics to the bit.
     batches: pairs of what ``source`` reads examples from and a mask [batch], False for padding.
     """
-    return _means([_batch_sums(static, variables, source, *batch) for batch in batches])
+    sums = [_batch_sums(static, variables, objective, source, *batch) for batch in batches]
+    return _metrics(objective, sums)
 
 
-def score(static: Static, variables: Variables, examples: Examples, valid: jax.Array) -> Metrics:
-    """Summed loss and number of correct answers over the examples where ``valid`` [batch]."""
-    inputs, targets = examples
-    logits = compute_logits(static, variables, inputs)
-    correct = (logits.argmax(-1) == targets) & valid
-    losses = jnp.where(valid, cross_entropy(logits, targets), 0.0)
-    return {"loss": losses.sum(), "correct": correct.sum()}
+def score(
+    static: Static, variables: Variables, objective: Objective, examples: Examples, valid: jax.Array
+) -> Metrics:
+    """The objective's sums over prepared examples, of those where ``valid`` [batch]."""
+    outputs = compute_outputs(static, variables, examples.inputs)
+    return objective.sums(outputs, examples.targets, valid)
 
 
-def compute_logits(static: Static, variables: Variables, inputs: jax.Array) -> jax.Array:
-    """Logits [batch, classes], float32, of normalised inputs [batch, ...]."""
+def compute_outputs(static: Static, variables: Variables, inputs: jax.Array) -> jax.Array:
+    """What the model returns for prepared inputs [batch, ...], float32 [batch, ...]."""
     params = in_compute_dtype(static, variables["params"])
-    logits, _ = static.model.apply(
+    outputs, _ = static.model.apply(
         {**variables, "params": params},
         in_compute_dtype(static, inputs),
         train=False,
         mutable=[],
     )
-    return logits.astype(jnp.float32)
+    return outputs.astype(jnp.float32)
 
 
 def evaluated_variables(static: Static, state: TrainState) -> dict[str, Any]:
@@ -74,16 +76,16 @@ def evaluated_params(static: Static, state: TrainState) -> Any:
 
 @partial(jax.jit, static_argnames="static")
 def _batch_sums(
-    static: Static, variables: Variables, source: Source, batch: Any, valid: jax.Array
+    static: Static,
+    variables: Variables,
+    objective: Objective,
+    source: Source,
+    batch: Any,
+    valid: jax.Array,
 ) -> Metrics:
-    sums = score(static, variables, source.examples(batch), valid)
-    return {**sums, "examples": valid.sum()}
+    return score(static, variables, objective, source.prepared(batch), valid)
 
 
 @jax.jit
-def _means(batches: list[Metrics]) -> Metrics:
-    total = jax.tree.map(lambda *sums: sum(sums), *batches)
-    return {
-        EVAL_LOSS: total["loss"] / total["examples"],
-        EVAL_ACCURACY: total["correct"] / total["examples"],
-    }
+def _metrics(objective: Objective, batches: list[Metrics]) -> Metrics:
+    return objective.metrics(jax.tree.map(lambda *sums: sum(sums), *batches))

@@ -5,7 +5,7 @@ experiments that share a ``Static`` share their programs.
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, Protocol
@@ -14,7 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from runner.data.feed import HOST_CHUNK_BYTES, Feed, Source
+from runner.data.feed import HOST_CHUNK_BYTES, Feed, Source, SplitName
+from runner.objectives import Objective
 from runner.training.evaluation import evaluate, evaluated_variables
 from runner.training.state import Hyperparams, Static, TrainState
 from runner.training.step import (
@@ -26,6 +27,7 @@ from runner.training.step import (
     train_step,
     zero_gradients,
 )
+from runner.training.tags import metric_tag
 
 Metrics = Mapping[str, jax.Array]
 Trained = tuple[TrainState, Metrics]
@@ -119,13 +121,29 @@ def train(
         listener.chunk(step, length, metrics)
         step += length
         if evaluates := plan.evaluates_at(step):
-            variables = evaluated_variables(static, state)
-            metrics = evaluate(static, variables, feed.test_source, feed.evaluation_batches())
-            listener.evaluation(step, metrics)
+            splits = ("validation", "test") if step == plan.steps else ("validation",)
+            listener.evaluation(step, _metrics(static, state, hyperparams, feed, splits))
         if listener.wants_state(step, evaluated=evaluates):
             listener.state(step, copy_state(state))
         listener.raise_failure()
     return state
+
+
+def _metrics(
+    static: Static,
+    state: TrainState,
+    hyperparams: Hyperparams,
+    feed: Feed,
+    splits: Iterable[SplitName],
+) -> dict[str, jax.Array]:
+    """The metrics of some splits by tag."""
+    variables, objective = evaluated_variables(static, state), hyperparams.objective
+    found = {}
+    for split in splits:
+        source, batches = feed.source(split), feed.split_batches(split)
+        metrics = evaluate(static, variables, objective, source, batches)
+        found |= {metric_tag(split, name): value for name, value in metrics.items()}
+    return found
 
 
 def chunk_capacity(feed: Feed) -> int:
@@ -152,8 +170,8 @@ def scan_chunk(
 
     def body(i: jax.Array, carry: Trained) -> Trained:
         state, chunk_metrics = carry
-        examples = source.examples(jax.tree.map(lambda array: array[i], batches))
-        state, metrics = train_step(static, state, hyperparams, examples)
+        batch = jax.tree.map(lambda array: array[i], batches)
+        state, metrics = train_step(static, state, hyperparams, source, batch)
         return state, _set_metrics(chunk_metrics, i, metrics)
 
     return jax.lax.fori_loop(0, length, body, (state, _empty_metrics(static, hyperparams, batches)))
@@ -189,8 +207,8 @@ def _step(
     i: jax.Array,
 ) -> Trained:
     state, chunk_metrics = trained
-    examples = source.examples(jax.tree.map(lambda array: array[i], batches))
-    state, metrics = train_step(static, state, hyperparams, examples)
+    batch = jax.tree.map(lambda array: array[i], batches)
+    state, metrics = train_step(static, state, hyperparams, source, batch)
     return state, _set_metrics(chunk_metrics, i, metrics)
 
 
@@ -208,8 +226,11 @@ def _step_by_microbatch(
     """
     state, _ = trained
     sums = _compiled_zero_gradients(static, state)
+    objective = hyperparams.objective
     for microbatch in range(static.accumulate):
-        sums = _add_microbatch(static, sums, state, source, batches, i, np.int32(microbatch))
+        sums = _add_microbatch(
+            static, sums, state, objective, source, batches, i, np.int32(microbatch)
+        )
     return _apply_gradients(static, trained, hyperparams, sums, i)
 
 
@@ -218,13 +239,14 @@ def _add_microbatch(
     static: Static,
     sums: Gradients,
     state: TrainState,
+    objective: Objective,
     source: Source,
     batches: Any,
     i: jax.Array,
     microbatch: jax.Array,
 ) -> Gradients:
     batch = jax.tree.map(lambda array: split_microbatches(static, array[i])[microbatch], batches)
-    return add_microbatch(static, state, sums, microbatch, source.examples(batch))
+    return add_microbatch(static, state, objective, sums, source, batch, microbatch)
 
 
 @partial(jax.jit, static_argnames="static", donate_argnames="trained")

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import flax.linen as nn
 import jax
 
+from runner.objectives import Objective
 from runner.optimizers import Groups, Optimizer, Wrappers
 from runner.pytree import Pytree
 from runner.schedules import Schedule
@@ -47,11 +48,13 @@ class Hyperparams(Pytree):
     schedule: step → rate, and momentum if the schedule cycles it.
     optimizer: the optimizer's float arguments by name, float32: scalars or [groups].
     wrappers: multiplier, clipping, lookahead and averaging around the optimizer.
+    objective: the loss and the metrics.
     """
 
     schedule: Schedule
     optimizer: Mapping[str, Any]
     wrappers: Wrappers
+    objective: Objective
 
 
 @dataclass(frozen=True)

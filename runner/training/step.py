@@ -8,11 +8,13 @@ import jax.numpy as jnp
 import optax
 
 from runner import optimizers
+from runner.data.feed import Source
+from runner.data.preparation import Examples
+from runner.objectives import Objective
 from runner.optimizers import Groups
 from runner.training.state import Hyperparams, Static, TrainState
 from runner.training.tags import CYCLE, LOSS, MOMENTUM, RATE, group_rate
 
-Examples = tuple[jax.Array, jax.Array]
 Metrics = dict[str, jax.Array]
 
 
@@ -51,17 +53,15 @@ def init_state(
 
 
 def train_step(
-    static: Static, state: TrainState, hyperparams: Hyperparams, examples: Examples
+    static: Static, state: TrainState, hyperparams: Hyperparams, source: Source, batch: Any
 ) -> tuple[TrainState, Metrics]:
     """Applies update ``state.step``; returns the state after it and the metrics of the update.
 
-    examples: inputs [accumulate * batch, ...] float32 and targets [accumulate * batch] int32.
-    The loss is the mean cross-entropy of the examples before the update.
+    batch: what ``source`` reads the examples from, arrays [accumulate * batch, ...].
+    The loss is the objective's, of the examples before the update.
     """
-    if static.accumulate == 1:
-        gradients = batch_gradients(static, state, examples)
-    else:
-        gradients = _accumulated_gradients(static, state, examples)
+    gradients_of = batch_gradients if static.accumulate == 1 else _accumulated_gradients
+    gradients = gradients_of(static, state, hyperparams.objective, source, batch)
     return apply_gradients(static, state, hyperparams, gradients)
 
 
@@ -106,19 +106,24 @@ def transformation(
 
 
 def batch_gradients(
-    static: Static, state: TrainState, examples: Examples, microbatch: Any = 0
+    static: Static,
+    state: TrainState,
+    objective: Objective,
+    source: Source,
+    batch: Any,
+    microbatch: Any = 0,
 ) -> Gradients:
     """Gradients of the mean loss of one batch; ``microbatch`` is its index in the update."""
-    inputs, targets = examples
+    examples = source.prepared(batch)
     key = jax.random.fold_in(state.key, state.step)
     if static.accumulate > 1:
         key = jax.random.fold_in(key, microbatch)
 
     def loss_fn(trained: Any) -> tuple[jax.Array, Any]:
         params = static.groups.merged(trained, state.params)
-        logits, changed = static.model.apply(
+        outputs, changed = static.model.apply(
             {"params": in_compute_dtype(static, params), **state.model_state},
-            in_compute_dtype(static, inputs),
+            in_compute_dtype(static, examples.inputs),
             train=True,
             mutable=list(state.model_state),
             rngs={"dropout": key},
@@ -126,7 +131,7 @@ def batch_gradients(
         model_state = jax.tree.map(
             lambda new, old: new.astype(old.dtype), dict(changed), state.model_state
         )
-        return cross_entropy(logits.astype(jnp.float32), targets).mean(), model_state
+        return mean_loss(objective, outputs.astype(jnp.float32), examples), model_state
 
     trained = static.groups.trained(state.params)
     (loss, model_state), grads = jax.value_and_grad(loss_fn, has_aux=True)(trained)
@@ -143,14 +148,17 @@ def zero_gradients(static: Static, state: TrainState) -> Gradients:
 
 
 def add_microbatch(
-    static: Static, state: TrainState, sums: Gradients, microbatch: Any, examples: Examples
+    static: Static,
+    state: TrainState,
+    objective: Objective,
+    sums: Gradients,
+    source: Source,
+    batch: Any,
+    microbatch: Any,
 ) -> Gradients:
-    """Adds one microbatch's gradients to ``sums``, threading the model state through.
-
-    ``microbatch`` is its index in the update, ``examples`` are its inputs and targets.
-    """
+    """Adds one microbatch's gradients to ``sums``, threading the model state through."""
     threaded = replace(state, model_state=sums.model_state)
-    new = batch_gradients(static, threaded, examples, microbatch)
+    new = batch_gradients(static, threaded, objective, source, batch, microbatch)
     return Gradients(
         jax.tree.map(jnp.add, sums.grads, new.grads), sums.loss + new.loss, new.model_state
     )
@@ -199,16 +207,23 @@ def in_compute_dtype(static: Static, tree: Any) -> Any:
     )
 
 
-def cross_entropy(logits: jax.Array, targets: jax.Array) -> jax.Array:
-    """The loss of each example [batch] from logits [batch, classes] and integer targets [batch]."""
-    return optax.softmax_cross_entropy_with_integer_labels(logits, targets)
+def mean_loss(objective: Objective, outputs: jax.Array, examples: Examples) -> jax.Array:
+    """The loss that training minimises: the weighted mean over a batch, scalar."""
+    losses, weights = (
+        objective.losses(outputs, examples.targets),
+        objective.weights(examples.targets),
+    )
+    return losses.mean() if weights is None else (weights * losses).sum() / weights.sum()
 
 
-def _accumulated_gradients(static: Static, state: TrainState, examples: Examples) -> Gradients:
-    microbatches = jax.tree.map(lambda array: split_microbatches(static, array), examples)
+def _accumulated_gradients(
+    static: Static, state: TrainState, objective: Objective, source: Source, batch: Any
+) -> Gradients:
+    microbatches = jax.tree.map(lambda array: split_microbatches(static, array), batch)
 
     def add(sums: Gradients, indexed: Any) -> tuple[Gradients, None]:
-        return add_microbatch(static, state, sums, *indexed), None
+        microbatch, batch = indexed
+        return add_microbatch(static, state, objective, sums, source, batch, microbatch), None
 
     indexed = jnp.arange(static.accumulate), microbatches
     sums, _ = jax.lax.scan(add, zero_gradients(static, state), indexed)

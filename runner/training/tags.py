@@ -6,10 +6,14 @@ CYCLE = "schedule/cycle"
 MOMENTUM = "schedule/momentum"
 THROUGHPUT = "throughput/steps_per_second"
 EVAL_LOSS = "eval/loss"
-EVAL_ACCURACY = "eval/accuracy"
 
-# The metrics that can rank evaluations, and whether the highest value is the best.
-HIGHEST_IS_BEST = {EVAL_ACCURACY: True, EVAL_LOSS: False}
+# The first part of the tag of a metric, by the split that it was measured on.
+PREFIXES = {"train": "train", "validation": "eval", "test": "test"}
+
+
+def metric_tag(split: str, metric: str) -> str:
+    """The tag of a metric of a split: ``eval/accuracy``, ``test/loss``."""
+    return f"{PREFIXES[split]}/{metric}"
 
 
 def group_rate(group: str) -> str:

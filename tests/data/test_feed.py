@@ -37,7 +37,7 @@ def test_a_chunk_holds_the_examples_of_its_steps_in_the_order_of_the_seed(datase
     assert {leaf.shape[:2] for leaf in jax.tree.leaves(batches)} == {(5, 4)}
     for step, row in enumerate(indices):
         batch = jax.tree.map(lambda array, step=step: array[step], batches)
-        inputs, targets = ours.train_source.examples(batch)
+        inputs, targets = ours.source("train").prepared(batch)
         expected = (dataset.train.inputs[row].astype(np.float32) - 8) / 4
         np.testing.assert_array_equal(inputs, expected)
         np.testing.assert_array_equal(targets, dataset.train.targets[row])

@@ -27,30 +27,30 @@ from runner.schedules import Schedule
 class Net(nn.Module):
     """A linear classifier with one fault, if ``fault`` names one."""
 
-    num_classes: int
+    num_outputs: int
     fault: str = ""
     widths: list[int] | tuple[int, ...] = ()
 
     @nn.compact
     def __call__(self, x_bhwc, *, train):
         if self.fault == "no parameters":
-            return jnp.zeros((len(x_bhwc), self.num_classes))
+            return jnp.zeros((len(x_bhwc), self.num_outputs))
         if self.fault == "fails in training" and train:
             raise RuntimeError("only in\ntraining")
-        logits = nn.Dense(self.num_classes)(x_bhwc.reshape(len(x_bhwc), -1))
+        logits = nn.Dense(self.num_outputs)(x_bhwc.reshape(len(x_bhwc), -1))
         return (logits, 1) if self.fault == "a pair" else logits
 
 
 class Normalised(nn.Module):
     """A model with running statistics and dropout."""
 
-    num_classes: int
+    num_outputs: int
 
     @nn.compact
     def __call__(self, x_bhwc, *, train):
         x = nn.BatchNorm(use_running_average=not train)(x_bhwc.reshape(len(x_bhwc), -1))
         x = nn.Dropout(0.2, deterministic=not train)(nn.Dense(32)(x))
-        return nn.Dense(self.num_classes)(nn.relu(x))
+        return nn.Dense(self.num_outputs)(nn.relu(x))
 
 
 def growing(learning_rate):
@@ -77,14 +77,14 @@ class Fails(Schedule):
 
 MODELS = {
     "fails": (fails, "model: 'model_fails' failed (RuntimeError: boom); fix it"),
-    "none": (lambda *, num_classes: None, "model model_none: is None; return a flax"),
-    "no_module": (lambda *, num_classes: len, "is a builtin_function_or_method; return a flax"),
-    "no_parameters": (lambda *, num_classes: Net(num_classes, "no parameters"), "no parameters to"),
-    "pair": (lambda *, num_classes: Net(num_classes, "a pair"), "returns a tuple; return logits"),
-    "few": (lambda *, num_classes: Net(3), "returns (1, 3); return logits of shape (1, 10)"),
-    "lists": (lambda *, num_classes: Net(10, widths=[1]), "cannot be part of a program"),
+    "none": (lambda *, num_outputs: None, "model model_none: is None; return a flax"),
+    "no_module": (lambda *, num_outputs: len, "is a builtin_function_or_method; return a flax"),
+    "no_parameters": (lambda *, num_outputs: Net(num_outputs, "no parameters"), "no parameters to"),
+    "pair": (lambda *, num_outputs: Net(num_outputs, "a pair"), "returns a tuple; return outputs"),
+    "few": (lambda *, num_outputs: Net(3), "returns (1, 3); return outputs of shape (1, 10)"),
+    "lists": (lambda *, num_outputs: Net(10, widths=[1]), "cannot be part of a program"),
     "training": (
-        lambda *, num_classes: Net(10, "fails in training"),
+        lambda *, num_outputs: Net(10, "fails in training"),
         "fail in an update (RuntimeError: only in); fix it",
     ),
 }
@@ -140,13 +140,13 @@ def test_an_error_in_a_plugin_is_reported(group, name, factory, code, says):
 
 
 def test_a_model_with_running_statistics_and_dropout_is_accepted():
-    register_model("normalised")(lambda *, num_classes: Normalised(num_classes))
+    register_model("normalised")(lambda *, num_outputs: Normalised(num_outputs))
     experiment = checked(model="normalised")
     assert experiment.initial_state().model_state["batch_stats"]
 
 
 def test_accumulation_with_a_plugins_model_is_accepted():
-    register_model("accumulated")(lambda *, num_classes: Normalised(num_classes))
+    register_model("accumulated")(lambda *, num_outputs: Normalised(num_outputs))
     experiment = checked("training.accumulate=3", "training.batch_size=4", model="accumulated")
     assert experiment.static.accumulate == 3
 
@@ -159,7 +159,7 @@ def test_layer_decay_reaches_the_layers_of_the_model():
 
 
 def test_layer_decay_needs_a_model_that_declares_its_layers():
-    register_model("orderless")(lambda *, num_classes: Net(num_classes))
+    register_model("orderless")(lambda *, num_outputs: Net(num_outputs))
     with pytest.raises(RunnerError, match=r"optimizer\.layer_decay: .* property layer_order"):
         checked("optimizer.layer_decay=0.5", model="orderless")
 

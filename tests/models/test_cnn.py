@@ -21,7 +21,7 @@ def images(height, width, channels=1):
     ("size", "flat"), [((28, 28), 7 * 7 * 6), ((8, 8), 2 * 2 * 6), ((1, 1), 6), ((7, 1), 6)]
 )
 def test_any_image_size_goes_through(size, flat):
-    model = models.build("cnn", {"features": [4, 6], "dense": 9, "num_classes": 3})
+    model = models.build("cnn", {"features": [4, 6], "dense": 9, "num_outputs": 3})
     key = jax.random.key(0)
     variables = jax.eval_shape(partial(model.init, train=False), key, images(*size))
     assert {name: p["kernel"].shape for name, p in variables["params"].items()} == {
@@ -36,7 +36,7 @@ def test_any_image_size_goes_through(size, flat):
 
 @pytest.mark.parametrize("size", [(8, 8), (7, 9)])
 def test_logits_and_gradients_are_those_of_flaxs_own_pooling(size):
-    model = models.build("cnn", {"features": [4, 6], "dense": 9, "num_classes": 3})
+    model = models.build("cnn", {"features": [4, 6], "dense": 9, "num_outputs": 3})
     x = images(*size, channels=2)
     # Drawn by numpy, as XLA takes seconds to compile jax's random numbers of these shapes.
     shapes = jax.eval_shape(partial(model.init, train=False), jax.random.key(1), x)["params"]
@@ -67,7 +67,7 @@ def test_logits_and_gradients_are_those_of_flaxs_own_pooling(size):
 
 def test_equal_arguments_give_equal_hashable_modules():
     one, other = (
-        models.build("cnn", {"features": [4], "dense": 9, "num_classes": 3}) for _ in range(2)
+        models.build("cnn", {"features": [4], "dense": 9, "num_outputs": 3}) for _ in range(2)
     )
     assert one == other
     assert hash(one) == hash(other)
@@ -77,6 +77,6 @@ def test_equal_arguments_give_equal_hashable_modules():
     ("key", "value"), [("features", []), ("features", [4, 0]), ("dense", 0), ("dense", True)]
 )
 def test_invalid_widths_are_refused(key, value):
-    arguments = {"features": [4], "dense": 9, "num_classes": 3} | {key: value}
+    arguments = {"features": [4], "dense": 9, "num_outputs": 3} | {key: value}
     with pytest.raises(ConfigError, match=rf"^model\.{key}(\[\d\])?: "):
         models.build("cnn", arguments)

@@ -20,7 +20,7 @@ def parameters(model):
 
 
 def test_linear_is_one_affine_map():
-    model = models.build("linear", {"num_classes": 3})
+    model = models.build("linear", {"num_outputs": 3})
     params = parameters(model)
     weight = np.asarray(params["Dense_0"]["kernel"])
     assert weight.shape == (24, 3)
@@ -31,7 +31,7 @@ def test_linear_is_one_affine_map():
 
 
 def test_mlp_is_relu_between_affine_maps():
-    model = models.build("mlp", {"hidden": [7, 6], "num_classes": 3})
+    model = models.build("mlp", {"hidden": [7, 6], "num_outputs": 3})
     params = parameters(model)
     assert list(params) == ["Dense_0", "Dense_1", "Dense_2"]
     x = IMAGES_BHWC.reshape(5, 24).astype(np.float64)
@@ -45,19 +45,19 @@ def test_mlp_is_relu_between_affine_maps():
 
 def test_hidden_layers_keep_the_scale_of_their_input():
     # He et al. 2015: a weight variance of 2 / inputs keeps the mean square through a ReLU.
-    kernel = parameters(models.build("mlp", {"hidden": [4000], "num_classes": 2}))["Dense_0"]
+    kernel = parameters(models.build("mlp", {"hidden": [4000], "num_outputs": 2}))["Dense_0"]
     assert np.var(kernel["kernel"]) == pytest.approx(2 / 24, rel=0.02)
     assert not np.any(kernel["bias"])
 
 
 def test_equal_arguments_give_equal_hashable_modules():
-    one, other = (models.build("mlp", {"hidden": [8, 8], "num_classes": 3}) for _ in range(2))
+    one, other = (models.build("mlp", {"hidden": [8, 8], "num_outputs": 3}) for _ in range(2))
     assert one == other
     assert hash(one) == hash(other)
-    assert one != models.build("mlp", {"hidden": [8], "num_classes": 3})
+    assert one != models.build("mlp", {"hidden": [8], "num_outputs": 3})
 
 
 @pytest.mark.parametrize("hidden", [[], [8, 0], [-1], [True], [1.5], ["8"]])
 def test_invalid_widths_are_refused(hidden):
     with pytest.raises(ConfigError, match=r"^model\.hidden(\[\d\])?: "):
-        models.build("mlp", {"hidden": hidden, "num_classes": 3})
+        models.build("mlp", {"hidden": hidden, "num_outputs": 3})

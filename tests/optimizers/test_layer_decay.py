@@ -153,7 +153,7 @@ def test_layer_decay_needs_groups_with_layer_depths():
 
 @pytest.mark.parametrize("name", models.names())
 def test_every_model_declares_the_order_of_its_layers(name):
-    module = models.build(name, {"num_classes": 3})
+    module = models.build(name, {"num_outputs": 3})
     image = jnp.zeros((1, 8, 8, 1))
     variables = jax.eval_shape(lambda key: module.init(key, image, train=False), jax.random.key(0))
     depths = dict(layer_depths(module.layer_order, variables["params"]))

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from runner.config import Ranking
 from runner.records import journal as journal_module
 from runner.records import throughput
 from runner.records.journal import Journal
@@ -22,12 +23,15 @@ class Events:
             self.written.setdefault(tag, []).extend(zip(steps, wall_times, strict=True))
 
 
+ACCURACY = Ranking("eval/accuracy", True)
 DISPLAY = SimpleNamespace(update=lambda *_: None, evaluation=lambda *_: None)
 
 
 def start(log_every=1):
     events = Events()
-    return events, Journal(events=events, display=DISPLAY, log_every=log_every, started=0.0)
+    return events, Journal(
+        events=events, display=DISPLAY, log_every=log_every, started=0.0, ranking=ACCURACY
+    )
 
 
 def losses(capacity):

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from runner.config import Ranking
 from runner.errors import DivergedError, StorageError
 from runner.records.events import EventWriter
 from runner.records.journal import Figures, Journal
@@ -33,6 +34,9 @@ class Screen:
         self.closed += 1
 
 
+ACCURACY, LOSS = Ranking("eval/accuracy", highest=True), Ranking("eval/loss", highest=False)
+
+
 class Pending:
     """An array that is still being computed until it is released."""
 
@@ -51,7 +55,7 @@ def recording(folder, *, log_every=1, screen=None, **more):
         display=screen or Screen(),
         log_every=log_every,
         started=time.perf_counter(),
-        **more,
+        **{"ranking": ACCURACY, **more},
     ) as recorder:
         yield recorder
 
@@ -124,14 +128,14 @@ def test_evaluations_are_written_and_the_best_and_the_last_are_kept(tmp_path):
 
 def test_the_metric_ranks_the_evaluations_also_after_another_one_did(tmp_path):
     earlier = Figures(best={"metric": "eval/accuracy", "value": 0.9, "step": 5})
-    with recording(tmp_path, metric="eval/loss", earlier=earlier) as recorder:
+    with recording(tmp_path, ranking=LOSS, earlier=earlier) as recorder:
         for step, loss in ((10, 0.75), (20, 0.25), (30, 0.5)):
             recorder.evaluation(step, {"eval/loss": loss, "eval/accuracy": loss})
     assert recorder.best == {"metric": "eval/loss", "value": 0.25, "step": 20}
 
 
 def test_without_an_accuracy_the_lowest_loss_is_the_best(tmp_path):
-    with recording(tmp_path) as recorder:
+    with recording(tmp_path, ranking=LOSS) as recorder:
         for step, loss in ((10, 0.5), (20, 0.25), (30, 0.375)):
             recorder.evaluation(step, {"eval/loss": jnp.float32(loss)})
     assert recorder.best == {"metric": "eval/loss", "value": 0.25, "step": 20}
@@ -214,7 +218,13 @@ def test_the_caller_continues_while_a_few_results_are_pending(tmp_path):
 def stuck(folder, screen):
     """A recorder whose device never answers, until the test is over."""
     released, events = threading.Event(), EventWriter(folder)
-    recorder = Recorder(events=events, display=screen, log_every=1, started=time.perf_counter())
+    recorder = Recorder(
+        events=events,
+        display=screen,
+        log_every=1,
+        started=time.perf_counter(),
+        ranking=ACCURACY,
+    )
     for start in (0, 8, 16):
         recorder.chunk(start, 8, {"train/loss": Pending(np.ones(8), released)})
     before = time.monotonic()

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from runner.config import Ranking
 from runner.records.results import JobResult
 from runner.report.ranking import MOST_ROWS, print_ranking
 
@@ -29,7 +30,8 @@ RESULTS = [
 def printed(results, *, width, metric="eval/accuracy"):
     file = io.StringIO()
     console = Console(file=file, width=width, force_terminal=False)
-    print_ranking(console, results, metric=metric, title=f"{len(results)} jobs in sweep")
+    order = Ranking(metric, highest=metric == "eval/accuracy")
+    print_ranking(console, results, order, title=f"{len(results)} jobs in sweep")
     return [line.rstrip() for line in file.getvalue().splitlines()]
 
 

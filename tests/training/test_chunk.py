@@ -5,9 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from runner.data.dataset import Examples
 from runner.data.feed import Source
 from runner.experiment.build import may_loop
 from runner.models.mlp import linear
+from runner.objectives import Targets
+from runner.objectives.classification import Classification
 from runner.optimizers import Wrappers, split
 from runner.schedules import Constant
 from runner.training.loop import scan_chunk, step_chunk
@@ -20,11 +23,12 @@ from runner.training.step import init_state
 def test_the_memory_of_the_state_is_reused(train_chunk, accumulate):
     arguments = {"momentum": 0.9, "nesterov": False, "weight_decay": None}
     chosen, values = split("sgd", arguments)
-    static = Static(linear(num_classes=2), chosen, accumulate=accumulate)
-    hyperparams = Hyperparams(Constant(base_lr=0.1), values, Wrappers.of(ema_decay=0.9))
+    static = Static(linear(num_outputs=2), chosen, accumulate=accumulate)
+    objective = Classification(targets=Targets(num_classes=2))
+    hyperparams = Hyperparams(Constant(base_lr=0.1), values, Wrappers.of(ema_decay=0.9), objective)
     inputs = jnp.ones((4, 2, 2, 1))
     state = init_state(static, hyperparams, seed=jnp.uint32(0), inputs=inputs)
-    source = Source(inputs, jnp.zeros(4, jnp.int32), np.float32(0), np.float32(1))
+    source = Source(Examples(inputs, jnp.zeros(4, jnp.int32)))
     indices = np.arange(8, dtype=np.int32).reshape(2, 4) % 4
     after, _ = train_chunk(static, state, hyperparams, source, indices, np.int32(2))
     before = (state.params, state.opt_state, state.average, state.step)

@@ -15,6 +15,8 @@ from runner.errors import DivergedError
 from runner.experiment.build import compiled_init, may_loop
 from runner.models.cnn import cnn
 from runner.models.mlp import linear, mlp
+from runner.objectives import Targets
+from runner.objectives.classification import Classification
 from runner.optimizers import Wrappers, split
 from runner.schedules import CyclicLR
 from runner.training import loop
@@ -22,6 +24,7 @@ from runner.training.loop import Plan, chunk_capacity, train
 from runner.training.state import Hyperparams, Static
 
 SGD = {"momentum": 0.9, "nesterov": False, "weight_decay": None}
+OBJECTIVE = Classification(targets=Targets(num_classes=10))
 EXAMPLE = jax.ShapeDtypeStruct((1, 8, 8, 1), jnp.float32)
 
 
@@ -75,10 +78,10 @@ def fit(
     **lengths,
 ):
     device = jax.devices()[0]
-    model = mlp(hidden=[16], num_classes=10) if model is None else model
+    model = mlp(hidden=[16], num_outputs=10) if model is None else model
     schedule = CyclicLR(base_lr=0.01, max_lr=max_lr, step_size_up=7, step_size_down=4)
     chosen, values = split(optimizer, arguments)
-    hyperparams = Hyperparams(schedule, values, Wrappers.of())
+    hyperparams = Hyperparams(schedule, values, Wrappers.of(), OBJECTIVE)
     static = Static(model, chosen)
     feed = Feed(dataset, batch_size=batch_size, seed=seed, placement=placement, device=device)
     state = start or initial_state(static, hyperparams, seed)
@@ -145,8 +148,8 @@ def test_training_equals_a_loop_written_by_hand(dataset):
 def initial_params():
     chosen, values = split("sgd", SGD)
     schedule = CyclicLR(base_lr=0.01, max_lr=0.05, step_size_up=7, step_size_down=4)
-    static = Static(mlp(hidden=[16], num_classes=10), chosen)
-    return initial_state(static, Hyperparams(schedule, values, Wrappers.of()), 3).params
+    static = Static(mlp(hidden=[16], num_outputs=10), chosen)
+    return initial_state(static, Hyperparams(schedule, values, Wrappers.of(), OBJECTIVE), 3).params
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 50, 1000])
@@ -166,7 +169,7 @@ def test_resuming_equals_never_having_stopped(dataset):
     assert same_bytes(whole, resumed)
 
 
-@pytest.mark.parametrize("model", [linear(num_classes=10), mlp(hidden=[16], num_classes=10)])
+@pytest.mark.parametrize("model", [linear(num_outputs=10), mlp(hidden=[16], num_outputs=10)])
 def test_one_dispatch_per_chunk_equals_one_per_step(dataset, model):
     one, noted = fit(dataset, model=model, dispatch="scan")
     other, others = fit(dataset, model=model, dispatch="step")
@@ -188,7 +191,7 @@ def test_equal_seeds_give_equal_runs_and_other_seeds_do_not(dataset):
 
 
 def test_evaluation_is_the_exact_mean_over_a_split_of_odd_length(dataset):
-    state, notes = fit(dataset, model=linear(num_classes=10))
+    state, notes = fit(dataset, model=linear(num_outputs=10))
     kernel, bias = (
         np.asarray(state.params["Dense_0"][name], np.float64) for name in ("kernel", "bias")
     )
@@ -220,7 +223,7 @@ def test_runs_that_differ_in_hyperparams_share_one_compilation(dataset, compilat
 
 def test_a_convolution_on_the_cpu_is_kept_out_of_the_while_loop():
     key = jax.random.key(0)
-    network, plain = cnn(features=[4], dense=8, num_classes=10), mlp(hidden=[4], num_classes=10)
+    network, plain = cnn(features=[4], dense=8, num_outputs=10), mlp(hidden=[4], num_outputs=10)
     convolves = jax.make_jaxpr(partial(network.init, train=False))(key, EXAMPLE).jaxpr
     multiplies = jax.make_jaxpr(partial(plain.init, train=False))(key, EXAMPLE).jaxpr
     assert not may_loop(convolves, "cpu")

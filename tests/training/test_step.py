@@ -12,9 +12,12 @@ import pytest
 from sampling import slow_except
 
 from runner.cli.commands import configure
+from runner.data.dataset import Examples
 from runner.data.feed import Source
 from runner.models.cnn import cnn
 from runner.models.mlp import linear, mlp
+from runner.objectives import Targets
+from runner.objectives.classification import Classification
 from runner.optimizers import Wrappers, assign, split
 from runner.registry import optimizers
 from runner.schedules import Constant, CyclicLR
@@ -28,7 +31,9 @@ SGD = {"momentum": 0.9, "nesterov": False, "weight_decay": 0.01}
 RANDOM = np.random.default_rng(0)
 INPUTS = jnp.asarray(RANDOM.normal(size=(24, 8, 8, 1)), jnp.float32)
 TARGETS = jnp.asarray(RANDOM.integers(0, 10, 24), jnp.int32)
-MLP = mlp(hidden=[16], num_classes=10)
+RAW = Source()
+OBJECTIVE = Classification(targets=Targets(num_classes=10))
+MLP = mlp(hidden=[16], num_outputs=10)
 # Compiles in two thirds of the time. What must hold to the bit is compiled as in a run.
 QUICK = {"xla_backend_optimization_level": 0}
 PATTERNS = {"first": ("Dense_0/*",), "biases": ("*/bias",)}
@@ -73,7 +78,8 @@ def set_up(
     variables = jax.eval_shape(lambda k: model.init(k, INPUTS[:1], train=False), jax.random.key(0))
     groups = assign(variables["params"], patterns, frozen=frozen)
     static = Static(model, chosen, groups, **options)
-    hyperparams = Hyperparams(schedule or Constant(base_lr=0.1), values, wrappers or Wrappers.of())
+    schedule, wrappers = schedule or Constant(base_lr=0.1), wrappers or Wrappers.of()
+    hyperparams = Hyperparams(schedule, values, wrappers, OBJECTIVE)
     state = init_state(static, hyperparams, seed=jnp.uint32(1), inputs=INPUTS[:1])
     return static, hyperparams, state
 
@@ -84,9 +90,18 @@ def updates(static, hyperparams, state, *, steps=5, size=8, options=QUICK):
     noted = []
     for i in range(steps):
         rows = (np.arange(size) + i * size) % len(INPUTS)
-        state, metrics = step(static, state, hyperparams, (INPUTS[rows], TARGETS[rows]))
+        state, metrics = step(static, state, hyperparams, RAW, (INPUTS[rows], TARGETS[rows]))
         noted.append(metrics)
     return state, noted
+
+
+EXAMPLES = Examples(INPUTS, TARGETS)
+
+
+def scored_by(static, state, examples=EXAMPLES):
+    """The sums of an evaluation, without padding."""
+    valid = jnp.ones(len(examples.targets), bool)
+    return score(static, evaluated_variables(static, state), OBJECTIVE, examples, valid)
 
 
 def close(one, other, rtol=1e-5, atol=1e-6):
@@ -123,10 +138,10 @@ def test_accumulation_equals_optaxs():
     close(ours.params, params, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("model", [Noisy(), cnn(features=[2], dense=4, num_classes=10)])
+@pytest.mark.parametrize("model", [Noisy(), cnn(features=[2], dense=4, num_outputs=10)])
 def test_microbatches_dispatched_one_by_one_equal_those_in_a_loop(model):
     static, hyperparams, state = set_up(model, accumulate=3)
-    source, rows = Source(INPUTS, TARGETS, 0.0, 1.0), np.arange(24).reshape(2, 12)
+    source, rows = Source(Examples(INPUTS, TARGETS)), np.arange(24).reshape(2, 12)
     ends = []
     for train_chunk in (scan_chunk, step_chunk):
         start = jax.tree.map(jnp.copy, state)  # it is donated
@@ -316,7 +331,11 @@ def test_the_parameters_that_are_evaluated(wrappers, scored):
     static, hyperparams, state = set_up(wrappers=Wrappers.of(**wrappers))
     state, _ = updates(static, hyperparams, state)
     found = score(
-        static, evaluated_variables(static, state), (INPUTS, TARGETS), jnp.ones(len(INPUTS), bool)
+        static,
+        evaluated_variables(static, state),
+        OBJECTIVE,
+        Examples(INPUTS, TARGETS),
+        jnp.ones(len(INPUTS), bool),
     )
     hits, loss = correct(static, state, getattr(state, scored))
     assert int(found["correct"]) == hits
@@ -333,7 +352,11 @@ def test_frozen_parameters_are_evaluated_with_the_others(wrappers, scored):
     static, hyperparams, state = set_up(frozen=("first",), wrappers=Wrappers.of(**wrappers))
     state, _ = updates(static, hyperparams, state)
     found = score(
-        static, evaluated_variables(static, state), (INPUTS, TARGETS), jnp.ones(len(INPUTS), bool)
+        static,
+        evaluated_variables(static, state),
+        OBJECTIVE,
+        Examples(INPUTS, TARGETS),
+        jnp.ones(len(INPUTS), bool),
     )
     kept = getattr(state, scored)["Dense_1"]
     params = {"Dense_0": state.params["Dense_0"], "Dense_1": kept}
@@ -361,7 +384,11 @@ def test_the_parameters_that_an_optimizer_declares_are_evaluated(frozen):
     state, _ = updates(static, hyperparams, state)
     close(state.params, y)
     found = score(
-        static, evaluated_variables(static, state), (INPUTS, TARGETS), jnp.ones(len(INPUTS), bool)
+        static,
+        evaluated_variables(static, state),
+        OBJECTIVE,
+        Examples(INPUTS, TARGETS),
+        jnp.ones(len(INPUTS), bool),
     )
     np.testing.assert_allclose(found["loss"], correct(static, state, mean)[1], rtol=1e-5)
     assert abs(correct(static, state, y)[1] - found["loss"]) > 1e-3
@@ -371,32 +398,34 @@ def test_the_parameters_that_an_optimizer_declares_are_evaluated(frozen):
 def test_in_bfloat16_params_and_inputs_are_rounded_and_the_loss_is_not(odd):
     # Both become one, so that the ten logits are 256 and the loss log(10), which bfloat16 lacks.
     values = {"params": 1.0, "inputs": 1.0} | {odd: 1 + 2**-9}
-    static, hyperparams, state = set_up(linear(num_classes=10), compute_dtype="bfloat16")
+    static, hyperparams, state = set_up(linear(num_outputs=10), compute_dtype="bfloat16")
     kernel = jnp.zeros((64, 10)).at[0, 0].set(256 * values["params"])
     params = {"Dense_0": {"kernel": kernel, "bias": jnp.full(10, 256.0).at[0].set(0)}}
     state = replace(state, params=params)
     inputs = jnp.full((4, 8, 8, 1), values["inputs"], jnp.float32)
-    examples = inputs, jnp.zeros(4, jnp.int32)
-    _, metrics = train_step(static, state, hyperparams, examples)
+    examples = Examples(inputs, jnp.zeros(4, jnp.int32))
+    _, metrics = train_step(static, state, hyperparams, RAW, examples)
     np.testing.assert_allclose(metrics["train/loss"], np.log(10), rtol=1e-5)
-    found = score(static, evaluated_variables(static, state), examples, jnp.ones(4, bool))
+    found = score(
+        static, evaluated_variables(static, state), OBJECTIVE, examples, jnp.ones(4, bool)
+    )
     np.testing.assert_allclose(found["loss"], 4 * np.log(10), rtol=1e-5)
     exact = replace(static, compute_dtype="float32")
-    _, metrics = train_step(exact, state, hyperparams, examples)
+    _, metrics = train_step(exact, state, hyperparams, RAW, examples)
     np.testing.assert_allclose(metrics["train/loss"], np.log(1 + 9 * np.exp(-0.5)), rtol=1e-5)
 
 
 def test_gradients_in_bfloat16_are_averaged_in_float32():
     """Ten logits of zero: the gradient of a bias is 1/10 or, for the target, -9/10, rounded."""
     static, hyperparams, state = set_up(
-        linear(num_classes=10),
+        linear(num_outputs=10),
         arguments=SGD | {"weight_decay": 0.0, "momentum": 0.0},
         schedule=Constant(base_lr=1.0),
         compute_dtype="bfloat16",
         accumulate=2,
     )
     state = replace(state, params=jax.tree.map(jnp.zeros_like, state.params))
-    after, _ = train_step(static, state, hyperparams, (INPUTS[:2], jnp.array([3, 4])))
+    after, _ = train_step(static, state, hyperparams, RAW, (INPUTS[:2], jnp.array([3, 4])))
     tenth, rest = 0.10009765625, -0.8984375  # the nearest of 8 significant bits
     expected = np.full(10, -tenth)
     expected[[3, 4]] = -(tenth + rest) / 2  # which needs 11 bits
@@ -458,6 +487,7 @@ def test_lanes_equal_separate_runs(compute_dtype):
                 sync_period=2 + i,
                 ema_decay=0.9 - 0.1 * i,
             ),
+            OBJECTIVE,
         )
 
     lanes_hyperparams = [lane(i) for i in range(3)]
@@ -475,7 +505,7 @@ def test_lanes_equal_separate_runs(compute_dtype):
 
     def three(hyperparams):
         def body(now, row):
-            return train_step(static, now, hyperparams, (INPUTS[row], TARGETS[row]))
+            return train_step(static, now, hyperparams, RAW, (INPUTS[row], TARGETS[row]))
 
         now, metrics = jax.lax.scan(body, state, rows)
         return now.params, now.average, metrics
@@ -509,7 +539,7 @@ def test_every_optimizer_works_under_jit_vmap_and_scan(case):
     def lane(rate):
         schedule = Constant(base_lr=[0.0, rate, rate / 2])
         wrappers = Wrappers.of(clip_norm=1.0, sync_period=3, ema_decay=0.9)
-        return Hyperparams(schedule, split(name, arguments)[1], wrappers)
+        return Hyperparams(schedule, split(name, arguments)[1], wrappers, OBJECTIVE)
 
     lanes_hyperparams = [lane(0.02), lane(0.001)]
     static, _, start = set_up(
@@ -524,7 +554,7 @@ def test_every_optimizer_works_under_jit_vmap_and_scan(case):
 
     def four(hyperparams):
         def body(state, row):
-            return train_step(static, state, hyperparams, (INPUTS[row], TARGETS[row]))
+            return train_step(static, state, hyperparams, RAW, (INPUTS[row], TARGETS[row]))
 
         state, metrics = jax.lax.scan(body, start, rows)
         return state.params, state.average, metrics
@@ -559,7 +589,11 @@ def test_evaluation_uses_running_statistics_and_no_dropout():
     static, hyperparams, start = set_up(Noisy())
     state, _ = updates(static, hyperparams, start, steps=3)
     found = score(
-        static, evaluated_variables(static, state), (INPUTS, TARGETS), jnp.ones(len(INPUTS), bool)
+        static,
+        evaluated_variables(static, state),
+        OBJECTIVE,
+        Examples(INPUTS, TARGETS),
+        jnp.ones(len(INPUTS), bool),
     )
 
     def loss(model_state):

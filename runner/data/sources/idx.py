@@ -17,7 +17,6 @@ from etils import epy
 
 from runner.config.markers import Folder
 from runner.config.signature import checked
-from runner.config.types import Positive, Real32
 from runner.data.dataset import Dataset, Split, check_labels
 from runner.errors import DataError
 from runner.registry import register_dataset
@@ -46,8 +45,6 @@ _DOWNLOAD_AGAIN = "download it again"
 def idx(
     *,
     root: Annotated[str, Folder(_EVERY_NAME)],
-    mean: Real32 = 33.32,
-    std: Positive = 78.57,
     classes: tuple[str, ...] | None = None,
 ) -> Dataset:
     """Ten classes of grey images: inputs uint8 [n, height, width, 1].
@@ -58,12 +55,10 @@ def idx(
 
     Args:
       root: the folder that holds the files.
-      mean, std: of the training images' grey values, 0 to 255.
       classes: the names of the ten classes, in the order of their labels.
 
     Raises:
-      ConfigError: ``root`` is empty, ``mean`` or ``std`` is not what its type says, or there are
-        not ten ``classes``.
+      ConfigError: ``root`` is empty, or there are not ten ``classes``.
       DataError: a file is missing, empty, damaged, not what its name says, or disagrees with
         another; its path is named.
     """
@@ -83,8 +78,6 @@ def idx(
         train=_read_split(train),
         test=_read_split(test),
         num_classes=NUM_CLASSES,
-        mean=mean,
-        std=std,
         classes=classes,
     )
 

@@ -1,0 +1,40 @@
+"""What the model sees of the stored examples, computed on the device."""
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from runner.data.dataset import Examples
+from runner.pytree import Pytree
+
+
+@dataclass(frozen=True)
+class Preparation(Pytree):
+    """Normalises inputs.
+
+    mean, std: scalars, or one number per channel (the last axis): the model sees
+      ``(inputs - mean) / std`` in float32. None for inputs that are used as stored, such as tokens.
+    """
+
+    mean: Any = None
+    std: Any = None
+
+    @classmethod
+    def of(cls, mean: Any, std: Any) -> Self:
+        """The preparation with these numbers, lists of them, or None, as arrays on the host."""
+        if mean is None:
+            return cls()
+        return cls(np.asarray(mean, np.float32), np.asarray(std, np.float32))
+
+    def __call__(self, examples: Examples) -> Examples:
+        """The prepared batch."""
+        return examples._replace(inputs=self.normalised(examples.inputs))
+
+    def normalised(self, inputs: jax.Array) -> jax.Array:
+        """What the model sees of raw inputs [batch, ...]."""
+        if self.mean is None:
+            return inputs
+        return (inputs.astype(jnp.float32) - self.mean) / self.std
