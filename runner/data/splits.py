@@ -64,7 +64,7 @@ def with_normalization(
     """
     if not dataset.normalized:
         if mean is not None or std is not None:
-            key = "dataset.mean" if mean is not None else "dataset.std"
+            key = "mean" if mean is not None else "std"
             raise ConfigError(key, "is set, but these inputs are used as stored", "leave it out")
         return dataset
     mean = dataset.mean if mean is None else mean
@@ -97,3 +97,11 @@ def moments(split: Split, name: str) -> tuple[Any, Any]:
     if len(mean) == 1:
         return float(mean[0]), float(std[0])
     return tuple(map(float, mean)), tuple(map(float, std))
+
+
+def class_counts(split: Split, num_classes: int) -> tuple[int, ...]:
+    """The number of examples of each class."""
+    counts = np.zeros(num_classes, np.int64)
+    for block in split.blocks():
+        counts += np.bincount(block.targets, minlength=num_classes)
+    return tuple(map(int, counts))

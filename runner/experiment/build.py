@@ -13,7 +13,7 @@ from runner import optimizers, registry
 from runner.config import Choice, Config, DatasetSettings, WrapperSettings
 from runner.data.dataset import Dataset
 from runner.data.feed import Feed, Placement, choose_placement
-from runner.data.splits import moments, with_normalization, with_validation
+from runner.data.splits import class_counts, moments, with_normalization, with_validation
 from runner.errors import ConfigError, DataError, type_name
 from runner.experiment.lengths import Lengths, resolve_lengths
 from runner.experiment.model import FittedModel, fit_model
@@ -206,10 +206,15 @@ def build_objective(choice: Choice, targets: Targets) -> Objective:
 
 def targets_of(dataset: Dataset) -> Targets:
     """What an objective depends on."""
-    shape = dataset.train.targets.shape[1:]
-    if dataset.num_classes is not None:
-        return Targets(shape, dataset.num_classes)
-    return Targets(shape, None, *moments(dataset.train, "targets"))
+    shape, num_classes = dataset.train.targets.shape[1:], dataset.num_classes
+    if num_classes is None:
+        mean, std = moments(dataset.train, "targets")
+        return Targets(shape, mean=mean, std=std)
+    if not shape:
+        return Targets(shape, num_classes, counts=class_counts(dataset.train, num_classes))
+    names = dataset.classes
+    sizes = None if names is None else tuple(len(name.encode()) for name in names)
+    return Targets(shape, num_classes, token_bytes=sizes)
 
 
 def prepared_example(shape: tuple[int, ...], dtype: Any, normalized: bool) -> jax.ShapeDtypeStruct:

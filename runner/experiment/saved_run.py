@@ -119,7 +119,7 @@ class SavedRun:
         feed = Feed(self._dataset(split), batch_size=1, seed=0, placement="host", device=device)
         source, batches = feed.source("test"), feed.split_batches("test")
         metrics = evaluate(self.static, self.variables, self.objective, source, batches)
-        return {name: float(np.asarray(value)) for name, value in metrics.items()}
+        return {name: float(value) for name, value in metrics.items() if not value.ndim}
 
     @property
     def preparation(self) -> Preparation:
@@ -155,7 +155,7 @@ def saved_run(config: Config, saved: Saved) -> SavedRun:
     """
     data = saved.record["data"]
     shape = tuple(data["shape"])
-    targets = Targets(**data["targets"])
+    targets = Targets.of_record(data["targets"])
     objective = build_objective(config.objective, targets)
     example = prepared_example(shape, data["dtype"], data["mean"] is not None)
     model = fit_model(config.model, example, objective)

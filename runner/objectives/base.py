@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from etils import epy
 
@@ -30,16 +30,29 @@ class Targets:
     Attributes:
       shape: of the targets of one example; () for one number.
       num_classes: the targets are integers below it; None if they are real numbers.
+      counts: of each class in the training part, if an example has one class.
+      token_bytes: the bytes of each token in UTF-8, if the targets are named tokens.
       mean, std: of each target of the training part, for real numbers; else 0 and 1.
     """
 
     shape: tuple[int, ...] = ()
     num_classes: int | None = None
+    counts: tuple[int, ...] | None = None
+    token_bytes: tuple[int, ...] | None = None
     mean: tuple[float, ...] | float = 0.0
     std: tuple[float, ...] | float = 1.0
 
+    @classmethod
+    def of_record(cls, record: Mapping[str, Any]) -> Self:
+        """The targets that were stored as JSON, which has no tuples."""
+        fields: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in record.items()
+        }
+        return cls(**fields)
 
-class Objective(Pytree, ABC):
+
+class Objective(Pytree, ABC, static=("output_shape",)):
     """The loss and the metrics of a kind of task.
 
     An objective is a pytree: its numbers are arguments of the compiled program. Its factory gets
@@ -49,10 +62,12 @@ class Objective(Pytree, ABC):
     arguments of ``__init__`` are validated against its annotations (``runner.config.types``).
 
     Attributes:
+      output_shape: the shape of what a model must return for one example; set by ``__init__``.
       highest_is_best: name of each metric that can rank evaluations → whether its highest value is
         the best; the first one ranks them by default.
     """
 
+    output_shape: tuple[int, ...]
     highest_is_best: ClassVar[Mapping[str, bool]] = {"loss": False}
 
     def __init_subclass__(cls, *, static: Iterable[str] = ()) -> None:
@@ -60,23 +75,23 @@ class Objective(Pytree, ABC):
         if "__init__" in vars(cls):
             cls.__init__ = checked(cls.__init__)
 
-    @property
-    @abstractmethod
-    def output_shape(self) -> tuple[int, ...]:
-        """The shape of what a model must return for one example."""
-
     @abstractmethod
     def losses(self, outputs: jax.Array, targets: jax.Array) -> jax.Array:
-        """The loss of each example [batch]; its mean over a batch is what training minimises.
+        """The loss of each example [batch]; its mean over a split is the metric ``loss``.
 
         Args:
           outputs: float32 [batch, *output_shape].
           targets: [batch, *shape].
         """
 
-    def weights(self, targets: jax.Array) -> jax.Array | None:
-        """The weight of each example [batch] in the mean of the losses; None if all are equal."""
-        return None
+    def training_losses(
+        self, outputs: jax.Array, targets: jax.Array
+    ) -> tuple[jax.Array, jax.Array | None]:
+        """What training minimises: the sum of the first, over the sum of the second, both [batch].
+
+        The second is None for the mean. By default it is the mean of ``losses``.
+        """
+        return self.losses(outputs, targets), None
 
     def sums(self, outputs: jax.Array, targets: jax.Array, valid: jax.Array) -> Sums:
         """What an evaluation adds up over batches, of the examples where ``valid`` [batch]."""
@@ -84,7 +99,11 @@ class Objective(Pytree, ABC):
         return {"loss": losses.sum(), "examples": valid.sum()}
 
     def metrics(self, sums: Sums) -> dict[str, jax.Array]:
-        """The metrics of a split, scalars by name, from its ``sums``; ``loss`` is one of them."""
+        """The metrics of a split by name, from its ``sums``; ``loss`` is one of them.
+
+        Those that rank evaluations are scalars. Of the test split, an array [classes] is logged
+        class by class, and a matrix [classes, classes] is drawn.
+        """
         return {"loss": sums["loss"] / sums["examples"]}
 
     def predictions(self, outputs: ArrayLike) -> Any:

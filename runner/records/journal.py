@@ -1,8 +1,9 @@
 """Writes completed chunks and evaluations to events and the display; keeps the run's figures."""
 
+import logging
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any, Protocol, Self
@@ -17,12 +18,15 @@ from runner.training.tags import (
     CYCLE,
     EVAL_LOSS,
     LOSS,
+    PREFIXES,
     RATE,
     THROUGHPUT,
     group_of,
     is_rate,
 )
 
+_log = logging.getLogger("runner")
+_TEST = f"{PREFIXES['test']}/"
 # The most groups whose rates an error lists.
 _MOST_RATES = 4
 
@@ -86,6 +90,19 @@ class Display(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class ClassTables:
+    """How metrics by class are logged: arrays [classes], and matrices [classes, classes].
+
+    Attributes:
+      labels: of the classes.
+      draw: (tag, matrix) → a PNG.
+    """
+
+    labels: Sequence[str]
+    draw: Callable[[str, np.ndarray], bytes]
+
+
 class Journal:
     """The figures of a run so far; methods wait for the device and are called in order."""
 
@@ -97,6 +114,7 @@ class Journal:
         log_every: int,
         started: float,
         ranking: Ranking,
+        tables: ClassTables | None = None,
         start: int = 0,
         earlier: Figures = Figures(),
     ) -> None:
@@ -111,6 +129,7 @@ class Journal:
         self._evaluated_step = earlier.evaluated_step
         self._events, self._display = events, display
         self._log_every, self._ranking = log_every, ranking
+        self._tables, self._drawn = tables, dict[str, np.ndarray]()
         self._last: _Rows | None = None
         self._wall_time: float | None = None
         if start and earlier.evaluated_step == start:
@@ -149,7 +168,9 @@ class Journal:
           DivergedError: the evaluation's loss is not finite.
         """
         seen = not all(map(_is_ready, metrics.values()))
-        values = {tag: float(np.asarray(value)) for tag, value in metrics.items()}
+        scalars = {tag: value for tag, value in metrics.items() if not np.ndim(value)}
+        values = {tag: float(np.asarray(value)) for tag, value in scalars.items()}
+        values |= self._by_class(metrics)
         self.throughput.pause(since=submitted, seen=seen)
         self._log_evaluation(step, values)
         self.last_metrics, self._evaluated_step = values, step
@@ -177,12 +198,38 @@ class Journal:
 
     def finish(self) -> None:
         """Writes the last step of the run, if ``log_every`` skipped it, and the throughput."""
+        for tag, matrix in self._drawn.items():
+            self._draw(tag, matrix)
         if self._last is None:
             return
         if self._last[0][-1] % self._log_every:
             self._events.scalars(*self._last)
         self._log_throughput(self.throughput.overall())
         self._last = None
+
+    def _by_class(self, metrics: Mapping[str, Any]) -> dict[str, float]:
+        """The metrics of single classes of the test split by tag; keeps matrices to be drawn."""
+        if self._tables is None:
+            return {}
+        found: dict[str, float] = {}
+        for tag, value in metrics.items():
+            if np.ndim(value) == 0 or not tag.startswith(_TEST):
+                continue
+            array = np.asarray(value)
+            if array.ndim == 1:
+                labelled = zip(self._tables.labels, map(float, array), strict=True)
+                found |= {f"{tag}/{name}": v for name, v in labelled if math.isfinite(v)}
+            else:
+                self._drawn[tag] = array
+        return found
+
+    def _draw(self, tag: str, matrix: np.ndarray) -> None:
+        try:
+            png = self._tables.draw(tag, matrix) if self._tables else b""
+        except Exception as error:  # a broken plotting library does not end the run
+            _log.warning("%s was not drawn: %s", tag, reason(error))
+        else:
+            self._events.figure(tag, png, step=self.steps)
 
     def _wall_times(self, length: int, submitted: float) -> np.ndarray:
         """The end of each step [length]: spread evenly, as only the chunk's end is known."""

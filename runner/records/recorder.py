@@ -11,7 +11,7 @@ from typing import Any, Self
 from runner.config import Ranking
 from runner.errors import StorageError
 from runner.records.events import EventWriter
-from runner.records.journal import Display, Figures, Journal
+from runner.records.journal import ClassTables, Display, Figures, Journal
 from runner.records.saving import Saver
 
 # Chunks that may wait for the thread. If the queue is full, training waits, so memory is bounded.
@@ -36,6 +36,7 @@ class Recorder:
         log_every: int,
         started: float,
         ranking: Ranking,
+        tables: ClassTables | None = None,
         saver: Saver | None = None,
         start: int = 0,
         earlier: Figures = Figures(),  # noqa: B008
@@ -46,6 +47,7 @@ class Recorder:
           log_every: steps between those that are written; the last step always is.
           started: the ``time.perf_counter()`` that ``seconds_to_first_step`` counts from.
           ranking: the metric that ranks evaluations.
+          tables: logs metrics by class; None leaves them out.
           saver: saves the states handed over; None saves nothing.
           start, earlier: the step that training starts at, and the figures of the run up to it.
         """
@@ -58,6 +60,7 @@ class Recorder:
             log_every=log_every,
             started=started,
             ranking=ranking,
+            tables=tables,
             start=start,
             earlier=earlier,
         )

@@ -21,7 +21,7 @@ from runner.training.tags import PREFIXES
 
 # A final accuracy this far below the best one is not noise of the last updates.
 LOST_ACCURACY = 0.05
-_TEST = PREFIXES["test"]
+_TEST = f"{PREFIXES['test']}/"
 
 
 def announce(console: Console, experiment: Experiment, *, params: int) -> None:
@@ -41,7 +41,8 @@ def announce(console: Console, experiment: Experiment, *, params: int) -> None:
 def conclude(console: Console, summary: dict[str, Any], folder: Path) -> None:
     """Prints the result of a finished run and its folder."""
     metrics, best = summary["metrics"], summary["best"]
-    found = {tag: value for tag, value in metrics.items() if tag.startswith(f"{_TEST}/")}
+    # Those of single classes have a longer tag.
+    found = {tag: v for tag, v in metrics.items() if tag.startswith(_TEST) and tag.count("/") == 1}
     shown = [f"{tag.replace('/', ' ')} {metric_value(tag, value)}" for tag, value in found.items()]
     tag, value = best["metric"], metric_value(best["metric"], best["value"])
     shown.append(f"best {tag.replace('/', ' ')} {value} at step {best['step']:,}")

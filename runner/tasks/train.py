@@ -24,7 +24,7 @@ with epy.lazy_imports():
 
     from runner.experiment import build, check, device, hparams, timeline
     from runner.records import checkpoints, events, journal, recorder, run_folder, saving
-    from runner.report import announce, console, plots, progress, text
+    from runner.report import announce, console, matrices, plots, progress, text
     from runner.training import checkpoint, loop, state
 
 if TYPE_CHECKING:
@@ -223,10 +223,19 @@ def _recorder(
         log_every=lengths.log_every,
         started=ending.started,
         ranking=config.ranking,
+        tables=_class_tables(experiment),
         saver=saver,
         start=step,
         earlier=start.figures,
     )
+
+
+def _class_tables(experiment: build.Experiment) -> journal.ClassTables | None:
+    dataset = experiment.dataset
+    if dataset.num_classes is None:
+        return None
+    labels = dataset.classes or tuple(map(str, range(dataset.num_classes)))
+    return journal.ClassTables(labels, lambda _, matrix: matrices.confusion_figure(matrix, labels))
 
 
 def _save_plan(experiment: build.Experiment) -> saving.SavePlan:

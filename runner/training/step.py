@@ -209,11 +209,8 @@ def in_compute_dtype(static: Static, tree: Any) -> Any:
 
 def mean_loss(objective: Objective, outputs: jax.Array, examples: Examples) -> jax.Array:
     """The loss that training minimises: the weighted mean over a batch, scalar."""
-    losses, weights = (
-        objective.losses(outputs, examples.targets),
-        objective.weights(examples.targets),
-    )
-    return losses.mean() if weights is None else (weights * losses).sum() / weights.sum()
+    losses, weights = objective.training_losses(outputs, examples.targets)
+    return losses.mean() if weights is None else losses.sum() / weights.sum()
 
 
 def _accumulated_gradients(

@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 
 from runner.cli.sources import CONF
 from runner.config import Config, read_config
-from runner.config.sections import General, Training, WrapperSettings
+from runner.config.sections import DatasetSettings, General, Training, WrapperSettings
 from runner.config.signature import parameters
 from runner.errors import ConfigError
 from runner.registry import GROUPS, register_optimizer
@@ -58,7 +58,8 @@ def test_the_top_level_of_yaml_is_that_of_the_schema(defaults: Any) -> None:
 def test_an_options_keys_in_yaml_are_the_arguments_of_its_factory(group: str, option: str) -> None:
     section = composed(f"{group}={option}")[group]
     factory = GROUPS[group].get(section.pop("name"))
-    around = {field.name for field in fields(WrapperSettings)} if group == "optimizer" else set()
+    common = {"optimizer": WrapperSettings, "dataset": DatasetSettings}.get(group)
+    around = {field.name for field in fields(common)} if common else set()
     own = set(parameters(factory)) - GROUPS[group].supplied
     assert own.isdisjoint(around)
     assert set(section) == own | around

@@ -35,7 +35,7 @@ def test_a_valid_dataset_keeps_its_arrays():
         (split(targets=np.array([0, -1, 2], np.int32)), "label -1 of example 1"),
         (split(targets=np.array([0, 1], np.int32)), r"shape \(2,\) for 3 inputs"),
         (split(targets=np.array([0.0, 1.0, 2.0])), "float64"),
-        (split(np.zeros((3, 4), np.uint8)), r"shape \(3, 4\)"),
+        (split(np.zeros(3, np.uint8)), r"shape \(3,\)"),
         (split(np.zeros((3, 2, 0, 1), np.uint8)), r"shape \(3, 2, 0, 1\)"),
         (split(np.zeros((0, 2, 2, 1), np.uint8), np.zeros(0, np.int32)), "no examples"),
         (split(NAN), "finite"),

@@ -57,7 +57,7 @@ def write(tmp_path, suffix):
 
 
 def load(root) -> Dataset:
-    return datasets.build("idx", {"root": str(root), "mean": 72.94, "std": 90.02})
+    return datasets.build("idx", {"root": str(root)})
 
 
 def test_bytes_become_images_and_labels(write):
@@ -68,7 +68,7 @@ def test_bytes_become_images_and_labels(write):
     assert dataset.train.targets.tolist() == [0, 9, 1, 2]
     assert dataset.test.inputs[1, :, :, 0].tolist() == [[6, 7, 8], [9, 10, 11]]
     assert dataset.test.targets.tolist() == [3, 4]
-    assert (dataset.num_classes, dataset.mean, dataset.std) == (10, 72.94, 90.02)
+    assert dataset.num_classes == 10
 
 
 def test_the_classes_may_be_named(write):
@@ -92,7 +92,7 @@ def test_a_plain_file_takes_precedence_over_a_compressed_one(tmp_path):
 
 def test_a_missing_root_names_the_files_it_must_hold():
     with pytest.raises(ConfigError, match=r"^dataset\.root: ") as raised:
-        datasets.build("idx", {"root": None, "mean": 0.0, "std": 1.0})
+        datasets.build("idx", {"root": None})
     assert all(name in raised.value.remedy for name in NAMES)
 
 
@@ -102,11 +102,6 @@ def test_a_missing_folder_is_named(root):
         load(root)
     assert raised.value.key == root
     assert all(name in raised.value.remedy for name in NAMES)
-
-
-def test_a_normalisation_by_zero_is_refused_before_any_file_is_read():
-    with pytest.raises(ConfigError, match=r"^dataset\.std: 0\.0"):
-        datasets.build("idx", {"root": "/no/such/folder", "mean": 0.0, "std": 0.0})
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -219,10 +214,3 @@ def test_a_folder_in_place_of_a_file_is_refused(tmp_path):
         (tmp_path / name).mkdir()
     with pytest.raises(DataError, match="no such file"):
         load(tmp_path)
-
-
-def test_the_default_normalisation_is_that_of_mnist(write):
-    """Its 60,000 training images have a mean of 33.3184 and a standard deviation of 78.5675."""
-    dataset = datasets.build("idx", {"root": str(write({}))})
-    assert dataset.mean == pytest.approx(33.3184, abs=0.005)
-    assert dataset.std == pytest.approx(78.5675, abs=0.005)
