@@ -1,6 +1,7 @@
 """The typed configuration and the validation of plain values; imports neither jax nor Hydra."""
 
 from runner.config.sections import (
+    AugmentationSettings,
     DatasetSettings,
     LookaheadSettings,
     Training,
@@ -9,6 +10,7 @@ from runner.config.sections import (
 from runner.config.settings import Choice, Config, Ranking, read_config
 
 __all__ = [
+    "AugmentationSettings",
     "Choice",
     "Config",
     "DatasetSettings",

@@ -76,9 +76,20 @@ class DatasetSettings:
 
     validation: Annotated[float, Number(ge=0, lt=1)]
     split_seed: Seed
-    placement: Literal["auto", "device", "host"]
+    placement: Literal["auto", "device", "host", "stream"]
     mean: Annotated[float, Number()] | tuple[float, ...] | None
     std: Positive | tuple[float, ...] | None
+
+
+@dataclass(frozen=True)
+class AugmentationSettings:
+    """The section ``augmentation``; null and false leave a change out."""
+
+    crop_padding: Count | None
+    flip: bool
+    cutout: Count | None
+    mixup: Positive | None
+    cutmix: Positive | None
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from runner.config.groups import GroupNames, group_names
 from runner.config.invalid import missing_value, unknown_setting
 from runner.config.sections import (
     Accelerator,
+    AugmentationSettings,
     CheckpointSettings,
     DatasetSettings,
     General,
@@ -92,6 +93,7 @@ class Config:
     init_from: str | None
     init_params_only: bool
     training: Training
+    augmentation: AugmentationSettings
     checkpoint: CheckpointSettings
     scheduler: Choice
     optimizer: Choice
@@ -124,7 +126,7 @@ def read_config(
         contradicts another one.
     """
     general_keys = [field.name for field in fields(General)]
-    _check_keys(values, [*general_keys, "training", "checkpoint", *GROUPS])
+    _check_keys(values, [*general_keys, "training", "augmentation", "checkpoint", *GROUPS])
     general = _section(General, {name: values[name] for name in general_keys}, key="")
     if general.plugins != plugins:
         problem = f"{list(general.plugins)} comes from a configuration file"
@@ -132,6 +134,7 @@ def read_config(
         remedy = f"name plugins on the command line only: plugins=[{named}]"
         raise ConfigError("plugins", problem, remedy)
     training = _section(Training, values["training"], key="training")
+    augmentation = _section(AugmentationSettings, values["augmentation"], key="augmentation")
     checkpoint = _section(CheckpointSettings, values["checkpoint"], key="checkpoint")
     groups = group_names(values["optimizer"])
     wrappers, optimizer = _split_optimizer(values["optimizer"], groups)
@@ -152,6 +155,7 @@ def read_config(
         ranking=ranking,
         data=data,
         training=training,
+        augmentation=augmentation,
         checkpoint=checkpoint,
         wrappers=wrappers,
         hparams=_hparams(as_written, choices),

@@ -20,10 +20,16 @@ _BLOCK_BYTES = 64 * 2**20
 
 
 class Examples(NamedTuple):
-    """Some examples: inputs and targets [n, ...]."""
+    """Some examples: inputs and targets [n, ...].
+
+    others, shares: where each example is mixed with another: the targets of that one, and the share
+      [n] of the example's own.
+    """
 
     inputs: Any
     targets: Any
+    others: Any = None
+    shares: Any = None
 
 
 @dataclass(frozen=True, eq=False)

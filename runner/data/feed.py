@@ -1,6 +1,7 @@
-"""Provides batches on the device, from a resident data set or sent from the host with each chunk.
+"""Provides batches on the device, from a resident data set or sent from the host.
 
-Either way a step sees the same batch, so the choice changes speed and memory, never results.
+Wherever the examples are, a step sees the same batch: placement changes speed and memory, never
+results.
 """
 
 from collections.abc import Iterator
@@ -10,12 +11,14 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
+from runner.data.augmentation import Augmentation
 from runner.data.dataset import Dataset, Examples, Split
 from runner.data.order import batch_indices
+from runner.data.prefetch import Prefetch
 from runner.data.preparation import Preparation
 from runner.pytree import Pytree
 
-Placement = Literal["device", "host"]
+Placement = Literal["device", "host", "stream"]
 SplitName = Literal["train", "validation", "test"]
 
 # The share of the device's memory that a resident data set may take.
@@ -23,6 +26,10 @@ RESIDENT_SHARE = 0.4
 # The most bytes of a chunk's batches; those of two chunks exist at a time, in use and in transfer.
 HOST_CHUNK_BYTES = 32 * 2**20
 EVALUATION_BATCH = 1024
+# Chunks of examples from the host are padded to a program's capacity, over a power of this.
+_FEWER = 4
+# Bytes of batches that are gathered ahead of the step that needs them.
+_AHEAD_BYTES = 2 * HOST_CHUNK_BYTES
 
 
 @dataclass(frozen=True)
@@ -35,8 +42,8 @@ class Source(Pytree):
     resident: Examples | None = None
     preparation: Preparation = field(default_factory=Preparation)
 
-    def prepared(self, batch: Any) -> Examples:
-        """What the model sees of a batch.
+    def prepared(self, batch: Any, key: jax.Array | None = None) -> Examples:
+        """What the model sees of a batch; in training a ``key`` draws its augmentation.
 
         ``batch``: indices [batch] into the resident examples, or the ``Examples`` themselves.
         """
@@ -46,7 +53,7 @@ class Source(Pytree):
             examples = jax.tree.map(
                 lambda array: array.at[batch].get(mode="promise_in_bounds"), self.resident
             )
-        return self.preparation(examples)
+        return self.preparation(key, examples)
 
 
 class Feed:
@@ -60,12 +67,14 @@ class Feed:
         seed: int,
         placement: Placement,
         device: jax.Device,
+        augmentation: Augmentation | None = None,
     ) -> None:
         self.placement: Placement = placement
         self._dataset, self._device = dataset, device
         self._batch_size, self._seed = batch_size, seed
-        self._preparation = Preparation.of(dataset.mean, dataset.std)
+        self._preparation = Preparation.of(dataset.mean, dataset.std, augmentation)
         self._sources: dict[int, Source] = {}
+        self._ahead: Prefetch[Examples] | None = None
         self.train_source = self.source("train")
 
     def source(self, name: SplitName) -> Source:
@@ -78,17 +87,33 @@ class Feed:
         return self._sources[id(split)]
 
     def batches(self, first_step: int, count: int, *, capacity: int) -> Any:
-        """Batches [capacity, batch, ...] on the device; those after ``count`` are padding."""
-        split = self._dataset.train
-        indices = np.zeros((capacity, self._batch_size), np.int32)
-        indices[:count] = batch_indices(
-            seed=self._seed,
-            first_step=first_step,
-            count=count,
-            batch_size=self._batch_size,
-            n=len(split),
-        )
-        return self._on_device(split, indices)
+        """Batches [length, batch, ...] on the device, those after ``count`` are padding.
+
+        ``length`` is ``capacity``, or of examples from the host one of few smaller ones, since each
+        has a program of its own.
+        """
+        if self.placement == "device":
+            indices = np.zeros((capacity, self._batch_size), np.int32)
+            indices[:count] = self._indices(first_step, count)
+            return jax.device_put(indices, self._device)
+        while capacity // _FEWER >= count:
+            capacity //= _FEWER
+        rows = list(self._host_batches(first_step, count))
+        rows += [rows[-1]] * (capacity - count)
+        return jax.device_put(jax.tree.map(lambda *arrays: np.stack(arrays), *rows), self._device)
+
+    def single_batches(self, first_step: int, count: int) -> Iterator[Any]:
+        """The batches of some steps, each for itself, sent to the device when it is asked for."""
+        if self.placement == "device":
+            yield from jax.device_put(list(self._indices(first_step, count)), self._device)
+        else:
+            for batch in self._host_batches(first_step, count):
+                yield jax.device_put(batch, self._device)
+
+    def close(self) -> None:
+        """Ends the thread that gathers batches."""
+        if self._ahead is not None:
+            self._ahead.close()
 
     def split_batches(self, name: SplitName) -> Iterator[tuple[Any, jax.Array]]:
         """A split in order, as batches with a mask [batch] that is False for padding."""
@@ -106,6 +131,26 @@ class Feed:
             return self._batch_size * np.dtype(np.int32).itemsize
         return self._batch_size * self._dataset.train.example_bytes
 
+    def _indices(self, first_step: int, count: int) -> np.ndarray:
+        return batch_indices(
+            seed=self._seed,
+            first_step=first_step,
+            count=count,
+            batch_size=self._batch_size,
+            n=len(self._dataset.train),
+        )
+
+    def _host_batches(self, first_step: int, count: int) -> Iterator[Examples]:
+        train = self._dataset.train
+        if self.placement == "host":
+            return (train.take(row) for row in self._indices(first_step, count))
+        if self._ahead is None or self._ahead.next_step != first_step:
+            self.close()
+            depth = max(2, _AHEAD_BYTES // self.batch_bytes())
+            gather = lambda step: train.take(self._indices(step, 1)[0])  # noqa: E731
+            self._ahead = Prefetch(gather, first_step, depth=depth)
+        return self._ahead.take(count)
+
     def _split(self, name: SplitName) -> Split:
         named = {**self._dataset.splits, "validation": self._dataset.selection}
         return named[name]
@@ -116,9 +161,14 @@ class Feed:
 
 
 def choose_placement(dataset: Dataset, device: jax.Device) -> Placement:
-    """``device`` when the data set fits beside a model there, else ``host``."""
+    """``device`` when the data set fits beside a model there, else ``stream``.
+
+    The CPU backend shares the host's memory: there a data set stays where it is, in memory
+    (``device``) or in mapped files (``stream``).
+    """
+    is_mapped = any(isinstance(split.inputs, np.memmap) for split in dataset.splits.values())
     limit = (device.memory_stats() or {}).get("bytes_limit")
-    if limit is None:  # the CPU backend shares the host's memory, where the data set already is
-        return "device"
+    if limit is None:
+        return "stream" if is_mapped else "device"
     size = sum(len(split) * split.example_bytes for split in dataset.splits.values())
-    return "device" if size <= RESIDENT_SHARE * limit else "host"
+    return "device" if size <= RESIDENT_SHARE * limit else "stream"

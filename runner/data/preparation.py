@@ -7,13 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from runner.data.augmentation import Augmentation
 from runner.data.dataset import Examples
 from runner.pytree import Pytree
 
 
 @dataclass(frozen=True)
 class Preparation(Pytree):
-    """Normalises inputs.
+    """Normalises inputs and, for training, augments them.
 
     mean, std: scalars, or one number per channel (the last axis): the model sees
       ``(inputs - mean) / std`` in float32. None for inputs that are used as stored, such as tokens.
@@ -21,17 +22,21 @@ class Preparation(Pytree):
 
     mean: Any = None
     std: Any = None
+    augmentation: Augmentation | None = None
 
     @classmethod
-    def of(cls, mean: Any, std: Any) -> Self:
+    def of(cls, mean: Any, std: Any, augmentation: Augmentation | None = None) -> Self:
         """The preparation with these numbers, lists of them, or None, as arrays on the host."""
         if mean is None:
-            return cls()
-        return cls(np.asarray(mean, np.float32), np.asarray(std, np.float32))
+            return cls(augmentation=augmentation)
+        return cls(np.asarray(mean, np.float32), np.asarray(std, np.float32), augmentation)
 
-    def __call__(self, examples: Examples) -> Examples:
-        """The prepared batch."""
-        return examples._replace(inputs=self.normalised(examples.inputs))
+    def __call__(self, key: jax.Array | None, examples: Examples) -> Examples:
+        """The prepared batch; without a ``key`` it is not augmented."""
+        prepared = examples._replace(inputs=self.normalised(examples.inputs))
+        if key is None or self.augmentation is None:
+            return prepared
+        return self.augmentation(key, prepared)
 
     def normalised(self, inputs: jax.Array) -> jax.Array:
         """What the model sees of raw inputs [batch, ...]."""

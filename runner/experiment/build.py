@@ -10,7 +10,8 @@ import numpy as np
 from jax.extend.core import Jaxpr, subjaxprs
 
 from runner import optimizers, registry
-from runner.config import Choice, Config, DatasetSettings, WrapperSettings
+from runner.config import AugmentationSettings, Choice, Config, DatasetSettings, WrapperSettings
+from runner.data.augmentation import Augmentation, check_inputs
 from runner.data.dataset import Dataset
 from runner.data.feed import Feed, Placement, choose_placement
 from runner.data.splits import class_counts, moments, with_normalization, with_validation
@@ -52,6 +53,7 @@ class Experiment:
     hyperparams: Hyperparams
     plan: Plan
     placement: Placement
+    augmentation: Augmentation | None
 
     @property
     def schedule(self) -> Schedule:
@@ -114,6 +116,7 @@ class Experiment:
             seed=self.config.seed,
             placement=self.placement,
             device=self.device,
+            augmentation=self.augmentation,
         )
 
 
@@ -167,6 +170,7 @@ def build(config: Config, device: jax.Device) -> Experiment:
             cycle_ends=_saved_cycle_ends(config, schedule, lengths.steps),
         ),
         placement=_placement(config.data.placement, dataset, device),
+        augmentation=_augmentation(config.augmentation, dataset),
     )
 
 
@@ -220,6 +224,23 @@ def targets_of(dataset: Dataset) -> Targets:
 def prepared_example(shape: tuple[int, ...], dtype: Any, normalized: bool) -> jax.ShapeDtypeStruct:
     """Shape and type of one example as the model sees it, as a batch of one."""
     return jax.ShapeDtypeStruct((1, *shape), np.float32 if normalized else dtype)
+
+
+def _augmentation(settings: AugmentationSettings, dataset: Dataset) -> Augmentation | None:
+    numbers = {"mixup": settings.mixup, "cutmix": settings.cutmix}
+    augmentation = Augmentation(
+        crop_padding=settings.crop_padding,
+        flip=settings.flip,
+        cutout_size=settings.cutout,
+        **{name: None if value is None else np.float32(value) for name, value in numbers.items()},
+    )
+    if augmentation == Augmentation():
+        return None
+    try:
+        check_inputs(augmentation, dataset.train.shape, are_numbers=dataset.normalized)
+    except ConfigError as error:
+        raise error.under("augmentation") from error
+    return augmentation
 
 
 def _placement(chosen: str, dataset: Dataset, device: jax.Device) -> Placement:

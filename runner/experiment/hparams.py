@@ -40,6 +40,7 @@ def flat_settings(experiment: Experiment) -> dict[str, Value]:
         "model": config.model,
         "objective": config.objective,
         "dataset": config.dataset,
+        "augmentation": asdict(config.augmentation),
         "seed": config.seed,
         "training": {**training, "steps": lengths.steps},
     }

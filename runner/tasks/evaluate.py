@@ -98,7 +98,7 @@ def _write_evaluation(
 
 
 def _write_predictions(folder: Path, scored: Split, run: SavedRun) -> None:
-    inputs, targets = scored.all()
-    predictions, indices = run.predict(inputs), np.arange(len(scored))
+    examples = scored.all()
+    predictions, indices = run.predict(examples.inputs), np.arange(len(scored))
     path = folder / "predictions.npz"
-    np.savez(path, predictions=predictions, targets=targets, indices=indices)
+    np.savez(path, predictions=predictions, targets=examples.targets, indices=indices)

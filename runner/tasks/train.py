@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -159,12 +159,13 @@ def _attempt(
 ) -> state.TrainState:
     """Trains from ``start`` to the end of the run, or until a signal stops it."""
     ending.recorder = record = _recorder(experiment, start, folder, screen, ending)
-    with record, _schedule_drawn(experiment, values, record, ending):
+    drawn = _schedule_drawn(experiment, values, record, ending)
+    with record, closing(experiment.feed()) as feed, drawn:
         trained = loop.train(
             experiment.static,
             start.state,
             experiment.hyperparams,
-            experiment.feed(),
+            feed,
             plan=experiment.plan,
             listener=record,
             stopping=lambda: ending.stop_signal is not None,

@@ -108,16 +108,17 @@ def train(
     Raises:
       DivergedError: the listener received a loss that is not finite.
     """
-    train_chunk = scan_chunk if plan.dispatch == "scan" else step_chunk
     capacity = chunk_capacity(feed)
     step = int(state.step)
     while step < plan.steps and not stopping():
         speed = listener.steps_per_second
         length = plan.chunk_length(step, capacity=capacity, steps_per_second=speed)
-        batches = feed.batches(step, length, capacity=capacity)
-        state, metrics = train_chunk(
-            static, state, hyperparams, feed.train_source, batches, np.int32(length)
-        )
+        run = static, state, hyperparams, feed.train_source
+        if plan.dispatch == "scan":
+            batches = feed.batches(step, length, capacity=capacity)
+            state, metrics = scan_chunk(*run, batches, np.int32(length))
+        else:
+            state, metrics = step_chunk(*run, feed.single_batches(step, length), capacity)
         listener.chunk(step, length, metrics)
         step += length
         if evaluates := plan.evaluates_at(step):
@@ -174,7 +175,9 @@ def scan_chunk(
         state, metrics = train_step(static, state, hyperparams, source, batch)
         return state, _set_metrics(chunk_metrics, i, metrics)
 
-    return jax.lax.fori_loop(0, length, body, (state, _empty_metrics(static, hyperparams, batches)))
+    capacity = jax.tree.leaves(batches)[0].shape[0]
+    empty = _empty_metrics(static, hyperparams, capacity)
+    return jax.lax.fori_loop(0, length, body, (state, empty))
 
 
 # A copy on the device, as the next chunk is given the state's buffers.
@@ -186,14 +189,17 @@ def step_chunk(
     state: TrainState,
     hyperparams: Hyperparams,
     source: Source,
-    batches: Any,
-    length: np.int32,
+    batches: Iterable[Any],
+    capacity: int,
 ) -> Trained:
-    """``scan_chunk`` with a dispatch per step, sent before the previous one has finished."""
+    """``scan_chunk`` with a dispatch per step, sent before the previous one has finished.
+
+    batches: of each step, arrays [accumulate * batch, ...].
+    """
     step = _step if static.accumulate == 1 else _step_by_microbatch
-    trained = state, _compiled_empty_metrics(static, hyperparams, batches)
-    for i in range(length):
-        trained = step(static, trained, hyperparams, source, batches, np.int32(i))
+    trained = state, _compiled_empty_metrics(static, hyperparams, capacity)
+    for i, batch in enumerate(batches):
+        trained = step(static, trained, hyperparams, source, batch, np.int32(i))
     return trained
 
 
@@ -203,11 +209,10 @@ def _step(
     trained: Trained,
     hyperparams: Hyperparams,
     source: Source,
-    batches: Any,
+    batch: Any,
     i: jax.Array,
 ) -> Trained:
     state, chunk_metrics = trained
-    batch = jax.tree.map(lambda array: array[i], batches)
     state, metrics = train_step(static, state, hyperparams, source, batch)
     return state, _set_metrics(chunk_metrics, i, metrics)
 
@@ -217,7 +222,7 @@ def _step_by_microbatch(
     trained: Trained,
     hyperparams: Hyperparams,
     source: Source,
-    batches: Any,
+    batch: Any,
     i: np.int32,
 ) -> Trained:
     """One update in a dispatch for each microbatch and one more.
@@ -228,9 +233,7 @@ def _step_by_microbatch(
     sums = _compiled_zero_gradients(static, state)
     objective = hyperparams.objective
     for microbatch in range(static.accumulate):
-        sums = _add_microbatch(
-            static, sums, state, objective, source, batches, i, np.int32(microbatch)
-        )
+        sums = _add_microbatch(static, sums, state, objective, source, batch, np.int32(microbatch))
     return _apply_gradients(static, trained, hyperparams, sums, i)
 
 
@@ -241,11 +244,10 @@ def _add_microbatch(
     state: TrainState,
     objective: Objective,
     source: Source,
-    batches: Any,
-    i: jax.Array,
+    batch: Any,
     microbatch: jax.Array,
 ) -> Gradients:
-    batch = jax.tree.map(lambda array: split_microbatches(static, array[i])[microbatch], batches)
+    batch = jax.tree.map(lambda array: split_microbatches(static, array)[microbatch], batch)
     return add_microbatch(static, state, objective, sums, source, batch, microbatch)
 
 
@@ -258,15 +260,14 @@ def _apply_gradients(
     return state, _set_metrics(chunk_metrics, i, metrics)
 
 
-def _empty_metrics(static: Static, hyperparams: Hyperparams, batches: Any) -> Metrics:
-    capacity = jax.tree.leaves(batches)[0].shape[0]
+def _empty_metrics(static: Static, hyperparams: Hyperparams, capacity: int) -> Metrics:
     return {
         tag: jnp.zeros((capacity, *leaf.shape), leaf.dtype)
         for tag, leaf in metric_shapes(static.groups, hyperparams).items()
     }
 
 
-_compiled_empty_metrics = jax.jit(_empty_metrics, static_argnames="static")
+_compiled_empty_metrics = jax.jit(_empty_metrics, static_argnames=("static", "capacity"))
 _compiled_zero_gradients = jax.jit(zero_gradients, static_argnames="static")
 
 

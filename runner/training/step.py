@@ -17,6 +17,9 @@ from runner.training.tags import CYCLE, LOSS, MOMENTUM, RATE, group_rate
 
 Metrics = dict[str, jax.Array]
 
+# Folded into the key of a batch, for a key of its own.
+_AUGMENTATION = 1
+
 
 class Gradients(NamedTuple):
     """Gradients of the trained parameters, with their loss and the model state after it.
@@ -114,10 +117,10 @@ def batch_gradients(
     microbatch: Any = 0,
 ) -> Gradients:
     """Gradients of the mean loss of one batch; ``microbatch`` is its index in the update."""
-    examples = source.prepared(batch)
     key = jax.random.fold_in(state.key, state.step)
     if static.accumulate > 1:
         key = jax.random.fold_in(key, microbatch)
+    examples = source.prepared(batch, jax.random.fold_in(key, _AUGMENTATION))
 
     def loss_fn(trained: Any) -> tuple[jax.Array, Any]:
         params = static.groups.merged(trained, state.params)
@@ -210,7 +213,16 @@ def in_compute_dtype(static: Static, tree: Any) -> Any:
 def mean_loss(objective: Objective, outputs: jax.Array, examples: Examples) -> jax.Array:
     """The loss that training minimises: the weighted mean over a batch, scalar."""
     losses, weights = objective.training_losses(outputs, examples.targets)
+    if examples.others is not None:
+        others, other_weights = objective.training_losses(outputs, examples.others)
+        losses = _shared(losses, others, examples.shares)
+        if weights is not None:
+            weights = _shared(weights, other_weights, examples.shares)
     return losses.mean() if weights is None else losses.sum() / weights.sum()
+
+
+def _shared(own: Any, other: Any, shares: Any) -> jax.Array:
+    return shares * own + (1 - shares) * other
 
 
 def _accumulated_gradients(

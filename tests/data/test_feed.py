@@ -1,5 +1,7 @@
 """The feed: what is sent to the device for each step."""
 
+import threading
+
 import jax
 import numpy as np
 import pytest
@@ -28,7 +30,7 @@ def test_the_bytes_of_a_step_are_those_of_its_indices_or_of_its_examples(dataset
     assert feed(dataset, "host").batch_bytes() == 4 * (6 * 2 + 4)  # six uint16 and an int32 each
 
 
-@pytest.mark.parametrize("placement", ["device", "host"])
+@pytest.mark.parametrize("placement", ["device", "host", "stream"])
 def test_a_chunk_holds_the_examples_of_its_steps_in_the_order_of_the_seed(dataset, placement):
     """Steps 4 to 6 of epochs of five steps, in a chunk with room for five."""
     ours = feed(dataset, placement)
@@ -37,10 +39,59 @@ def test_a_chunk_holds_the_examples_of_its_steps_in_the_order_of_the_seed(datase
     assert {leaf.shape[:2] for leaf in jax.tree.leaves(batches)} == {(5, 4)}
     for step, row in enumerate(indices):
         batch = jax.tree.map(lambda array, step=step: array[step], batches)
-        inputs, targets = ours.source("train").prepared(batch)
+        inputs, targets, *_ = ours.source("train").prepared(batch)
         expected = (dataset.train.inputs[row].astype(np.float32) - 8) / 4
         np.testing.assert_array_equal(inputs, expected)
         np.testing.assert_array_equal(targets, dataset.train.targets[row])
+    ours.close()
+
+
+@pytest.mark.parametrize("placement", ["device", "host", "stream"])
+def test_single_batches_are_those_of_a_chunk(dataset, placement):
+    """Also after a jump, and when a chunk takes only some of those that were gathered ahead."""
+    ours = feed(dataset, placement)
+    for first, count in ((0, 3), (3, 4), (20, 2), (1, 1)):
+        indices = batch_indices(seed=3, first_step=first, count=count, batch_size=4, n=23)
+        found = [ours.source("train").prepared(b) for b in ours.single_batches(first, count)]
+        assert len(found) == count
+        for row, examples in zip(indices, found, strict=True):
+            np.testing.assert_array_equal(examples.targets, dataset.train.targets[row])
+    ours.close()
+
+
+@pytest.mark.parametrize(("count", "length"), [(1, 2), (2, 2), (3, 8), (8, 8), (9, 32), (32, 32)])
+def test_a_chunk_from_the_host_has_few_lengths_and_at_most_three_quarters_of_padding(
+    dataset, count, length
+):
+    batches = feed(dataset, "host").batches(0, count, capacity=32)
+    assert {leaf.shape[0] for leaf in jax.tree.leaves(batches)} == {length}
+
+
+def test_the_thread_that_gathers_ends_with_the_feed(dataset):
+    before = threading.active_count()
+    ours = feed(dataset, "stream")
+    next(iter(ours.single_batches(0, 1)))
+    assert threading.active_count() == before + 1
+    ours.close()
+    ours.close()
+    assert threading.active_count() == before
+
+
+def test_an_error_while_gathering_reaches_the_loop(dataset, monkeypatch):
+    def fail(self, indices):
+        raise OSError("the disk is gone")
+
+    monkeypatch.setattr(Split, "take", fail)
+    ours = feed(dataset, "stream")
+    with pytest.raises(OSError, match="gone"):
+        ours.batches(0, 2, capacity=2)
+    ours.close()
+
+
+def test_a_mapped_file_is_streamed(tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros((10, 2), np.float32))
+    mapped = Split(np.load(tmp_path / "x.npy", mmap_mode="r"), np.zeros(10, np.int32))
+    assert choose_placement(Dataset(mapped, mapped, num_classes=2), Device(None)) == "stream"
 
 
 class Device:
@@ -50,10 +101,12 @@ class Device:
         self.limit = limit
 
     def memory_stats(self):
-        return {"bytes_limit": self.limit}
+        return None if self.limit is None else {"bytes_limit": self.limit}
 
 
-@pytest.mark.parametrize(("limit", "placement"), [(250, "device"), (249, "host")])
+@pytest.mark.parametrize(
+    ("limit", "placement"), [(250, "device"), (249, "stream"), (None, "device")]
+)
 def test_a_data_set_with_its_targets_may_take_40_percent_of_the_memory(limit, placement):
     """Twenty examples of a byte, each with a target of four: 100 bytes."""
     examples = Split(np.zeros((10, 1, 1, 1), np.uint8), np.zeros(10, np.int32))

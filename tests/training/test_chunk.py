@@ -30,7 +30,8 @@ def test_the_memory_of_the_state_is_reused(train_chunk, accumulate):
     state = init_state(static, hyperparams, seed=jnp.uint32(0), inputs=inputs)
     source = Source(Examples(inputs, jnp.zeros(4, jnp.int32)))
     indices = np.arange(8, dtype=np.int32).reshape(2, 4) % 4
-    after, _ = train_chunk(static, state, hyperparams, source, indices, np.int32(2))
+    arguments = (indices, np.int32(2)) if train_chunk is scan_chunk else (list(indices), 2)
+    after, _ = train_chunk(static, state, hyperparams, source, *arguments)
     before = (state.params, state.opt_state, state.average, state.step)
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(before))
     assert int(after.step) == 2

@@ -177,9 +177,11 @@ def test_one_dispatch_per_chunk_equals_one_per_step(dataset, model):
     assert noted.metrics == others.metrics
 
 
-def test_feeding_from_the_host_equals_a_resident_data_set(dataset):
-    one, noted = fit(dataset, placement="device", eval_every=30)
-    other, others = fit(dataset, placement="host", eval_every=30)
+@pytest.mark.parametrize("dispatch", ["scan", "step"])
+@pytest.mark.parametrize("placement", ["host", "stream"])
+def test_feeding_from_the_host_equals_a_resident_data_set(dataset, placement, dispatch):
+    one, noted = fit(dataset, placement="device", eval_every=30, dispatch=dispatch)
+    other, others = fit(dataset, placement=placement, eval_every=30, dispatch=dispatch)
     assert same_bytes(one, other)
     assert noted.metrics == others.metrics
     assert noted.evaluations == others.evaluations
@@ -242,7 +244,7 @@ def test_a_data_set_too_large_for_the_device_stays_on_the_host(dataset):
     size = (203 + 1500) * (64 + 4)
     assert choose_placement(dataset, Small(None)) == "device"
     assert choose_placement(dataset, Small(size * 10)) == "device"
-    assert choose_placement(dataset, Small(size * 2)) == "host"
+    assert choose_placement(dataset, Small(size * 2)) == "stream"
 
 
 def test_chunks_end_where_an_evaluation_is_due_and_grow_with_the_speed():

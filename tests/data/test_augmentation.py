@@ -1,0 +1,147 @@
+"""Each augmentation against what it promises, computed in numpy from its own images."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from runner.cli.commands import configure
+from runner.data.augmentation import (
+    Augmentation,
+    check_inputs,
+    cutmix,
+    cutout,
+    mixup,
+    random_crop,
+    random_flip,
+)
+from runner.data.dataset import Examples
+from runner.data.feed import Source
+from runner.data.preparation import Preparation
+from runner.errors import ConfigError
+from runner.objectives import Targets
+from runner.objectives.classification import Classification
+from runner.training.step import mean_loss
+
+KEY = jax.random.key(7)
+IMAGES = np.random.default_rng(0).uniform(1, 2, (64, 6, 5, 2)).astype(np.float32)
+TARGETS = np.arange(64, dtype=np.int32)
+
+
+def test_a_crop_is_a_window_of_the_padded_image():
+    """All 25 windows of a padding of 2 occur among many images."""
+    images = np.repeat(IMAGES[:1], 400, axis=0)
+    padded = np.pad(images[0], ((2, 2), (2, 2), (0, 0)))
+    windows = {
+        padded[row : row + 6, column : column + 5].tobytes()
+        for row in range(5)
+        for column in range(5)
+    }
+    found = {image.tobytes() for image in np.asarray(random_crop(KEY, images, 2))}
+    assert found == windows
+
+
+def test_half_of_the_images_are_mirrored_left_to_right():
+    images = np.repeat(IMAGES, 10, axis=0)
+    found = np.asarray(random_flip(KEY, images))
+    mirrored = (found == images[:, :, ::-1]).all(axis=(1, 2, 3)).sum()
+    kept = (found == images).all(axis=(1, 2, 3)).sum()
+    assert mirrored + kept == 640
+    assert 257 <= mirrored <= 383  # 320 expected, five standard deviations are 63
+
+
+def test_a_cutout_is_a_square_whose_centre_may_be_anywhere():
+    found = np.asarray(cutout(KEY, np.repeat(IMAGES[:1], 500, axis=0), 4))
+    areas = set()
+    for image in found:
+        rows, columns = np.nonzero(image[..., 0] == 0)
+        height, width = np.ptp(rows) + 1, np.ptp(columns) + 1
+        assert (image[rows.min() :][:height, columns.min() :][:, :width] == 0).all()
+        assert (image == 0).sum() == height * width * 2
+        areas.add((int(height), int(width)))
+    assert areas == {(h, w) for h in (2, 3, 4) for w in (2, 3, 4)}
+
+
+def test_mixup_shares_inputs_and_losses_alike():
+    found = mixup(KEY, Examples(IMAGES, TARGETS), jnp.float32(0.5))
+    share = float(found.shares[0])
+    assert 0 < share < 1
+    expected = share * IMAGES + (1 - share) * IMAGES[::-1]
+    np.testing.assert_allclose(found.inputs, expected, rtol=1e-6)
+    np.testing.assert_array_equal(found.others, TARGETS[::-1])
+
+
+def test_cutmix_shares_losses_by_area():
+    for seed in range(20):
+        found = cutmix(jax.random.key(seed), Examples(IMAGES, TARGETS), jnp.float32(1.0))
+        own = (np.asarray(found.inputs) == IMAGES)[0, ..., 0]
+        other = (np.asarray(found.inputs) == IMAGES[::-1])[0, ..., 0]
+        assert (own | other).all()
+        assert float(found.shares[0]) == pytest.approx(own.mean())
+
+
+def test_a_share_of_mixup_follows_the_beta_distribution():
+    """Beta(1, 1) is uniform: mean 1/2, variance 1/12."""
+    draw = jax.vmap(lambda key: mixup(key, Examples(IMAGES, TARGETS), jnp.float32(1.0)).shares[0])
+    shares = np.asarray(draw(jax.random.split(KEY, 2000)))
+    assert shares.mean() == pytest.approx(1 / 2, abs=0.03)
+    assert shares.var() == pytest.approx(1 / 12, abs=0.01)
+
+
+@pytest.mark.parametrize("settings", [{}, {"class_weights": (1.0, 2.0, 3.0)}])
+def test_the_loss_of_mixed_examples_is_shared(settings):
+    """As PyTorch computes it for targets that are probabilities."""
+    objective = Classification(targets=Targets(num_classes=3), **settings)
+    logits = jnp.asarray(np.random.default_rng(1).normal(size=(4, 3)), jnp.float32)
+    own, others = jnp.array([0, 1, 2, 0]), jnp.array([2, 2, 1, 1])
+    shares = jnp.array([0.25, 0.25, 0.25, 0.25])
+    probabilities = 0.25 * jax.nn.one_hot(own, 3) + 0.75 * jax.nn.one_hot(others, 3)
+    weights = jnp.asarray(settings.get("class_weights", (1.0, 1.0, 1.0)))
+    each = -(probabilities * weights * jax.nn.log_softmax(logits)).sum(-1)
+    expected = each.sum() / (probabilities * weights).sum()
+    found = mean_loss(objective, logits, Examples(None, own, others, shares))
+    assert float(found) == pytest.approx(float(expected), rel=1e-6)
+
+
+def test_evaluations_are_not_augmented_and_training_is_by_its_key():
+    augmentation = Augmentation(crop_padding=1, flip=True, cutout_size=2, mixup=np.float32(0.2))
+    source = Source(None, Preparation.of(1.5, 0.5, augmentation))
+    batch = Examples(IMAGES, TARGETS)
+    np.testing.assert_allclose(source.prepared(batch).inputs, (IMAGES - 1.5) / 0.5, rtol=1e-5)
+    one, again, other = (
+        np.asarray(source.prepared(batch, jax.random.key(seed)).inputs) for seed in (1, 1, 2)
+    )
+    np.testing.assert_array_equal(one, again)
+    assert (one != other).any()
+
+
+def test_with_both_each_batch_is_mixed_in_one_way():
+    both = Augmentation(mixup=np.float32(1.0), cutmix=np.float32(1.0))
+    ways = set()
+    for seed in range(12):
+        found = np.asarray(both(jax.random.key(seed), Examples(IMAGES, TARGETS)).inputs)
+        ways.add(bool(((found == IMAGES) | (found == IMAGES[::-1])).all()))
+    assert ways == {True, False}
+
+
+@pytest.mark.parametrize(
+    ("augmentation", "shape", "said"),
+    [
+        (Augmentation(crop_padding=2), (9,), r"^crop_padding: is for images, but .*\(9,\)"),
+        (Augmentation(flip=True), (9, 2), "^flip: is for images"),
+        (Augmentation(cutout_size=7), (6, 8, 1), "^cutout: 7 pixels of an image of 6×8"),
+        (Augmentation(mixup=np.float32(1)), (9,), "^mixup: is for numbers"),
+    ],
+)
+def test_what_does_not_suit_the_inputs_is_refused(augmentation, shape, said):
+    with pytest.raises(ConfigError, match=said):
+        check_inputs(augmentation, shape, are_numbers=False)
+
+
+@pytest.mark.parametrize(
+    "line", ["crop_padding=0", "cutout=-1", "mixup=0", "cutmix=.inf", "flip=1"]
+)
+def test_bad_settings_are_named(line):
+    with pytest.raises(ConfigError) as raised:
+        configure(f"augmentation.{line}")
+    assert raised.value.key == f"augmentation.{line.partition('=')[0]}"
