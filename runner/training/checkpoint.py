@@ -18,6 +18,8 @@ Arrays = Mapping[str, np.ndarray]
 # The parameters that evaluations use, stored where they are not the trained ones.
 EVALUATED = "evaluated"
 PARAMS = "params"
+# What starts as a copy of another section.
+_COPIES = {"slow": PARAMS, "average": PARAMS, "averaged_model_state": "model_state"}
 _REMEDY = "use the settings it was saved with, or init_params_only=true to take what fits"
 
 
@@ -42,8 +44,8 @@ def from_arrays(template: TrainState, arrays: Arrays, *, source: str) -> TrainSt
       template: shapes and types, as of ``Experiment.state_shapes``.
       source: the checkpoint, for errors.
 
-    Averaged and slow parameters that were not stored start as copies of the parameters, as they do
-    at the beginning of a run.
+    Averages and slow parameters that were not stored start as copies, as they do at the beginning
+    of a run.
 
     Raises:
       StorageError: an array is missing, or its shape or type differs.
@@ -53,8 +55,8 @@ def from_arrays(template: TrainState, arrays: Arrays, *, source: str) -> TrainSt
         name = path_name(path)
         found = arrays.get(name)
         section, _, rest = name.partition("/")
-        if found is None and section in ("slow", "average"):
-            found = arrays.get(f"params/{rest}")
+        if found is None and section in _COPIES:
+            found = arrays.get(f"{_COPIES[section]}/{rest}")
         return _restored(name, leaf, found, source, _REMEDY)
 
     fields = {**vars(template)}
@@ -77,9 +79,11 @@ def stored_variables(template: Any, arrays: Arrays, *, source: str) -> dict[str,
 
     def stored(path: Any, leaf: Any) -> Any:
         section, _, rest = path_name(path).partition("/")
-        name = f"{PARAMS}/{rest}" if section == PARAMS else f"model_state/{section}/{rest}"
-        averaged = arrays.get(f"{EVALUATED}/{rest}") if section == PARAMS else None
-        found = arrays.get(name) if averaged is None else averaged
+        names = [f"{EVALUATED}/{rest}", f"{PARAMS}/{rest}"]
+        if section != PARAMS:
+            names = [f"{kind}/{section}/{rest}" for kind in ("averaged_model_state", "model_state")]
+        name = next((name for name in names if name in arrays), names[-1])
+        found = arrays.get(name)
         return _restored(name, leaf, found, source, remedy)
 
     return tree_map_with_path(stored, dict(template))
@@ -89,7 +93,7 @@ def with_params(state: TrainState, arrays: Arrays) -> tuple[TrainState, list[str
     """``state`` with the stored parameters and model state whose path and shape it has.
 
     Returns it with the paths of ``state`` that were not found or differ, and those that are stored
-    but were not used. Averaged and slow parameters start as copies of the new parameters.
+    but were not used. Averages and slow parameters start as copies of the new ones.
     """
     stored = {name: a for name, a in arrays.items() if name.startswith(("params/", "model_state/"))}
     taken: dict[str, np.ndarray] = {}
@@ -105,11 +109,11 @@ def with_params(state: TrainState, arrays: Arrays) -> tuple[TrainState, list[str
 
     def replaced(path: Any, leaf: Any) -> Any:
         section, _, rest = path_name(path).partition("/")
-        name = f"params/{rest}" if section in ("slow", "average") else path_name(path)
+        name = f"{_COPIES[section]}/{rest}" if section in _COPIES else path_name(path)
         return jnp.copy(taken[name]) if name in taken else leaf
 
     fields = {**vars(state)}
-    changed = ("params", "model_state", "slow", "average")
+    changed = ("params", "model_state", *_COPIES)
     fields |= tree_map_with_path(replaced, {name: fields[name] for name in changed})
     return TrainState(**fields), missing, sorted(stored.keys() - taken.keys())
 

@@ -58,7 +58,9 @@ def compute_outputs(static: Static, variables: Variables, inputs: jax.Array) -> 
 
 def evaluated_variables(static: Static, state: TrainState) -> dict[str, Any]:
     """The variables of the model that evaluations use."""
-    return {"params": evaluated_params(static, state), **state.model_state}
+    averaged = state.averaged_model_state
+    model_state = state.model_state if averaged is None else averaged
+    return {"params": evaluated_params(static, state), **model_state}
 
 
 def evaluated_params(static: Static, state: TrainState) -> Any:

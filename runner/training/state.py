@@ -27,6 +27,8 @@ class TrainState(Pytree):
     slow: lookahead's slow parameters, or None without lookahead. Frozen parameters are None here
       and in ``average``.
     average: the moving average of the trained parameters, or None if none is kept.
+    averaged_model_state: ``model_state`` averaged like the parameters that are evaluated, so that
+      running statistics suit them; None without such parameters, or without a model state.
     rate_factor: multiplies every rate, float32 scalar: halved when a run backs off from a
       divergence; None if it never does.
     """
@@ -38,6 +40,7 @@ class TrainState(Pytree):
     key: jax.Array
     slow: Any
     average: Any
+    averaged_model_state: Any = None
     rate_factor: Any = None
 
 

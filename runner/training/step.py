@@ -42,6 +42,7 @@ def init_state(
     step = jnp.zeros((), jnp.int32)
     trained = static.groups.trained(params)
     wrappers = hyperparams.wrappers
+    averages = wrappers.lookahead is not None or wrappers.average is not None
     return TrainState(
         step=step,
         params=params,
@@ -51,6 +52,7 @@ def init_state(
         # Copies, as the state is donated and no buffer can be donated twice.
         slow=None if wrappers.lookahead is None else jax.tree.map(jnp.copy, trained),
         average=None if wrappers.average is None else jax.tree.map(jnp.copy, trained),
+        averaged_model_state=jax.tree.map(jnp.copy, variables) if averages and variables else None,
         rate_factor=jnp.ones((), jnp.float32) if static.backs_off else None,
     )
 
@@ -84,11 +86,37 @@ def apply_gradients(
     if wrappers.average is not None:
         average = wrappers.average.after(step, trained, average)
     params = static.groups.merged(trained, state.params)
+    averaged = _averaged_model_state(wrappers, step, sums.model_state, state.averaged_model_state)
     metrics = {LOSS: loss, **schedule_values(static.groups, hyperparams, step, factor)}
-    state = TrainState(
-        step + 1, params, sums.model_state, opt_state, state.key, slow, average, factor
+    state = replace(
+        state,
+        step=step + 1,
+        params=params,
+        model_state=sums.model_state,
+        opt_state=opt_state,
+        slow=slow,
+        average=average,
+        averaged_model_state=averaged,
     )
     return state, metrics
+
+
+def _averaged_model_state(
+    wrappers: optimizers.Wrappers, step: jax.Array, model_state: Any, averaged: Any
+) -> Any:
+    """The averaged model state after update ``step``; counts and other integers are the newest."""
+    if averaged is None:
+        return None
+    if wrappers.average is not None:
+        found = wrappers.average.after(step, model_state, averaged)
+    else:
+        assert wrappers.lookahead is not None
+        _, found = wrappers.lookahead.after(step, model_state, averaged)
+    return jax.tree.map(
+        lambda new, mean: mean if jnp.issubdtype(new.dtype, jnp.floating) else new,
+        model_state,
+        found,
+    )
 
 
 def transformation(

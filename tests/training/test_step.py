@@ -604,6 +604,24 @@ def test_evaluation_uses_running_statistics_and_no_dropout():
     assert abs(loss(start.model_state) - found["loss"]) > 1e-2
 
 
+@pytest.mark.parametrize(
+    "wrappers", [{"ema_decay": 0.5}, {"sync_period": 2, "slow_step_size": 0.25}]
+)
+def test_running_statistics_are_averaged_like_the_parameters(wrappers):
+    static, hyperparams, state = set_up(Noisy(), wrappers=Wrappers.of(**wrappers))
+    slow = means = state.model_state["batch_stats"]["BatchNorm_0"]["mean"]
+    total, weight = jnp.zeros_like(means), 0.0
+    for i in range(5):
+        state, _ = train_step(static, state, hyperparams, RAW, EXAMPLES)
+        means = state.model_state["batch_stats"]["BatchNorm_0"]["mean"]
+        total, weight = 0.5 * total + means, 0.5 * weight + 1
+        slow = slow + 0.25 * (means - slow) if i % 2 else slow
+    found = evaluated_variables(static, state)["batch_stats"]["BatchNorm_0"]["mean"]
+    expected = total / weight if "ema_decay" in wrappers else slow
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
+    assert np.abs(found - means).max() > 1e-4  # not the raw ones
+
+
 def test_an_optimizer_without_momentum_ignores_that_of_a_schedule():
     found = []
     for cycle_momentum in (False, True):
