@@ -29,6 +29,7 @@ _MAY_CHANGE = (
     "plugins",
     "training.chunk",
     "training.epochs",
+    "training.eval_at_cycle_end",
     "training.eval_every",
     "training.log_every",
     "training.steps",

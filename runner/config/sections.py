@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from runner.config.by_name import Multiplier, Patterns
 from runner.config.lengths import Length
 from runner.config.markers import InSteps, Number
-from runner.config.types import Count, InnerShare, Positive, PositiveShare, Seed
+from runner.config.types import Count, InnerShare, NonNegative, Positive, PositiveShare, Seed
 from runner.errors import INT32_MAX, ConfigError
 
 Accelerator = Literal["auto", "cpu", "gpu", "tpu"]
@@ -51,6 +51,9 @@ class Training:
     ema_decay: InnerShare | None
     log_every: WrittenLength
     eval_every: WrittenLength | None
+    eval_at_cycle_end: bool
+    patience: Count | None
+    min_delta: NonNegative
     dispatch: Literal["auto", "scan", "step"]
     chunk: Literal["auto"] | Count
     on_divergence: Literal["stop", "back_off"]

@@ -10,7 +10,14 @@ import numpy as np
 from jax.extend.core import Jaxpr, subjaxprs
 
 from runner import optimizers, registry
-from runner.config import AugmentationSettings, Choice, Config, DatasetSettings, WrapperSettings
+from runner.config import (
+    AugmentationSettings,
+    Choice,
+    Config,
+    DatasetSettings,
+    Training,
+    WrapperSettings,
+)
 from runner.data.augmentation import Augmentation, check_inputs
 from runner.data.dataset import Dataset
 from runner.data.feed import Feed, Placement, choose_placement
@@ -22,6 +29,7 @@ from runner.experiment.schedule import Clock, build_schedule
 from runner.objectives import Objective, Targets
 from runner.optimizers import Groups
 from runner.schedules import Schedule
+from runner.schedules.plateau import Plateau
 from runner.training.checkpoint import from_arrays
 from runner.training.loop import Dispatch, Plan
 from runner.training.state import Hyperparams, Static, TrainState
@@ -160,6 +168,7 @@ def build(config: Config, device: jax.Device) -> Experiment:
             optimizer=jax.device_put(optimizer_hyperparams, device),
             wrappers=jax.device_put(wrappers, device),
             objective=jax.device_put(objective, device),
+            stopping=jax.device_put(_stopping(training), device),
         ),
         plan=Plan(
             steps=lengths.steps,
@@ -168,6 +177,10 @@ def build(config: Config, device: jax.Device) -> Experiment:
             dispatch=_dispatch(config, model, device),
             save_every=lengths.save_every,
             cycle_ends=_saved_cycle_ends(config, schedule, lengths.steps),
+            evaluated_ends=(
+                schedule.cycle_ends(lengths.steps) if training.eval_at_cycle_end else ()
+            ),
+            ranking=config.ranking,
         ),
         placement=_placement(config.data.placement, dataset, device),
         augmentation=_augmentation(config.augmentation, dataset),
@@ -224,6 +237,14 @@ def targets_of(dataset: Dataset) -> Targets:
 def prepared_example(shape: tuple[int, ...], dtype: Any, normalized: bool) -> jax.ShapeDtypeStruct:
     """Shape and type of one example as the model sees it, as a batch of one."""
     return jax.ShapeDtypeStruct((1, *shape), np.float32 if normalized else dtype)
+
+
+def _stopping(training: Training) -> Plateau | None:
+    if training.patience is None:
+        return None
+    # Reached by the evaluation with which the patience is over, not by the one after it.
+    patience = training.patience - 1
+    return Plateau(patience=patience, threshold=training.min_delta, is_relative=False)
 
 
 def _augmentation(settings: AugmentationSettings, dataset: Dataset) -> Augmentation | None:

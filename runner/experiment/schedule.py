@@ -69,10 +69,19 @@ def _build(scheduler: Choice, key: str) -> Schedule:
     arguments = dict(scheduler.settings)
     for name in markers(registry.schedulers.get(scheduler.name), Parts):
         arguments[name] = {
-            part: _build(choice, f"{key}.{name}.{part}") for part, choice in arguments[name].items()
+            part: _build_part(choice, f"{key}.{name}.{part}")
+            for part, choice in arguments[name].items()
         }
     schedule = registry.schedulers.build(scheduler.name, arguments, key=key)
     return _check_schedule(schedule, scheduler.name)
+
+
+def _build_part(scheduler: Choice, key: str) -> Schedule:
+    part = _build(scheduler, key)
+    if part.observes:
+        problem = f"{scheduler.name} depends on evaluations, so it cannot be a part"
+        raise ConfigError(key, problem, "choose it as the scheduler, or another part")
+    return part
 
 
 def _clocks(

@@ -61,7 +61,8 @@ def train(config: Config, folder: Path, ending: Ending) -> float | None:
         experiment = build.build(config, chosen)
         check.check(experiment)
         start = _start(experiment, folder, resumes=config.resume is not None)
-        if start.step >= experiment.lengths.steps and ending.keep_finished():
+        is_over = loop.is_over(start.state, start.step, experiment.lengths.steps)
+        if is_over and ending.keep_finished():
             announce.print_line(screen, f"the run has already finished · {text.short_path(folder)}")
             return None
         ending.steps_per_epoch = experiment.lengths.steps_per_epoch
@@ -79,7 +80,12 @@ def train(config: Config, folder: Path, ending: Ending) -> float | None:
             except DivergedError as error:
                 start = _back_off(experiment, folder, start, error)
                 announce.print_warnings(screen, start.notes)
-        ending.raise_if_stopped(int(trained.step), steps)
+        step = int(trained.step)
+        if step < steps and loop.is_over(trained, step, steps):
+            waited = f"{config.training.patience} evaluations without a better"
+            announce.print_line(screen, f"{waited} {config.ranking.metric}: stopped early")
+        else:
+            ending.raise_if_stopped(step, steps)
     summary = ending.finish()
     announce.conclude(screen, summary, folder)
     return summary["best"]["value"]

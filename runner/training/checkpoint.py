@@ -20,6 +20,8 @@ EVALUATED = "evaluated"
 PARAMS = "params"
 # What starts as a copy of another section.
 _COPIES = {"slow": PARAMS, "average": PARAMS, "averaged_model_state": "model_state"}
+# What starts with zeros: a new schedule, or early stopping, has seen no evaluation.
+_ZEROS = ("plateau", "stopping")
 _REMEDY = "use the settings it was saved with, or init_params_only=true to take what fits"
 
 
@@ -44,8 +46,8 @@ def from_arrays(template: TrainState, arrays: Arrays, *, source: str) -> TrainSt
       template: shapes and types, as of ``Experiment.state_shapes``.
       source: the checkpoint, for errors.
 
-    Averages and slow parameters that were not stored start as copies, as they do at the beginning
-    of a run.
+    What was not stored of averages, slow parameters and evaluations starts as at the beginning of
+    a run.
 
     Raises:
       StorageError: an array is missing, or its shape or type differs.
@@ -57,6 +59,8 @@ def from_arrays(template: TrainState, arrays: Arrays, *, source: str) -> TrainSt
         section, _, rest = name.partition("/")
         if found is None and section in _COPIES:
             found = arrays.get(f"{_COPIES[section]}/{rest}")
+        if found is None and section in _ZEROS:
+            found = np.zeros(leaf.shape, leaf.dtype)
         return _restored(name, leaf, found, source, _REMEDY)
 
     fields = {**vars(template)}

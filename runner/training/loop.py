@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from runner.config import Ranking
 from runner.data.feed import HOST_CHUNK_BYTES, Feed, Source, SplitName
 from runner.objectives import Objective
 from runner.training.evaluation import evaluate, evaluated_variables
@@ -23,6 +24,7 @@ from runner.training.step import (
     add_microbatch,
     apply_gradients,
     metric_shapes,
+    observe,
     split_microbatches,
     train_step,
     zero_gradients,
@@ -38,6 +40,7 @@ LONGEST_CHUNK = 1024
 CHUNK_SECONDS = 0.2
 
 Dispatch = Literal["scan", "step"]
+ANY_RANKING = Ranking("eval/loss", highest=False)
 
 
 class Listener(Protocol):
@@ -59,7 +62,9 @@ class Plan:
     steps: updates of the whole run.
     eval_every: updates between evaluations, or None to evaluate at the end only.
     save_every: updates between saves, or None if saves may be at the end of any chunk.
-    cycle_ends: rising steps at which a chunk ends as well.
+    cycle_ends: rising steps after which states are saved.
+    evaluated_ends: rising steps at which cycles end, if evaluations are due there.
+    ranking: the metric that is observed by the schedule and by early stopping.
     chunk: the most updates in a chunk, or ``auto`` for as many as take about 0.2 s.
     dispatch: ``scan`` for one dispatch per chunk, ``step`` for one per update.
     """
@@ -70,6 +75,8 @@ class Plan:
     dispatch: Dispatch
     save_every: int | None = None
     cycle_ends: Sequence[int] = ()
+    evaluated_ends: Sequence[int] = ()
+    ranking: Ranking = ANY_RANKING
 
     def chunk_length(self, step: int, *, capacity: int, steps_per_second: float | None) -> int:
         """Steps of the chunk that starts at ``step``; it ends where the host has to intervene."""
@@ -81,13 +88,15 @@ class Plan:
         for every in (self.eval_every, self.save_every):
             if every is not None:
                 due = min(due, every - step % every)
-        following = bisect_right(self.cycle_ends, step)
-        if following < len(self.cycle_ends):
-            due = min(due, self.cycle_ends[following] - step)
+        for ends in (self.cycle_ends, self.evaluated_ends):
+            following = bisect_right(ends, step)
+            if following < len(ends):
+                due = min(due, ends[following] - step)
         return min(max(1, length), due, capacity)
 
     def evaluates_at(self, step: int) -> bool:
-        return step == self.steps or (self.eval_every is not None and step % self.eval_every == 0)
+        is_regular = self.eval_every is not None and step % self.eval_every == 0
+        return step == self.steps or is_regular or step in self.evaluated_ends
 
 
 def train(
@@ -102,6 +111,8 @@ def train(
 ) -> TrainState:
     """Trains from ``state`` to the end of the plan, or of the chunk in which ``stopping`` is true.
 
+    Early stopping ends it after an evaluation, which then is the last one.
+
     Where chunks begin and end never changes a result. The next chunk is sent to the device before
     the metrics of the previous one are fetched.
 
@@ -110,7 +121,7 @@ def train(
     """
     capacity = chunk_capacity(feed)
     step = int(state.step)
-    while step < plan.steps and not stopping():
+    while not is_over(state, step, plan.steps) and not stopping():
         speed = listener.steps_per_second
         length = plan.chunk_length(step, capacity=capacity, steps_per_second=speed)
         run = static, state, hyperparams, feed.train_source
@@ -122,8 +133,13 @@ def train(
         listener.chunk(step, length, metrics)
         step += length
         if evaluates := plan.evaluates_at(step):
-            splits = ("validation", "test") if step == plan.steps else ("validation",)
-            listener.evaluation(step, _metrics(static, state, hyperparams, feed, splits))
+            found = _metrics(static, state, hyperparams, feed, "validation")
+            if state.plateau is not None or state.stopping is not None:
+                value, highest = found[plan.ranking.metric], plan.ranking.highest
+                state = _observe(state, hyperparams, value, highest=highest)
+            if is_over(state, step, plan.steps):
+                found |= _metrics(static, state, hyperparams, feed, "test")
+            listener.evaluation(step, found)
         if listener.wants_state(step, evaluated=evaluates):
             listener.state(step, copy_state(state))
         listener.raise_failure()
@@ -135,16 +151,18 @@ def _metrics(
     state: TrainState,
     hyperparams: Hyperparams,
     feed: Feed,
-    splits: Iterable[SplitName],
+    split: SplitName,
 ) -> dict[str, jax.Array]:
-    """The metrics of some splits by tag."""
+    """The metrics of a split by tag."""
     variables, objective = evaluated_variables(static, state), hyperparams.objective
-    found = {}
-    for split in splits:
-        source, batches = feed.source(split), feed.split_batches(split)
-        metrics = evaluate(static, variables, objective, source, batches)
-        found |= {metric_tag(split, name): value for name, value in metrics.items()}
-    return found
+    source, batches = feed.source(split), feed.split_batches(split)
+    metrics = evaluate(static, variables, objective, source, batches)
+    return {metric_tag(split, name): value for name, value in metrics.items()}
+
+
+def is_over(state: TrainState, step: int, steps: int) -> bool:
+    """Whether training ends at ``step``; waits for the device if it may be stopped early."""
+    return step >= steps or (state.stopping is not None and bool(state.stopping.reached))
 
 
 def chunk_capacity(feed: Feed) -> int:
@@ -179,6 +197,9 @@ def scan_chunk(
     empty = _empty_metrics(static, hyperparams, capacity)
     return jax.lax.fori_loop(0, length, body, (state, empty))
 
+
+# Compiled, so that it is not waited for.
+_observe = jax.jit(observe, static_argnames="highest")
 
 # A copy on the device, as the next chunk is given the state's buffers.
 copy_state = jax.jit(lambda state: jax.tree.map(jnp.copy, state))

@@ -11,6 +11,7 @@ from runner.objectives import Objective
 from runner.optimizers import Groups, Optimizer, Wrappers
 from runner.pytree import Pytree
 from runner.schedules import Schedule
+from runner.schedules.plateau import Plateau
 
 ComputeDtype = Literal["float32", "bfloat16"]
 
@@ -29,6 +30,8 @@ class TrainState(Pytree):
     average: the moving average of the trained parameters, or None if none is kept.
     averaged_model_state: ``model_state`` averaged like the parameters that are evaluated, so that
       running statistics suit them; None without such parameters, or without a model state.
+    plateau: what the evaluations so far amount to for a schedule that depends on them, else None.
+    stopping: the same for early stopping.
     rate_factor: multiplies every rate, float32 scalar: halved when a run backs off from a
       divergence; None if it never does.
     """
@@ -41,6 +44,8 @@ class TrainState(Pytree):
     slow: Any
     average: Any
     averaged_model_state: Any = None
+    plateau: Any = None
+    stopping: Any = None
     rate_factor: Any = None
 
 
@@ -52,12 +57,14 @@ class Hyperparams(Pytree):
     optimizer: the optimizer's float arguments by name, float32: scalars or [groups].
     wrappers: multiplier, clipping, lookahead and averaging around the optimizer.
     objective: the loss and the metrics.
+    stopping: ends training early, or None.
     """
 
     schedule: Schedule
     optimizer: Mapping[str, Any]
     wrappers: Wrappers
     objective: Objective
+    stopping: Plateau | None = None
 
 
 @dataclass(frozen=True)

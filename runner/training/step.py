@@ -12,6 +12,7 @@ from runner.data.feed import Source
 from runner.data.preparation import Examples
 from runner.objectives import Objective
 from runner.optimizers import Groups
+from runner.schedules.plateau import Plateau, PlateauState
 from runner.training.state import Hyperparams, Static, TrainState
 from runner.training.tags import CYCLE, LOSS, MOMENTUM, RATE, group_rate
 
@@ -53,6 +54,8 @@ def init_state(
         slow=None if wrappers.lookahead is None else jax.tree.map(jnp.copy, trained),
         average=None if wrappers.average is None else jax.tree.map(jnp.copy, trained),
         averaged_model_state=jax.tree.map(jnp.copy, variables) if averages and variables else None,
+        plateau=_start(getattr(hyperparams.schedule, "plateau", None)),
+        stopping=_start(hyperparams.stopping),
         rate_factor=jnp.ones((), jnp.float32) if static.backs_off else None,
     )
 
@@ -74,10 +77,10 @@ def apply_gradients(
     static: Static, state: TrainState, hyperparams: Hyperparams, sums: Gradients
 ) -> tuple[TrainState, Metrics]:
     """The state after the update by the mean of ``sums``, and the metrics of the update."""
-    step, wrappers, factor = state.step, hyperparams.wrappers, state.rate_factor
+    step, wrappers = state.step, hyperparams.wrappers
     grads, loss = jax.tree.map(lambda total: total / static.accumulate, (sums.grads, sums.loss))
     trained = static.groups.trained(state.params)
-    tx = transformation(static, hyperparams, step, factor)
+    tx = transformation(static, hyperparams, step, state)
     updates, opt_state = tx.update(grads, state.opt_state, trained)
     trained = optax.apply_updates(trained, updates)
     slow, average = state.slow, state.average
@@ -87,7 +90,7 @@ def apply_gradients(
         average = wrappers.average.after(step, trained, average)
     params = static.groups.merged(trained, state.params)
     averaged = _averaged_model_state(wrappers, step, sums.model_state, state.averaged_model_state)
-    metrics = {LOSS: loss, **schedule_values(static.groups, hyperparams, step, factor)}
+    metrics = {LOSS: loss, **schedule_values(static.groups, hyperparams, step, state)}
     state = replace(
         state,
         step=step + 1,
@@ -120,9 +123,12 @@ def _averaged_model_state(
 
 
 def transformation(
-    static: Static, hyperparams: Hyperparams, step: jax.Array, rate_factor: Any = None
+    static: Static, hyperparams: Hyperparams, step: jax.Array, state: TrainState | None = None
 ) -> optax.GradientTransformation:
-    """The optimizer with its hyperparameters at ``step``; built inside the traced step."""
+    """The optimizer with its hyperparameters at ``step``; built inside the traced step.
+
+    ``state`` is None to initialise its state.
+    """
     optimizer = static.optimizer
     values = dict(hyperparams.optimizer)
     if hyperparams.schedule.cycles_momentum and optimizer.momentum_name is not None:
@@ -132,7 +138,7 @@ def transformation(
         values,
         groups=static.groups,
         wrappers=hyperparams.wrappers,
-        rates=_group_rates(static.groups, hyperparams, step, rate_factor),
+        rates=_group_rates(static.groups, hyperparams, step, state),
     )
 
 
@@ -169,6 +175,26 @@ def batch_gradients(
     return Gradients(grads, loss, model_state)
 
 
+def observe(
+    state: TrainState, hyperparams: Hyperparams, value: jax.Array, *, highest: bool
+) -> TrainState:
+    """The state after an evaluation that measured ``value`` of the metric that ranks them.
+
+    ``highest``: whether the highest value is the best.
+    """
+    schedule: Any = hyperparams.schedule
+    plateau, stopping = state.plateau, state.stopping
+    if plateau is not None:
+        plateau = schedule.plateau.after(plateau, value, highest=highest)
+    if hyperparams.stopping is not None:
+        stopping = hyperparams.stopping.after(stopping, value, highest=highest)
+    return replace(state, plateau=plateau, stopping=stopping)
+
+
+def _start(plateau: Plateau | None) -> PlateauState | None:
+    return None if plateau is None else plateau.start()
+
+
 def zero_gradients(static: Static, state: TrainState) -> Gradients:
     """The sums before the first microbatch of an update."""
     trained = static.groups.trained(state.params)
@@ -201,14 +227,15 @@ def split_microbatches(static: Static, array: jax.Array) -> jax.Array:
 
 
 def schedule_values(
-    groups: Groups, hyperparams: Hyperparams, step: jax.Array, rate_factor: Any = None
+    groups: Groups, hyperparams: Hyperparams, step: jax.Array, state: TrainState | None = None
 ) -> Metrics:
     """The rate, the cycle and, if the schedule cycles it, the momentum of update ``step``, by tag.
 
-    With parameter groups there is one rate for each group that is trained.
+    With parameter groups there is one rate for each group that is trained. Without a ``state`` they
+    are those of a run in which nothing that was measured has changed them.
     """
     schedule = hyperparams.schedule
-    rates = _group_rates(groups, hyperparams, step, rate_factor)
+    rates = _group_rates(groups, hyperparams, step, state)
     values = (
         {group_rate(name): rates[groups.names.index(name)] for name in groups.trained_names}
         if groups.members
@@ -268,12 +295,17 @@ def _accumulated_gradients(
 
 
 def _group_rates(
-    groups: Groups, hyperparams: Hyperparams, step: jax.Array, rate_factor: Any
+    groups: Groups, hyperparams: Hyperparams, step: jax.Array, state: TrainState | None
 ) -> list[jax.Array]:
     """The rate of each group, scalars."""
-    rates = hyperparams.schedule(step) * hyperparams.wrappers.multiplier
-    if rate_factor is not None:
-        rates = rates * rate_factor
+    schedule: Any = hyperparams.schedule
+    if state is None or state.plateau is None:
+        rates = schedule(step)
+    else:
+        rates = schedule.reduced(state.plateau)
+    rates = rates * hyperparams.wrappers.multiplier
+    if state is not None and state.rate_factor is not None:
+        rates = rates * state.rate_factor
     if not groups.members:
         return [rates.reshape(())]
     return list(jnp.broadcast_to(rates, len(groups.names)))
