@@ -11,7 +11,6 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +19,7 @@ import numpy as np
 from runner.cli.commands import configure
 from runner.cli.sources import CONF
 from runner.config import Config
+from runner.data.dataset import Examples
 from runner.data.feed import Source
 from runner.errors import ConfigError
 from runner.experiment.build import Experiment, build
@@ -103,9 +103,9 @@ def trained(experiment: Experiment, tables: Sequence[Table]) -> np.ndarray:
     hyperparams = [replace(experiment.hyperparams, schedule=table) for table in tables]
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *hyperparams)
     state = experiment.initial_state()
-    (test, valid), *_ = feed.evaluation_batches()  # the digits are one batch
+    (test, valid), *_ = feed.split_batches("test")  # the digits are one batch
     train = jax.jit(jax.vmap(partial(_correct, experiment.static), (None, 0, None, None, None)))
-    examples = feed.test_source.examples(test), valid
+    examples = feed.source("test").prepared(test), valid
     correct = train(state, stacked, feed.train_source, batches, examples)
     return np.asarray(correct) / len(dataset.test)
 
@@ -116,15 +116,16 @@ def _correct(
     hyperparams: Hyperparams,
     source: Source,
     batches: jax.Array,
-    test: tuple[Any, jax.Array],
+    test: tuple[Examples, jax.Array],
 ) -> jax.Array:
     """The number of correct answers after training on ``batches`` [steps, batch]."""
 
     def step(state: TrainState, batch: jax.Array) -> tuple[TrainState, None]:
-        return train_step(static, state, hyperparams, source.examples(batch))[0], None
+        return train_step(static, state, hyperparams, source, batch)[0], None
 
     state, _ = jax.lax.scan(step, state, batches)
-    return score(static, evaluated_variables(static, state), *test)["correct"]
+    variables = evaluated_variables(static, state)
+    return score(static, variables, hyperparams.objective, *test)["correct"]
 
 
 if __name__ == "__main__":

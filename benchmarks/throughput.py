@@ -73,6 +73,7 @@ def the_runner(experiment: Experiment) -> Callable[[], float]:
                 display=Silent(),
                 log_every=experiment.lengths.log_every,
                 started=started,
+                ranking=experiment.config.ranking,
             )
             with recorder:
                 train(

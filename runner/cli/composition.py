@@ -40,6 +40,8 @@ MAX_INCLUDED = 100
 _LOADS_PER_INCLUSION = 3  # twice for Hydra's tree of defaults, then to be merged
 # Groups with settings that are mappings with names of the user's choice.
 OPEN_GROUPS = ("scheduler", "optimizer")
+# The group of whole recipes.
+EXPERIMENT = "experiment"
 SEARCH_PATH = "hydra.searchpath"
 # What Hydra raises around a job: the configuration of logging (ValueError), a launcher, ...
 _AROUND_JOB = (HydraException, OmegaConfBaseException, ValueError)
@@ -105,7 +107,7 @@ class Composer(ConfigLoaderImpl):
     ) -> DictConfig:
         parsed = parse(overrides)
         applied = _without_swept(parsed) if run_mode is RunMode.MULTIRUN else parsed
-        lines = [f"{'++' if _may_add(o) else ''}{o.input_line}" for o in applied]
+        lines = [f"{_sign(o)}{o.input_line}" for o in applied]
         arguments = (lines, run_mode, from_shell, validate_sweep_overrides)
         with self.answered(overrides), warnings.catch_warnings():
             warnings.simplefilter("error", UserWarning)  # a missing _self_, for one
@@ -304,6 +306,13 @@ def _without_swept(overrides: list[Override]) -> list[Override]:
     """Leaves out settings of groups whose option is swept, which only some options may have."""
     swept = {o.key_or_group for o in overrides if o.is_sweep_override()} & {*GROUPS}
     return [o for o in overrides if o.key_or_group.partition(".")[0] not in swept]
+
+
+def _sign(override: Override) -> str:
+    """What Hydra wants in front of an override that adds something."""
+    if override.type is OverrideType.CHANGE and override.key_or_group == EXPERIMENT:
+        return "+"  # it is not in the list of defaults, as there is no default experiment
+    return "++" if _may_add(override) else ""
 
 
 def _may_add(override: Override) -> bool:

@@ -74,6 +74,7 @@ class Feed:
         self._batch_size, self._seed = batch_size, seed
         self._preparation = Preparation.of(dataset.mean, dataset.std, augmentation)
         self._sources: dict[int, Source] = {}
+        self._evaluations: dict[int, list[tuple[Any, jax.Array]]] = {}
         self._ahead: Prefetch[Examples] | None = None
         self.train_source = self.source("train")
 
@@ -118,12 +119,11 @@ class Feed:
     def split_batches(self, name: SplitName) -> Iterator[tuple[Any, jax.Array]]:
         """A split in order, as batches with a mask [batch] that is False for padding."""
         split = self._split(name)
-        n = len(split)
-        batch = min(n, EVALUATION_BATCH)
-        for start in range(0, n, batch):
-            indices = np.arange(start, start + batch, dtype=np.int32)
-            valid = jax.device_put(indices < n, self._device)
-            yield self._on_device(split, np.minimum(indices, n - 1)), valid
+        for indices, valid in self._evaluated(split):
+            if self.placement == "device":
+                yield indices, valid
+            else:
+                yield jax.device_put(split.take(indices), self._device), valid
 
     def batch_bytes(self) -> int:
         """The bytes that are sent to the device for one step."""
@@ -155,9 +155,19 @@ class Feed:
         named = {**self._dataset.splits, "validation": self._dataset.selection}
         return named[name]
 
-    def _on_device(self, split: Split, indices: np.ndarray) -> Any:
-        batch = indices if self.placement == "device" else split.take(indices)
-        return jax.device_put(batch, self._device)
+    def _evaluated(self, split: Split) -> list[tuple[Any, jax.Array]]:
+        """The indices and the mask of each batch of an evaluation, made once."""
+        if id(split) not in self._evaluations:
+            n = len(split)
+            size, batches = min(n, EVALUATION_BATCH), []
+            for start in range(0, n, size):
+                indices = np.arange(start, start + size, dtype=np.int32)
+                batch: Any = np.minimum(indices, n - 1)
+                if self.placement == "device":
+                    batch = jax.device_put(batch, self._device)
+                batches.append((batch, jax.device_put(indices < n, self._device)))
+            self._evaluations[id(split)] = batches
+        return self._evaluations[id(split)]
 
 
 def choose_placement(dataset: Dataset, device: jax.Device) -> Placement:
