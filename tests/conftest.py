@@ -141,6 +141,21 @@ def run(tmp_path, monkeypatch):
 
 
 @pytest.fixture
+def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], None]]:
+    """Writes a module that this process can import as a plugin; forgotten after the test."""
+    monkeypatch.syspath_prepend(tmp_path)
+    written = []
+
+    def write(name: str, text: str) -> None:
+        (tmp_path / f"{name}.py").write_text(text)
+        written.append(name)
+
+    yield write
+    for name in written:
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture
 def summary():
     """Reads a run folder's ``summary.json``."""
     return lambda folder: json.loads((folder / "summary.json").read_text())

@@ -50,7 +50,9 @@ def test_a_table_computed_in_blocks_is_the_same(check, monkeypatch):
     assert (whole / "schedule.csv").read_bytes() == (pieces / "schedule.csv").read_bytes()
 
 
-@pytest.mark.parametrize("most", [10_000, pytest.param(timeline.MOST_STEPS, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "most", [10_000, pytest.param(timeline.MOST_STEPS, marks=pytest.mark.slow)]
+)
 def test_the_longest_run_has_a_sampled_table_within_seconds(
     check, read_table, capsys, monkeypatch, most
 ):

@@ -11,6 +11,7 @@ import time
 from fractions import Fraction
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -20,6 +21,7 @@ from runner.registry import tasks
 
 SMALL_CNN = ("model=cnn", "model.features=[4]", "model.dense=8")
 SHORT = ("training.steps=60", "model.hidden=[16]", "training.eval_every=null")
+TOO_HIGH = ("scheduler.max_lr=1e30", "scheduler.step_size_up=20")
 
 
 def scalars(folder):
@@ -114,7 +116,13 @@ def test_feeding_from_the_host_changes_no_bit(run, summary):
 
 
 @pytest.mark.parametrize(
-    "model", [["model=linear"], ["model=mlp"], SMALL_CNN], ids=["linear", "mlp", "cnn"]
+    "model",
+    [
+        ["model=linear"],
+        pytest.param(["model=mlp"], marks=pytest.mark.slow),
+        pytest.param(SMALL_CNN, marks=pytest.mark.slow),
+    ],
+    ids=["linear", "mlp", "cnn"],
 )
 def test_dispatch_changes_no_result_beyond_the_rounding_of_another_program(run, model):
     # XLA fuses the step differently inside a loop: sums round in another order.
@@ -153,9 +161,14 @@ def test_momentum_is_logged_and_used_if_it_cycles(run):
     "options",
     [
         ("scheduler=triangular2", "model=linear", "optimizer=adam"),
-        ("scheduler=exp_range", "model=mlp", "optimizer=adamw"),
+        pytest.param(
+            ("scheduler=exp_range", "model=mlp", "optimizer=adamw"), marks=pytest.mark.slow
+        ),
         ("scheduler=cyclic", *SMALL_CNN, "optimizer=sgd", "optimizer.nesterov=true"),
-        ("scheduler=constant", "model=linear", "optimizer=sgd", "optimizer.momentum=null"),
+        pytest.param(
+            ("scheduler=constant", "model=linear", "optimizer=sgd", "optimizer.momentum=null"),
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_every_option_runs(run, summary, options):
@@ -165,7 +178,7 @@ def test_every_option_runs(run, summary, options):
 
 
 def test_a_loss_that_diverges_ends_in_5_and_keeps_the_steps_before(run, summary, capsys):
-    code, folder = run(*SHORT, "scheduler.max_lr=1e30", "scheduler.step_size_up=20")
+    code, folder = run(*SHORT, *TOO_HIGH)
     assert code == 5
     found = summary(folder)
     assert found["status"] == "diverged"
@@ -177,10 +190,19 @@ def test_a_loss_that_diverges_ends_in_5_and_keeps_the_steps_before(run, summary,
     assert re.fullmatch(r"error: train/loss: (nan|inf) at step \d+, where the rate was .*\n", error)
 
 
+def test_a_nan_found_by_jax_ends_in_5(run, summary, capsys):
+    with jax.debug_nans(True):
+        code, folder = run("model=linear", *SHORT[::2], *TOO_HIGH)
+    assert code == 5
+    assert summary(folder)["status"] == "diverged"
+    said = r"error: training: invalid value \(nan\) .*; lower scheduler.max_lr\n"
+    assert re.fullmatch(said, capsys.readouterr().err)
+
+
+@pytest.mark.slow
 def test_a_nan_found_by_jax_debug_nans_ends_in_5(run_cli, summary, tmp_path):
     # A process of its own, as jax compiles programs differently while it looks for them.
-    rates = ("scheduler.max_lr=1e30", "scheduler.step_size_up=20")
-    done = run_cli(*SHORT, *rates, "hydra.run.dir=run", env={"JAX_DEBUG_NANS": "1"})
+    done = run_cli(*SHORT, *TOO_HIGH, "hydra.run.dir=run", env={"JAX_DEBUG_NANS": "1"})
     assert done.returncode == 5
     assert summary(tmp_path / "run")["status"] == "diverged"
     said = r"error: training: .*nan.* \(JAX_DEBUG_NANS found it\); .*\n"
@@ -320,9 +342,13 @@ def test_a_multirun_ends_with_its_jobs_by_their_metric(tmp_path, monkeypatch, ca
     assert lines[2].split()[-1] == "1_seed=1,base_lr=1e+30"
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)],
+)
 def test_a_signal_ends_a_run_with_complete_records(tmp_path, environment, summary, number, code):
-    command = [sys.executable, "-m", "runner", "training.steps=100000000", "hydra.run.dir=run"]
+    long = ("model=linear", "training.steps=100000000", "hydra.run.dir=run")
+    command = [sys.executable, "-m", "runner", *long]
     process = subprocess.Popen(
         command,
         cwd=tmp_path,
@@ -347,6 +373,7 @@ def test_a_signal_ends_a_run_with_complete_records(tmp_path, environment, summar
     assert steps == list(range(found["steps"]))
 
 
+@pytest.mark.slow
 def test_closing_the_terminal_ends_a_run_as_sigterm_does(tmp_path, environment, summary):
     terminal, other_end = os.openpty()
     # The first terminal that a new session opens becomes its controlling terminal.
@@ -371,6 +398,7 @@ def test_closing_the_terminal_ends_a_run_as_sigterm_does(tmp_path, environment, 
     assert summary(tmp_path / "run")["status"] == "stopped"
 
 
+@pytest.mark.slow
 def test_a_run_whose_events_fill_the_disk_finishes_with_its_summary(
     small_disk, tmp_path, environment, summary
 ):
