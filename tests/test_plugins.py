@@ -95,7 +95,7 @@ def package(tmp_path: Path, plugin: Callable[[str, str], None]) -> Path:
 
 
 @pytest.fixture
-def installed(tmp_path: Path) -> dict[str, str]:
+def installed(tmp_path: Path, environment: dict[str, str]) -> dict[str, str]:
     """The environment of an installed distribution whose entry point is ``ep_models``."""
     site = tmp_path / "site"
     info = site / "my_models-1.0.dist-info"
@@ -119,7 +119,7 @@ def installed(tmp_path: Path) -> dict[str, str]:
             """
         )
     )
-    return {"PYTHONPATH": str(site)}
+    return {"PYTHONPATH": f"{site}:{environment['PYTHONPATH']}"}
 
 
 def test_a_plugin_trains_with_its_own_parts(package: Path, run: InProcess) -> None:
@@ -199,6 +199,9 @@ def test_a_plugins_options_are_checked(
     assert not (package / "outputs").exists()
 
 
+FOUND = "saw_of_entry_point: scheduler.base_lr: has no value; give one"
+
+
 def test_a_plugins_scheduler_is_compared(
     package: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -235,18 +238,19 @@ class Broken(Schedule):
     ]
 
 
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        pytest.param("saw_of_entry_point", FOUND, marks=pytest.mark.slow),
+        ("one_cycle,saw_of_entry_point", FOUND),
+        ("saw_of_entry_pint", "did you mean saw_of_entry_point?"),
+    ],
+)
 def test_a_scheduler_of_an_entry_point_is_compared(
-    installed: dict[str, str], run_cli: CommandLine, environment: dict[str, str]
+    names: str, says: str, installed: dict[str, str], run_cli: CommandLine
 ) -> None:
-    env = {"PYTHONPATH": f"{installed['PYTHONPATH']}:{environment['PYTHONPATH']}"}
-
-    for names in ("[saw_of_entry_point]", "[one_cycle,saw_of_entry_point]"):
-        found = run_cli("task=check", f"task.compare={names}", env=env)
-        assert found.stderr.startswith(
-            "error: task.compare saw_of_entry_point: scheduler.base_lr: has no value; give one"
-        )
-    refused = run_cli("task=check", "task.compare=[saw_of_entry_pint]", env=env)
-    assert "did you mean saw_of_entry_point?" in refused.stderr
+    done = run_cli("task=check", f"task.compare=[{names}]", env=installed)
+    assert re.match(f"error: task.compare.*{re.escape(says)}", done.stderr)
 
 
 @pytest.mark.parametrize(
@@ -290,18 +294,26 @@ def test_a_plugin_that_is_not_there_is_to_be_installed(name: str) -> None:
 
 
 def test_an_entry_point_is_loaded_only_when_it_is_needed(
-    installed: dict[str, str], run_cli: CommandLine, environment: dict[str, str]
+    installed: dict[str, str], run_cli: CommandLine
 ) -> None:
-    env = {"PYTHONPATH": f"{installed['PYTHONPATH']}:{environment['PYTHONPATH']}"}
-
-    assert "loaded" not in run_cli("--cfg", "job", env=env).stdout
-    assert "loaded" not in run_cli("--help", env=env).stdout
-    shown = run_cli("model=from_entry_point", "model.width=9", "--cfg", "job", env=env)
+    assert "loaded" not in run_cli("--cfg", "job", env=installed).stdout
+    assert "loaded" not in run_cli("--help", env=installed).stdout
+    shown = run_cli("model=from_entry_point", "model.width=9", "--cfg", "job", env=installed)
     assert "name: from_entry_point\n  width: 9" in shown.stdout
-    refused = run_cli("model=from_entry_pint", env=env)
-    assert "did you mean from_entry_point?" in refused.stderr
-    member = run_cli("-m", "model=mlp,from_entry_pint", env=env)
-    assert "did you mean from_entry_point?" in member.stderr
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        pytest.param("model=from_entry_pint", marks=pytest.mark.slow),
+        "-m model=mlp,from_entry_pint",
+    ],
+)
+def test_a_misspelt_name_is_compared_with_those_of_entry_points(
+    line: str, installed: dict[str, str], run_cli: CommandLine
+) -> None:
+    done = run_cli(*line.split(), env=installed)
+    assert "did you mean from_entry_point?" in done.stderr
 
 
 def test_a_name_is_registered_once() -> None:

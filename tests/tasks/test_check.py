@@ -152,7 +152,7 @@ def test_the_first_invalid_rate_is_named(overrides, said, monkeypatch):
 def test_an_impossible_rate_is_refused_by_what_makes_it_and_leaves_no_folder(
     run, capsys, task, overrides, said
 ):
-    code, folder = run(f"task={task}", *overrides)
+    code, folder = run(f"task={task}", "model=linear", *overrides)
     assert code == 2
     error = capsys.readouterr().err
     assert error.startswith(f"error: scheduler: {said}")
