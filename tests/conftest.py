@@ -98,17 +98,28 @@ def run_cli(tmp_path: Path, environment: dict[str, str]) -> CommandLine:
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+def disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """Mounts a real file system with the given options, or skips the test."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+
+    def mount(options: str) -> Path:
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+        try:
+            subprocess.run(command, check=True, capture_output=True)
+        except (OSError, subprocess.CalledProcessError):
+            pytest.skip("mounting needs root; other tests cover what they can everywhere")
+        return folder
+
+    yield mount
+    if folder.is_mount():
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.fixture
+def small_disk(disk: Callable[[str], Path]) -> Path:
     """A real file system of 64 KiB, where mounting is permitted."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)]
-    try:
-        subprocess.run(mount, check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("mounting needs root; other tests cover what they can everywhere")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
+    return disk("size=64k")
 
 
 @pytest.fixture(scope="session")

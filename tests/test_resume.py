@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+import tensorboard_reading
 from sampling import slow_except
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -50,15 +51,14 @@ TIMED = ("steps_per_second", "seconds", "goodput", "overrides", "checkpoint", "s
 
 
 def scalars(folder):
-    """TensorBoard's own reading of a run, with what it hides left out: tag → (steps, values)."""
-    events = EventAccumulator(str(folder), size_guidance={"scalars": 0, "images": 0})
+    """tag → (steps, values), without the speed, which no two runs share; no picture is repeated."""
+    events = EventAccumulator(str(folder), size_guidance={"images": 0})
     events.Reload()
-    assert all(len({i.step for i in found}) == len(found) for found in [events.Images("schedule")])
-    return {
-        tag: ([e.step for e in events.Scalars(tag)], [e.value for e in events.Scalars(tag)])
-        for tag in events.Tags()["scalars"]
-        if tag != "throughput/steps_per_second"
-    }
+    pictures = [picture.step for picture in events.Images("schedule")]
+    assert len(set(pictures)) == len(pictures)
+    found = tensorboard_reading.scalars(folder)
+    found.pop("throughput/steps_per_second", None)
+    return found
 
 
 def stopped_at(run, step, copy):

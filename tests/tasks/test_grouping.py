@@ -5,7 +5,7 @@ from pathlib import Path
 
 import jax
 import pytest
-from test_train import scalars
+from tensorboard_reading import scalars
 
 from runner.cli.commands import configure
 from runner.experiment.build import build

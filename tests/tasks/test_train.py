@@ -15,6 +15,7 @@ import jax
 import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard_reading import scalars
 
 from runner.cli import main
 from runner.registry import tasks
@@ -22,16 +23,6 @@ from runner.registry import tasks
 SMALL_CNN = ("model=cnn", "model.features=[4]", "model.dense=8")
 SHORT = ("training.steps=60", "model.hidden=[16]", "training.eval_every=null")
 TOO_HIGH = ("scheduler.max_lr=1e30", "scheduler.step_size_up=20")
-
-
-def scalars(folder):
-    """TensorBoard's own reading of a run: tag → (steps, values)."""
-    events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
-    events.Reload()
-    return {
-        tag: ([e.step for e in events.Scalars(tag)], [e.value for e in events.Scalars(tag)])
-        for tag in events.Tags()["scalars"]
-    }
 
 
 @pytest.fixture(scope="module")
