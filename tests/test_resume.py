@@ -112,6 +112,7 @@ def test_a_resumed_run_equals_one_that_never_stopped(whole, tmp_path, summary, o
         assert scalars(copy) == scalars(folder)
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_several_times_has_one_point_per_step(whole, tmp_path, summary):
     folder = whole()
     copy = stopped_at(folder, 3, tmp_path / "copy")

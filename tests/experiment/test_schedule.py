@@ -10,7 +10,7 @@ from runner.errors import ConfigError
 from runner.experiment.schedule import Clock, build_schedule
 
 OPTIONS = sorted(path.stem for path in (CONF / "scheduler").iterdir())
-SAMPLE = ["one_cycle", "sequence"]
+SAMPLE = ["sequence"]
 SAMPLE_OF_PARTS = ["constant", "cosine_restarts", "one_cycle", "triangular2"]
 # Settings of options that need more than three steps.
 MORE = {

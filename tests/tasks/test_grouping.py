@@ -47,6 +47,7 @@ def test_each_group_has_its_rate_in_tensorboard(run):
             assert abs(Fraction(value) / exact - 1) < Fraction(5, 10**7)
 
 
+@pytest.mark.slow
 def test_a_frozen_group_changes_the_result_and_is_not_logged(run, summary):
     _, first = run(*SMALL, *GROUPS, "optimizer.frozen=[head]", "seed=1", name="first")
     found = scalars(first)
@@ -149,10 +150,22 @@ def test_one_step_may_take_all_examples():
     assert build(config, jax.devices("cpu")[0]).lengths.steps_per_epoch == 1  # 3 * 479 = 1437
 
 
-@pytest.mark.parametrize(
-    "option",
-    ["clip_norm: 0.5", pytest.param("groups: {biases: '*/bias'}", marks=pytest.mark.slow)],
-)
+OPTIONS = ["clip_norm: 0.5", "groups: {biases: '*/bias'}"]
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_a_users_option_is_read_as_its_keys_on_the_command_line(tmp_path, option):
+    folder = tmp_path / "optimizer"
+    folder.mkdir()
+    (folder / "calm.yaml").write_text(f"defaults: [sgd, _self_]\n{option}\n")
+    calm = configure("--config-dir", str(tmp_path), "optimizer=calm")
+    same = configure("optimizer.{}={}".format(*option.split(": ", 1)))
+    assert calm.wrappers == same.wrappers
+    assert calm.optimizer.settings == same.optimizer.settings
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("option", OPTIONS)
 def test_a_users_option_may_set_wrappers_and_groups(run, tmp_path, option, summary):
     folder = Path(tmp_path) / "mine" / "optimizer"
     folder.mkdir(parents=True)

@@ -276,6 +276,7 @@ def test_a_missing_data_file_ends_in_3(run, tmp_path, capsys):
     assert "nowhere" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_many_chunks_compile_no_more_than_one(run, compilations):
     counts = []
     for size, chunk in ((20, 1000), (18, 1000), (19, 10)):
@@ -333,10 +334,8 @@ def test_a_multirun_ends_with_its_jobs_by_their_metric(tmp_path, monkeypatch, ca
     assert lines[2].split()[-1] == "1_seed=1,base_lr=1e+30"
 
 
-@pytest.mark.parametrize(
-    ("number", "code"),
-    [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_a_run_with_complete_records(tmp_path, environment, summary, number, code):
     long = ("model=linear", "training.steps=100000000", "hydra.run.dir=run")
     command = [sys.executable, "-m", "runner", *long]

@@ -166,7 +166,13 @@ def test_resuming_equals_never_having_stopped(dataset):
     assert same_bytes(whole, resumed)
 
 
-@pytest.mark.parametrize("model", [linear(num_classes=10), mlp(hidden=[16], num_classes=10)])
+@pytest.mark.parametrize(
+    "model",
+    [
+        linear(num_classes=10),
+        pytest.param(mlp(hidden=[16], num_classes=10), marks=pytest.mark.slow),
+    ],
+)
 def test_one_dispatch_per_chunk_equals_one_per_step(dataset, model):
     one, noted = fit(dataset, model=model, dispatch="scan")
     other, others = fit(dataset, model=model, dispatch="step")
