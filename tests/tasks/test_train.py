@@ -100,20 +100,16 @@ def test_equal_runs_have_equal_hashes_and_other_seeds_do_not(run, summary):
     assert hashes[0] == hashes[1] != hashes[2]
 
 
+@pytest.mark.slow
 def test_feeding_from_the_host_changes_no_bit(run, summary):
     _, resident = run(*SHORT, "training.feed=device", name="resident")
     _, sent = run(*SHORT, "training.feed=host", name="sent")
     assert summary(resident)["params_sha256"] == summary(sent)["params_sha256"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "model",
-    [
-        ["model=linear"],
-        pytest.param(["model=mlp"], marks=pytest.mark.slow),
-        pytest.param(SMALL_CNN, marks=pytest.mark.slow),
-    ],
-    ids=["linear", "mlp", "cnn"],
+    "model", [["model=linear"], ["model=mlp"], SMALL_CNN], ids=["linear", "mlp", "cnn"]
 )
 def test_dispatch_changes_no_result_beyond_the_rounding_of_another_program(run, model):
     # XLA fuses the step differently inside a loop: sums round in another order.
