@@ -98,17 +98,28 @@ def run_cli(tmp_path: Path, environment: dict[str, str]) -> CommandLine:
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+def disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """Mounts a real file system with the given options, or skips the test."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+
+    def mount(options: str) -> Path:
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+        try:
+            subprocess.run(command, check=True, capture_output=True)
+        except (OSError, subprocess.CalledProcessError):
+            pytest.skip("mounting needs root; other tests cover what they can everywhere")
+        return folder
+
+    yield mount
+    if folder.is_mount():
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.fixture
+def small_disk(disk: Callable[[str], Path]) -> Path:
     """A real file system of 64 KiB, where mounting is permitted."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)]
-    try:
-        subprocess.run(mount, check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("mounting needs root; other tests cover what they can everywhere")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
+    return disk("size=64k")
 
 
 @pytest.fixture(scope="session")
@@ -138,6 +149,21 @@ def run(tmp_path, monkeypatch):
         return main([f"hydra.run.dir={folder}", *overrides]), folder
 
     return run
+
+
+@pytest.fixture
+def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], None]]:
+    """Writes a module that this process can import as a plugin; forgotten after the test."""
+    monkeypatch.syspath_prepend(tmp_path)
+    written = []
+
+    def write(name: str, text: str) -> None:
+        (tmp_path / f"{name}.py").write_text(text)
+        written.append(name)
+
+    yield write
+    for name in written:
+        sys.modules.pop(name, None)
 
 
 @pytest.fixture

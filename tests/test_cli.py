@@ -14,6 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
+from sampling import slow_except
 
 from runner.cli import main
 from runner.cli.sources import CONF
@@ -91,6 +92,11 @@ def refuse(capsys: pytest.CaptureFixture[str], *args: str, code: int = 2) -> str
     assert re.fullmatch(r"error: [^\n]+: [^\n]+; [^\n]+\n", captured.err)
     assert not list(Path.cwd().glob("outputs*"))
     return captured.err.removeprefix("error: ")
+
+
+def _subject(case: tuple[str, str, str]) -> tuple[str, bool]:
+    line, key, _ = case
+    return key, line.startswith("-m ")
 
 
 # (command line, key, what the line says)
@@ -250,10 +256,21 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("line", "key", "says"), REFUSED, ids=[line[:40] for line, *_ in REFUSED])
+# Of each key the first three; a multirun counts as a key of its own.
+QUICK = [
+    case
+    for place, case in enumerate(REFUSED)
+    if [_subject(earlier) for earlier in REFUSED[:place]].count(_subject(case)) < 3
+]
+
+
+@pytest.mark.parametrize(
+    "case", slow_except(QUICK, REFUSED), ids=[line[:40] for line, *_ in REFUSED]
+)
 def test_bad_input_is_answered_in_one_line(
-    line: str, key: str, says: str, capsys: pytest.CaptureFixture[str]
+    case: tuple[str, str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
+    line, key, says = case
     said = refuse(capsys, *(line.split(" ") if '"' not in line else [line]))
 
     assert said.startswith(f"{key}: ")
@@ -637,21 +654,29 @@ def test_a_sweep_folder_that_holds_something_is_not_written_to(
     assert calls == []
 
 
+STOPS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 143}
+BEGINNINGS = [(module, number) for module in ("hydra", "runner.cli.sweep") for number in STOPS]
+
+
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)]
+    "beginning",
+    slow_except([("hydra", signal.SIGINT), ("runner.cli.sweep", signal.SIGTERM)], BEGINNINGS),
 )
-@pytest.mark.parametrize("module", ["hydra", "runner.cli.sweep"])
 def test_a_signal_before_the_run_begins_ends_it_at_once(
-    module: str, number: int, code: int, while_importing: Callable[..., Completed]
+    beginning: tuple[str, signal.Signals], while_importing: Callable[..., Completed]
 ) -> None:
+    module, number = beginning
     done = while_importing(module, f"os.kill(os.getpid(), {int(number)})")
 
-    assert done.returncode == code
+    assert done.returncode == STOPS[number]
     assert re.fullmatch("error: run: ended by SIG[^\n]+\n", done.stderr)
     assert not Path("outputs").exists()
 
 
-@pytest.mark.parametrize("module", ["runner.tasks.train", "jax", "numpy", "jax._src.xla_bridge"])
+@pytest.mark.parametrize(
+    "module",
+    slow_except(["jax"], ["runner.tasks.train", "jax", "numpy", "jax._src.xla_bridge"]),
+)
 def test_a_signal_while_jax_is_imported_ends_before_there_is_a_folder(
     module: str, while_importing: Callable[..., Completed]
 ) -> None:
@@ -663,8 +688,15 @@ def test_a_signal_while_jax_is_imported_ends_before_there_is_a_folder(
 
 
 # Of what is imported once the folder is claimed.
-@pytest.mark.parametrize("module", ["runner.experiment", "runner.experiment.device"])
-@pytest.mark.parametrize("multirun", [False, True])
+@pytest.mark.parametrize(
+    ("module", "multirun"),
+    [
+        pytest.param("runner.experiment", False, marks=pytest.mark.slow),
+        ("runner.experiment", True),
+        ("runner.experiment.device", False),
+        pytest.param("runner.experiment.device", True, marks=pytest.mark.slow),
+    ],
+)
 def test_a_signal_while_the_training_is_imported_leaves_a_summary(
     module: str, multirun: bool, while_importing: Callable[..., Completed]
 ) -> None:
@@ -716,15 +748,21 @@ def test_a_module_that_cannot_be_imported_leaves_a_summary(
     assert json.loads(Path("run/summary.json").read_text())["status"] == "failed"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-@pytest.mark.parametrize("moment", ["libraries shut down", "Python's last steps"])
+SHUT_DOWN, LAST = "libraries shut down", "Python's last steps"
+MOMENTS = [(moment, number) for moment in (SHUT_DOWN, LAST) for number in STOPS]
+
+
+@pytest.mark.parametrize(
+    "moment", slow_except([(SHUT_DOWN, signal.SIGINT), (LAST, signal.SIGTERM)], MOMENTS)
+)
 def test_a_signal_after_the_last_line_changes_nothing(
-    moment: str, number: int, environment: dict[str, str]
+    moment: tuple[str, signal.Signals], environment: dict[str, str]
 ) -> None:
+    place, number = moment
     # --cfg imports the module after the first line of main; a library registers there, too.
     registers = {
-        "libraries shut down": "atexit.register(send)",
-        "Python's last steps": "sys.modules['late'] = type('', (), {'__del__': send})()",
+        SHUT_DOWN: "atexit.register(send)",
+        LAST: "sys.modules['late'] = type('', (), {'__del__': send})()",
     }
     program = (
         "import atexit, os, sys, time, runner.cli\n"
@@ -733,7 +771,7 @@ def test_a_signal_after_the_last_line_changes_nothing(
         "    sleep(0.5)\n"
         "class Finder:\n"
         "    def find_spec(self, name, path, target=None):\n"
-        f"        if name == 'runner.cli.commands': {registers[moment]}\n"
+        f"        if name == 'runner.cli.commands': {registers[place]}\n"
         "sys.meta_path.insert(0, Finder())\n"
         "sys.argv = ['runner', '--cfg', 'job']\n"
         "raise SystemExit(runner.cli.main())"

@@ -12,6 +12,9 @@ from runner.cli import main
 
 CommandLine = Callable[..., subprocess.CompletedProcess[str]]
 
+# README's command does not install the packages; the slow set has them.
+pytestmark = pytest.mark.slow
+
 SHORT = ["-m", "model=linear", "training.steps=30", "training.eval_every=10", "hydra.sweep.dir=s"]
 OPTUNA = [*SHORT, "hydra/sweeper=optuna", "hydra.sweeper.n_trials=3", "hydra.sweeper.n_jobs=1"]
 

@@ -11,6 +11,7 @@ from textwrap import dedent
 
 import pytest
 
+from runner.cli import main
 from runner.config.expression import scale_function
 from runner.config.plugins import registered_options
 from runner.config.settings import ONE_GROUP, choice
@@ -24,6 +25,7 @@ from runner.registry import (
 )
 
 CommandLine = Callable[..., CompletedProcess[str]]
+InProcess = Callable[..., tuple[int, Path]]
 
 # The plugin of the README, in full.
 PACKAGE = """
@@ -87,13 +89,13 @@ register_optimizer("adamaxw", rate_scale=0.01)(optax.adamaxw)
 
 
 @pytest.fixture
-def package(tmp_path: Path) -> Path:
-    (tmp_path / "my_models.py").write_text(PACKAGE)
+def package(tmp_path: Path, plugin: Callable[[str, str], None]) -> Path:
+    plugin("my_models", PACKAGE)
     return tmp_path
 
 
 @pytest.fixture
-def installed(tmp_path: Path) -> dict[str, str]:
+def installed(tmp_path: Path, environment: dict[str, str]) -> dict[str, str]:
     """The environment of an installed distribution whose entry point is ``ep_models``."""
     site = tmp_path / "site"
     info = site / "my_models-1.0.dist-info"
@@ -117,11 +119,11 @@ def installed(tmp_path: Path) -> dict[str, str]:
             """
         )
     )
-    return {"PYTHONPATH": str(site)}
+    return {"PYTHONPATH": f"{site}:{environment['PYTHONPATH']}"}
 
 
-def test_a_plugin_trains_with_its_own_parts(package: Path, run_cli: CommandLine) -> None:
-    done = run_cli(
+def test_a_plugin_trains_with_its_own_parts(package: Path, run: InProcess) -> None:
+    code, folder = run(
         "plugins=[my_models]",
         "model=tanh_net",
         "model.width=8",
@@ -132,19 +134,18 @@ def test_a_plugin_trains_with_its_own_parts(package: Path, run_cli: CommandLine)
         "optimizer=adamaxw",
         "training.epochs=4",
         "training.batch_size=16",
-        "hydra.run.dir=run",
     )
 
-    assert done.returncode == 0, done.stderr
-    summary = json.loads((package / "run/summary.json").read_text())
+    assert code == 0
+    summary = json.loads((folder / "summary.json").read_text())
     assert summary["status"] == "finished"
     assert summary["steps"] == 4 * 64 // 16
     assert summary["params"] == (4 * 8 + 8) + (8 * 2 + 2)
     assert summary["metrics"]["eval/accuracy"] > 0.9
 
 
-def test_a_plugins_scale_fn_shapes_the_schedule(package: Path, run_cli: CommandLine) -> None:
-    done = run_cli(
+def test_a_plugins_scale_fn_shapes_the_schedule(package: Path, run: InProcess) -> None:
+    code, folder = run(
         "plugins=[my_models]",
         "task=check",
         "scheduler=cyclic",
@@ -153,11 +154,10 @@ def test_a_plugins_scale_fn_shapes_the_schedule(package: Path, run_cli: CommandL
         "scheduler.max_lr=1",
         "scheduler.step_size_up=5",
         "training.steps=40",
-        "hydra.run.dir=run",
     )
 
-    assert done.returncode == 0, done.stderr
-    rows = (package / "run/schedule.csv").read_text().splitlines()[1:]
+    assert code == 0
+    rows = (folder / "schedule.csv").read_text().splitlines()[1:]
     peaks = [float(rows[step].split(",")[1]) for step in (5, 15, 25, 35)]
     assert peaks == pytest.approx([1, 2**-0.5, 3**-0.5, 0.5], rel=1e-6)
 
@@ -181,34 +181,31 @@ def test_registered_names_are_options(package: Path, environment: dict[str, str]
     assert "name: sawtooth\n  base_lr: 0.0\n  max_lr: ???\n  length: 2ep" in shown
 
 
-def test_a_plugins_options_are_checked(package: Path, environment: dict[str, str]) -> None:
+def test_a_plugins_options_are_checked(
+    package: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(package)
     answers = {
         "model=tanh_net": "model.width: has no value; give one: model.width=",
         "model=tanh_net +model.widht=3": "model.widht: there is no such setting; did you",
         "model=tanh_net +model.num_outputs=3": "model.num_outputs: there is no such",
         "model=tanh_nut": "model: there is no option 'tanh_nut'; did you mean tanh_net?",
     }
-    # In one process, as importing what the package imports takes seconds.
-    program = (
-        "import sys; from runner.cli import main;"
-        "print([main(['plugins=[my_models]', *line.split()]) for line in sys.argv[1:]])"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program, *answers],
-        cwd=package,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-
-    assert done.stdout == "[2, 2, 2, 2]\n"
-    for line, says in zip(done.stderr.splitlines(), answers.values(), strict=True):
-        assert line.startswith(f"error: {says}")
+    for line, says in answers.items():
+        assert main(["plugins=[my_models]", *line.split()]) == 2
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert re.fullmatch(f"error: {re.escape(says)}[^\n]*\n", captured.err)
     assert not (package / "outputs").exists()
 
 
-def test_a_plugins_scheduler_is_compared(package: Path, environment: dict[str, str]) -> None:
+FOUND = "saw_of_entry_point: scheduler.base_lr: has no value; give one"
+
+
+def test_a_plugins_scheduler_is_compared(
+    package: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(package)
     broken = """
 import jax
 from runner.schedules import Schedule
@@ -227,23 +224,12 @@ class Broken(Schedule):
         "hydra.run.dir=broken task.compare=[broken]",
         "task.compare=[swatooth]",
     ]
-    program = (
-        "import sys; from runner.cli import main; print([main(["
-        "'plugins=[my_models]', 'task=check', *line.split()]) for line in sys.argv[1:]])"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program, *lines],
-        cwd=package,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    codes = [main(["plugins=[my_models]", "task=check", *line.split()]) for line in lines]
 
-    assert done.stdout.splitlines()[-1] == "[0, 0, 2, 2, 2]"
+    assert codes == [0, 0, 2, 2, 2]
     beside, alone = package / "beside/schedule_sawtooth.csv", package / "alone/schedule.csv"
     assert beside.read_bytes() == alone.read_bytes()
-    assert done.stderr.splitlines() == [
+    assert capsys.readouterr().err.splitlines() == [
         "error: task.compare sawtooth: scheduler.max_lr: has no value; give one: "
         "scheduler.max_lr=...",
         "error: task.compare broken: scheduler: failed (RuntimeError: no rate today); fix it; "
@@ -252,18 +238,19 @@ class Broken(Schedule):
     ]
 
 
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        pytest.param("saw_of_entry_point", FOUND, marks=pytest.mark.slow),
+        ("one_cycle,saw_of_entry_point", FOUND),
+        ("saw_of_entry_pint", "did you mean saw_of_entry_point?"),
+    ],
+)
 def test_a_scheduler_of_an_entry_point_is_compared(
-    installed: dict[str, str], run_cli: CommandLine, environment: dict[str, str]
+    names: str, says: str, installed: dict[str, str], run_cli: CommandLine
 ) -> None:
-    env = {"PYTHONPATH": f"{installed['PYTHONPATH']}:{environment['PYTHONPATH']}"}
-
-    for names in ("[saw_of_entry_point]", "[one_cycle,saw_of_entry_point]"):
-        found = run_cli("task=check", f"task.compare={names}", env=env)
-        assert found.stderr.startswith(
-            "error: task.compare saw_of_entry_point: scheduler.base_lr: has no value; give one"
-        )
-    refused = run_cli("task=check", "task.compare=[saw_of_entry_pint]", env=env)
-    assert "did you mean saw_of_entry_point?" in refused.stderr
+    done = run_cli("task=check", f"task.compare=[{names}]", env=installed)
+    assert re.match(f"error: task.compare.*{re.escape(says)}", done.stderr)
 
 
 @pytest.mark.parametrize(
@@ -285,15 +272,18 @@ def test_a_scheduler_of_an_entry_point_is_compared(
     ],
 )
 def test_a_plugin_that_fails_is_named(
-    text: str, says: str, remedy: str, tmp_path: Path, run_cli: CommandLine
+    text: str,
+    says: str,
+    remedy: str,
+    plugin: Callable[[str, str], None],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    (tmp_path / "broken.py").write_text(text)
-    done = run_cli("plugins=[broken]")
-
-    assert done.returncode == 2
-    assert re.fullmatch("error: [^\n]+\n", done.stderr)
-    assert says in done.stderr
-    assert f"; {remedy}" in done.stderr
+    plugin("broken", text)
+    assert main(["plugins=[broken]"]) == 2
+    said = capsys.readouterr().err
+    assert re.fullmatch("error: [^\n]+\n", said)
+    assert says in said
+    assert f"; {remedy}" in said
 
 
 @pytest.mark.parametrize("name", ["no_such_package", "no_such_package.module"])
@@ -304,18 +294,26 @@ def test_a_plugin_that_is_not_there_is_to_be_installed(name: str) -> None:
 
 
 def test_an_entry_point_is_loaded_only_when_it_is_needed(
-    installed: dict[str, str], run_cli: CommandLine, environment: dict[str, str]
+    installed: dict[str, str], run_cli: CommandLine
 ) -> None:
-    env = {"PYTHONPATH": f"{installed['PYTHONPATH']}:{environment['PYTHONPATH']}"}
-
-    assert "loaded" not in run_cli("--cfg", "job", env=env).stdout
-    assert "loaded" not in run_cli("--help", env=env).stdout
-    shown = run_cli("model=from_entry_point", "model.width=9", "--cfg", "job", env=env)
+    assert "loaded" not in run_cli("--cfg", "job", env=installed).stdout
+    assert "loaded" not in run_cli("--help", env=installed).stdout
+    shown = run_cli("model=from_entry_point", "model.width=9", "--cfg", "job", env=installed)
     assert "name: from_entry_point\n  width: 9" in shown.stdout
-    refused = run_cli("model=from_entry_pint", env=env)
-    assert "did you mean from_entry_point?" in refused.stderr
-    member = run_cli("-m", "model=mlp,from_entry_pint", env=env)
-    assert "did you mean from_entry_point?" in member.stderr
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        pytest.param("model=from_entry_pint", marks=pytest.mark.slow),
+        "-m model=mlp,from_entry_pint",
+    ],
+)
+def test_a_misspelt_name_is_compared_with_those_of_entry_points(
+    line: str, installed: dict[str, str], run_cli: CommandLine
+) -> None:
+    done = run_cli(*line.split(), env=installed)
+    assert "did you mean from_entry_point?" in done.stderr
 
 
 def test_a_name_is_registered_once() -> None:

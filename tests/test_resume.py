@@ -1,21 +1,20 @@
 """Resuming and forking runs from the command line: a resumed run equals one that never stopped."""
 
-import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
-import time
-from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorboard_reading
 from sampling import slow_except
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from runner.cli import main
 from runner.records.checkpoints import Checkpoints
+from runner.records.recorder import Recorder
+from runner.registry import schedulers
 
 # One epoch has 22 steps; cycles end at steps 10, 20, ...
 TINY = (
@@ -28,7 +27,7 @@ TINY = (
     "checkpoint.every=1",
     "checkpoint.keep=100",
 )
-SAMPLE = ["sgd", "lamb, average and accumulation"]
+SAMPLE = ["sgd"]
 OPTIMIZERS = {
     "sgd": ("optimizer.momentum=0.9",),
     "adam with groups": (
@@ -52,15 +51,14 @@ TIMED = ("steps_per_second", "seconds", "goodput", "overrides", "checkpoint", "s
 
 
 def scalars(folder):
-    """TensorBoard's own reading of a run, with what it hides left out: tag → (steps, values)."""
-    events = EventAccumulator(str(folder), size_guidance={"scalars": 0, "images": 0})
+    """tag → (steps, values), without the speed, which no two runs share; no picture is repeated."""
+    events = EventAccumulator(str(folder), size_guidance={"images": 0})
     events.Reload()
-    assert all(len({i.step for i in found}) == len(found) for found in [events.Images("schedule")])
-    return {
-        tag: ([e.step for e in events.Scalars(tag)], [e.value for e in events.Scalars(tag)])
-        for tag in events.Tags()["scalars"]
-        if tag != "throughput/steps_per_second"
-    }
+    pictures = [picture.step for picture in events.Images("schedule")]
+    assert len(set(pictures)) == len(pictures)
+    found = tensorboard_reading.scalars(folder)
+    found.pop("throughput/steps_per_second", None)
+    return found
 
 
 def stopped_at(run, step, copy):
@@ -114,6 +112,7 @@ def test_a_resumed_run_equals_one_that_never_stopped(whole, tmp_path, summary, o
         assert scalars(copy) == scalars(folder)
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_several_times_has_one_point_per_step(whole, tmp_path, summary):
     folder = whole()
     copy = stopped_at(folder, 3, tmp_path / "copy")
@@ -371,88 +370,44 @@ def steady(*, base_lr: float = 0.1):
 """
 
 
-def test_a_run_with_plugins_names_the_line_to_type(tmp_path, run_cli, environment):
-    (tmp_path / "steady_plugin.py").write_text(PLUGIN)
+def test_a_run_with_plugins_names_the_line_to_type(tmp_path, run, plugin, capsys):
+    plugin("steady_plugin", PLUGIN)
     (tmp_path / "conf" / "scheduler").mkdir(parents=True)
     (tmp_path / "conf" / "scheduler" / "steady.yaml").write_text("name: steady\nbase_lr: 0.1\n")
-    env = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{environment['PYTHONPATH']}"}
     line = [*TINY[:4], "--config-dir=conf", "scheduler=steady", "plugins=[steady_plugin]"]
-    line += ["hydra.run.dir=run", "checkpoint.every=10", "training.steps=20"]
-    done = run_cli(*line, env=env)
-    assert done.returncode == 0, done.stderr
-    done = run_cli("resume=run", "training.steps=30", env=env)
-    assert done.returncode == 2, done.stderr
-    assert "plugins=[steady_plugin]" in done.stderr
-    done = run_cli("resume=run", "plugins=[steady_plugin]", "training.steps=30", env=env)
-    assert done.returncode == 0, done.stderr
+    code, _ = run(*line, "checkpoint.every=10", "training.steps=20")
+    assert code == 0
+    schedulers._factories.pop("steady")  # as in a process that has not imported the plugin
+    assert main(["resume=run", "training.steps=30"]) == 2
+    assert "plugins=[steady_plugin]" in capsys.readouterr().err
+    del sys.modules["steady_plugin"]
+    assert main(["resume=run", "plugins=[steady_plugin]", "training.steps=30"]) == 0
 
 
-LONG = (*TINY[:1], "training.steps=1000000", "training.eval_every=null", "training.log_every=1000")
-
-
-@pytest.fixture
-def process(tmp_path, environment):
-    """Starts a long run as a process and waits until it trains."""
-    started = []
-
-    def start(*args):
-        command = [sys.executable, "-m", "runner", *args]
-        started.append(
-            subprocess.Popen(
-                command,
-                cwd=tmp_path,
-                env=environment,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-        )
-        return started[-1]
-
-    yield start
-    for process in started:
-        process.kill()
-        process.communicate()
-
-
-def wait_until(condition, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def trains(folder):
-    """Whether training has begun: a thousand points are more than the start of an event file."""
-    return any(p.stat().st_size > 4000 for p in Path(folder).glob("events.out.tfevents.*"))
-
-
-def test_signals_save_two_runs_of_one_folder_are_refused_and_the_run_goes_on(
-    process, tmp_path, summary
+def test_signals_save_and_stop_a_run_that_no_other_may_use_and_that_goes_on(
+    whole, run, run_cli, monkeypatch, summary
 ):
-    folder = tmp_path / "run"
-    first = process(f"hydra.run.dir={folder}", *LONG, "training.chunk=100")
-    wait_until(lambda: trains(folder))
-    saved = Checkpoints(folder)
-    assert saved.steps() == []
-    first.send_signal(signal.SIGUSR1)
-    wait_until(saved.steps)
-    [asked] = saved.steps()
-    assert first.poll() is None
-    second = process(f"resume={folder}", *LONG[1:2])
-    output, _ = second.communicate(timeout=60)
-    assert second.returncode == 7, output
-    assert "another run is using it" in output
-    first.send_signal(signal.SIGTERM)
-    output, _ = first.communicate(timeout=60)
-    assert first.returncode == 143, output
-    stopped = summary(folder)
-    assert (stopped["status"], saved.steps()[-1]) == ("stopped", stopped["steps"])
-    assert stopped["steps"] > asked
-    steps = stopped["steps"] + 50
-    assert main([f"resume={folder}", f"training.steps={steps}"]) == 0
-    assert summary(folder)["steps"] == steps
-    assert json.loads((folder / "summary.json").read_text())["status"] == "finished"
+    signals = {17: signal.SIGUSR1, 27: signal.SIGTERM}
+    others, wants_state = [], Recorder.wants_state
+
+    def signalled(recorder, step, **options):
+        if step in signals:
+            os.kill(os.getpid(), signals[step])
+        if step == 20:
+            others.append(run_cli("resume=run"))
+        return wants_state(recorder, step, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Recorder, "wants_state", signalled)
+        code, folder = run(*TINY, *OPTIMIZERS["sgd"], "checkpoint.every=1000")
+    assert code == 143
+    saved = Checkpoints(folder).steps()
+    assert (17 in saved, saved[-1]) == (True, 27)
+    assert (summary(folder)["status"], summary(folder)["steps"]) == ("stopped", 27)
+    [other] = others
+    assert (other.returncode, "another run is using it" in other.stderr) == (7, True)
+    assert main([f"resume={folder}"]) == 0
+    assert summary(folder)["params_sha256"] == summary(whole())["params_sha256"]
 
 
 def test_a_step_of_init_from_that_is_not_a_number_is_refused(tmp_path, capsys):

@@ -11,6 +11,7 @@ from runner import load
 from runner.cli import main
 from runner.data.sources.digits import MEAN, STD, digits
 from runner.errors import ConfigError, DataError, RunnerError, StorageError
+from runner.registry import models
 
 SHORT = ("training.steps=44", "training.eval_every=11", "model.hidden=[16]")
 
@@ -133,7 +134,7 @@ def test_a_hydra_application_keeps_its_own_settings(saved):
 def test_a_folder_without_a_run_or_a_checkpoint_is_named(run, tmp_path):
     with pytest.raises(StorageError, match=r"nowhere: is not a run folder: it has no \.hydra/conf"):
         load(tmp_path / "nowhere")
-    code, folder = run("training.steps=1", "checkpoint.every=null")
+    code, folder = run(*SHORT, "checkpoint.every=null")
     assert code == 0
     with pytest.raises(StorageError, match="run/checkpoints: holds no checkpoint; name a run"):
         load(folder)
@@ -188,38 +189,23 @@ def normed(*, num_outputs):
     return Normed(num_outputs)
 """
 
-USE = """
-import json
-from runner import load
-from runner.data.sources.digits import digits
-from runner.errors import ConfigError
 
-try:
-    load("run")
-except ConfigError as error:
-    print(error)
-run = load("run", plugins=["normed_model"])
-test = digits().test
-correct = int((run.predict(test.inputs).argmax(-1) == test.targets).sum())
-print(json.dumps([correct, sorted(run.variables)]))
-"""
-
-
-def test_a_run_with_plugins_is_loaded_with_them(run_cli, tmp_path, environment, summary):
-    (tmp_path / "normed_model.py").write_text(PLUGIN)
-    arguments = ("plugins=[normed_model]", "model=normed", "training.steps=66")
-    done = run_cli("hydra.run.dir=run", *arguments)
-    assert done.returncode == 0, done.stderr
-    used = subprocess.run(
-        [sys.executable, "-c", USE], cwd=tmp_path, env=environment, capture_output=True, text=True
-    )
-    error, found = used.stdout.splitlines()
-    assert error == (
+def test_a_run_with_plugins_is_loaded_with_them(run, plugin, summary):
+    plugin("normed_model", PLUGIN)
+    code, folder = run("plugins=[normed_model]", "model=normed", "training.steps=66")
+    assert code == 0
+    models._factories.pop("normed")  # as in a process that has not imported the plugin
+    del sys.modules["normed_model"]
+    with pytest.raises(ConfigError) as caught:
+        load("run")
+    assert str(caught.value) == (
         "plugins: the run was started with ['normed_model']; "
         "write load('run', plugins=['normed_model'])"
     )
-    accuracy = summary(tmp_path / "run")["metrics"]["eval/accuracy"]
-    assert found == f'[{round(accuracy * 360)}, ["batch_stats", "params"]]'
+    found, test = load("run", plugins=["normed_model"]), digits().test
+    correct = int((found.predict(test.inputs).argmax(-1) == test.targets).sum())
+    assert correct == round(summary(folder)["metrics"]["eval/accuracy"] * 360)
+    assert sorted(found.variables) == ["batch_stats", "params"]
 
 
 def test_importing_the_package_imports_no_library(environment):

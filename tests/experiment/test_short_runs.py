@@ -2,11 +2,15 @@
 
 import jax
 import pytest
+from sampling import slow_except
 
 from runner.cli.commands import configure
 from runner.cli.sources import CONF
 from runner.experiment.build import build
 from runner.report.advice import warnings
+
+OPTIONS = sorted(path.stem for path in (CONF / "scheduler").iterdir())
+SAMPLE = ["cosine", "one_cycle", "sequence", "triangular", "wsd"]
 
 
 def built(*overrides):
@@ -19,7 +23,7 @@ def test_the_default_run_has_four_cycles_of_ten_epochs_and_twenty_evaluations():
     assert experiment.lengths.eval_every == 44
 
 
-@pytest.mark.parametrize("epochs", range(1, 10))
+@pytest.mark.parametrize("epochs", slow_except([1, 4, 9], range(1, 10)))
 def test_short_runs_have_whole_cycles_and_several_evaluations(epochs):
     experiment = built(f"training.epochs={epochs}", "model=linear")
     steps = experiment.lengths.steps
@@ -57,6 +61,6 @@ def test_the_ramp_of_the_default_sequence_follows_the_length_of_its_part(length)
     assert [line for line in warnings(experiment) if "jumps" in line or "parts" in line] == []
 
 
-@pytest.mark.parametrize("option", sorted(path.stem for path in (CONF / "scheduler").iterdir()))
+@pytest.mark.parametrize("option", slow_except(SAMPLE, OPTIONS))
 def test_no_scheduler_gives_a_warning_by_default(option):
     assert warnings(built(f"scheduler={option}", "model=linear")) == []

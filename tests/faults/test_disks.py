@@ -4,29 +4,9 @@ import json
 import subprocess
 import sys
 
-import pytest
 from injection import SMALL
 
 from runner.records.checkpoints import Checkpoints
-
-
-@pytest.fixture
-def disk(tmp_path):
-    """Mounts a file system of a given size, or skips the test."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-
-    def mount(options):
-        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
-        try:
-            subprocess.run(command, check=True, capture_output=True)
-        except (OSError, subprocess.CalledProcessError):
-            pytest.skip("mounting needs root")
-        return folder
-
-    yield mount
-    subprocess.run(["umount", str(folder)], check=False, capture_output=True)
-
 
 LARGE = (
     "model.hidden=[1024]",

@@ -7,6 +7,7 @@ import time
 import pytest
 from injection import ENDLESS, SMALL, STOPS, ended, is_intact, wait_until
 
+from runner.cli import main
 from runner.records.checkpoints import Checkpoints
 
 
@@ -25,6 +26,10 @@ def test_a_signal_while_training(training, tmp_path, summary, number):
     found = summary(tmp_path / "run")
     assert found["status"] == "stopped"
     assert Checkpoints(tmp_path / "run").newest().step == found["steps"]
+    steps = found["steps"] + 50
+    assert main([f"resume={tmp_path / 'run'}", f"training.steps={steps}"]) == 0
+    found = summary(tmp_path / "run")
+    assert (found["status"], found["steps"]) == ("finished", steps)
 
 
 def test_a_second_signal(training, tmp_path):

@@ -6,6 +6,7 @@ import numpy as np
 import optax
 import pytest
 from optimizer_cases import all_cases
+from sampling import slow_except
 
 from runner.cli import main
 from runner.errors import ConfigError
@@ -78,9 +79,12 @@ def test_layer_decay_multiplies_the_rates_of_groups():
 
 
 CASES = all_cases()
+# One of each family.
+FAMILIES = ["sgd", "adam", "adafactor", "lamb", "muon", "prodigy", "schedule_free_adamw"]
+SAMPLE = [next(case for case in CASES if case.name == name) for name in FAMILIES]
 
 
-@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+@pytest.mark.parametrize("case", slow_except(SAMPLE, CASES), ids=[case.name for case in CASES])
 def test_each_layer_is_updated_as_if_there_were_no_others(case):
     """optax's own optimizer at the layer's rate; bit for bit, without compilation."""
     name, arguments, by_hand, _ = case

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from sampling import slow_except
 from schedule_cases import LAST, discovered, errors
 
 import runner.schedules
@@ -23,6 +24,9 @@ MODULES = [found.name for found in pkgutil.iter_modules(runner.schedules.__path_
 CASES = discovered()
 STEPS = np.arange(60)
 everywhere = pytest.mark.parametrize("name", CASES)
+# One of each form, for what compiles several programs per schedule.
+SAMPLE = ["cyclic", "one_cycle", "sequence"]
+sampled = pytest.mark.parametrize("name", slow_except(SAMPLE, CASES))
 
 
 def values(schedule: Any, steps: Any) -> tuple[jax.Array, ...]:
@@ -51,7 +55,7 @@ def test_schedules_that_differ_in_numbers_share_a_program(name: str) -> None:
     assert all(isinstance(leaf, np.ndarray) for leaf in leaves)
 
 
-@everywhere
+@sampled
 def test_stacked_lanes_equal_each_schedule_alone(name: str) -> None:
     lanes = CASES[name].schedules()
     stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *lanes)
@@ -61,7 +65,7 @@ def test_stacked_lanes_equal_each_schedule_alone(name: str) -> None:
         np.testing.assert_array_equal(column, np.stack([np.asarray(lane[part]) for lane in alone]))
 
 
-@everywhere
+@sampled
 def test_scan_and_single_steps_equal_one_call_for_all_steps(name: str) -> None:
     for schedule in CASES[name].schedules():
         together = np.asarray(schedule(STEPS))
@@ -72,7 +76,7 @@ def test_scan_and_single_steps_equal_one_call_for_all_steps(name: str) -> None:
         np.testing.assert_allclose(single, together[:7], rtol=3e-7, atol=1e-38)
 
 
-@everywhere
+@sampled
 def test_values_are_float32_in_every_configuration_of_jax(name: str) -> None:
     for schedule in CASES[name].schedules():
         with jax.numpy_dtype_promotion("strict"):
@@ -85,7 +89,7 @@ def test_values_are_float32_in_every_configuration_of_jax(name: str) -> None:
             np.testing.assert_array_equal(one, other)
 
 
-@everywhere
+@sampled
 def test_a_list_gives_each_group_the_rates_of_a_separate_schedule(name: str) -> None:
     case = CASES[name]
     for settings in (case.one, case.other):

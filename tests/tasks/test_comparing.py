@@ -185,6 +185,7 @@ def test_a_users_option_is_compared(check, tmp_path, flag):
     assert table.read_bytes() == (alone / "schedule.csv").read_bytes()
 
 
+@pytest.mark.slow
 def test_members_of_a_multirun_compare_by_their_own_settings(run, tmp_path):
     sweep = tmp_path / "sweep"
     code, _ = run(

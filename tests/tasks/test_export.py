@@ -14,6 +14,7 @@ import pytest
 from flax.traverse_util import unflatten_dict
 from safetensors import safe_open
 from safetensors.numpy import load_file
+from sampling import slow_except
 
 from runner import load
 from runner.cli import main
@@ -43,7 +44,7 @@ np.save("first.npy", exported.call(images[:1]))
 """
 
 
-@pytest.fixture(scope="module", params=RUNS)
+@pytest.fixture(scope="module", params=slow_except(["mlp"], RUNS))
 def saved(request, tmp_path_factory):
     """A run, its export and its predictions, next to each other in a folder."""
     folder = tmp_path_factory.mktemp("saved")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import jax
 import pytest
-from test_train import scalars
+from tensorboard_reading import scalars
 
 from runner.cli.commands import configure
 from runner.experiment.build import build
@@ -47,6 +47,7 @@ def test_each_group_has_its_rate_in_tensorboard(run):
             assert abs(Fraction(value) / exact - 1) < Fraction(5, 10**7)
 
 
+@pytest.mark.slow
 def test_a_frozen_group_changes_the_result_and_is_not_logged(run, summary):
     _, first = run(*SMALL, *GROUPS, "optimizer.frozen=[head]", "seed=1", name="first")
     found = scalars(first)
@@ -149,7 +150,22 @@ def test_one_step_may_take_all_examples():
     assert build(config, jax.devices("cpu")[0]).lengths.steps_per_epoch == 1  # 3 * 479 = 1437
 
 
-@pytest.mark.parametrize("option", ["clip_norm: 0.5", "groups: {biases: '*/bias'}"])
+OPTIONS = ["clip_norm: 0.5", "groups: {biases: '*/bias'}"]
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_a_users_option_is_read_as_its_keys_on_the_command_line(tmp_path, option):
+    folder = tmp_path / "optimizer"
+    folder.mkdir()
+    (folder / "calm.yaml").write_text(f"defaults: [sgd, _self_]\n{option}\n")
+    calm = configure("--config-dir", str(tmp_path), "optimizer=calm")
+    same = configure("optimizer.{}={}".format(*option.split(": ", 1)))
+    assert calm.wrappers == same.wrappers
+    assert calm.optimizer.settings == same.optimizer.settings
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("option", OPTIONS)
 def test_a_users_option_may_set_wrappers_and_groups(run, tmp_path, option, summary):
     folder = Path(tmp_path) / "mine" / "optimizer"
     folder.mkdir(parents=True)
@@ -165,6 +181,7 @@ def test_a_users_option_may_set_wrappers_and_groups(run, tmp_path, option, summa
     assert (summary(plain)["params_sha256"] != summary(calm)["params_sha256"]) == clips
 
 
+@pytest.mark.slow
 def test_everything_together_learns_the_digits(run, summary):
     code, folder = run(
         *GROUPS,
@@ -208,12 +225,23 @@ NUMBERS = [
 ]
 
 
+# One program of each: rates for all groups or for each are not the same arrays.
+SHAPES = {
+    "number": (),
+    "lists": ("scheduler.base_lr=[0.01,0.01,0.01]", "scheduler.max_lr=[0.1,0.1,0.1]"),
+    "factors": ("optimizer.multiplier=[1,1,1]",),
+}
+
+
 @pytest.mark.parametrize(
-    "changes",
-    [NUMBERS[::4], pytest.param(NUMBERS, marks=pytest.mark.slow)],
-    ids=["five", "twenty"],
+    ("shapes", "changes"),
+    [
+        (["number"], [NUMBERS[1], NUMBERS[6], NUMBERS[11], NUMBERS[15]]),
+        pytest.param(SHAPES, NUMBERS, marks=pytest.mark.slow),
+    ],
+    ids=["four", "twenty"],
 )
-def test_runs_that_differ_in_hyperparams_share_their_programs(run, compilations, changes):
+def test_runs_that_differ_in_hyperparams_share_their_programs(run, compilations, shapes, changes):
     assert len(NUMBERS) == 20
     same = (
         *SMALL[:2],
@@ -224,11 +252,8 @@ def test_runs_that_differ_in_hyperparams_share_their_programs(run, compilations,
         "optimizer.lookahead.sync_period=5",
         "training.ema_decay=0.9",
     )
-    lists = ("scheduler.base_lr=[0.01,0.01,0.01]", "scheduler.max_lr=[0.1,0.1,0.1]")
-    # One of each shape: rates for all groups or for each are not the same arrays.
-    assert run(*same, name="number")[0] == 0
-    assert run(*same, *lists, name="lists")[0] == 0
-    assert run(*same, "optimizer.multiplier=[1,1,1]", name="factors")[0] == 0
+    for shape in shapes:
+        assert run(*same, *SHAPES[shape], name=shape)[0] == 0
     before = compilations()
     for place, numbers in enumerate(changes):
         assert run(*same, *numbers, name=str(place))[0] == 0
@@ -274,6 +299,7 @@ def test_a_run_that_ends_between_synchronisations_of_lookahead_gives_a_warning(r
     assert "sync_period" not in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_hundreds_of_microbatches_of_a_convolution_compile_quickly(run, summary):
     small = ("model=cnn", "model.features=[2]", "training.batch_size=2", "training.steps=2")
     code, folder = run(*small, "training.accumulate=300")

@@ -11,25 +11,18 @@ import time
 from fractions import Fraction
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard_reading import scalars
 
 from runner.cli import main
 from runner.registry import tasks
 
 SMALL_CNN = ("model=cnn", "model.features=[4]", "model.dense=8")
 SHORT = ("training.steps=60", "model.hidden=[16]", "training.eval_every=null")
-
-
-def scalars(folder):
-    """TensorBoard's own reading of a run: tag → (steps, values)."""
-    events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
-    events.Reload()
-    return {
-        tag: ([e.step for e in events.Scalars(tag)], [e.value for e in events.Scalars(tag)])
-        for tag in events.Tags()["scalars"]
-    }
+TOO_HIGH = ("scheduler.max_lr=1e30", "scheduler.step_size_up=20")
 
 
 @pytest.fixture(scope="module")
@@ -107,12 +100,14 @@ def test_equal_runs_have_equal_hashes_and_other_seeds_do_not(run, summary):
     assert hashes[0] == hashes[1] != hashes[2]
 
 
+@pytest.mark.slow
 def test_feeding_from_the_host_changes_no_bit(run, summary):
     _, resident = run(*SHORT, "training.feed=device", name="resident")
     _, sent = run(*SHORT, "training.feed=host", name="sent")
     assert summary(resident)["params_sha256"] == summary(sent)["params_sha256"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "model", [["model=linear"], ["model=mlp"], SMALL_CNN], ids=["linear", "mlp", "cnn"]
 )
@@ -153,9 +148,14 @@ def test_momentum_is_logged_and_used_if_it_cycles(run):
     "options",
     [
         ("scheduler=triangular2", "model=linear", "optimizer=adam"),
-        ("scheduler=exp_range", "model=mlp", "optimizer=adamw"),
+        pytest.param(
+            ("scheduler=exp_range", "model=mlp", "optimizer=adamw"), marks=pytest.mark.slow
+        ),
         ("scheduler=cyclic", *SMALL_CNN, "optimizer=sgd", "optimizer.nesterov=true"),
-        ("scheduler=constant", "model=linear", "optimizer=sgd", "optimizer.momentum=null"),
+        pytest.param(
+            ("scheduler=constant", "model=linear", "optimizer=sgd", "optimizer.momentum=null"),
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_every_option_runs(run, summary, options):
@@ -165,7 +165,7 @@ def test_every_option_runs(run, summary, options):
 
 
 def test_a_loss_that_diverges_ends_in_5_and_keeps_the_steps_before(run, summary, capsys):
-    code, folder = run(*SHORT, "scheduler.max_lr=1e30", "scheduler.step_size_up=20")
+    code, folder = run(*SHORT, *TOO_HIGH)
     assert code == 5
     found = summary(folder)
     assert found["status"] == "diverged"
@@ -177,10 +177,19 @@ def test_a_loss_that_diverges_ends_in_5_and_keeps_the_steps_before(run, summary,
     assert re.fullmatch(r"error: train/loss: (nan|inf) at step \d+, where the rate was .*\n", error)
 
 
+def test_a_nan_found_by_jax_ends_in_5(run, summary, capsys):
+    with jax.debug_nans(True):
+        code, folder = run("model=linear", *SHORT[::2], *TOO_HIGH)
+    assert code == 5
+    assert summary(folder)["status"] == "diverged"
+    said = r"error: training: invalid value \(nan\) .*; lower scheduler.max_lr\n"
+    assert re.fullmatch(said, capsys.readouterr().err)
+
+
+@pytest.mark.slow
 def test_a_nan_found_by_jax_debug_nans_ends_in_5(run_cli, summary, tmp_path):
     # A process of its own, as jax compiles programs differently while it looks for them.
-    rates = ("scheduler.max_lr=1e30", "scheduler.step_size_up=20")
-    done = run_cli(*SHORT, *rates, "hydra.run.dir=run", env={"JAX_DEBUG_NANS": "1"})
+    done = run_cli(*SHORT, *TOO_HIGH, "hydra.run.dir=run", env={"JAX_DEBUG_NANS": "1"})
     assert done.returncode == 5
     assert summary(tmp_path / "run")["status"] == "diverged"
     said = r"error: training: .*nan.* \(JAX_DEBUG_NANS found it\); .*\n"
@@ -263,6 +272,7 @@ def test_a_missing_data_file_ends_in_3(run, tmp_path, capsys):
     assert "nowhere" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_many_chunks_compile_no_more_than_one(run, compilations):
     counts = []
     for size, chunk in ((20, 1000), (18, 1000), (19, 10)):
@@ -320,9 +330,11 @@ def test_a_multirun_ends_with_its_jobs_by_their_metric(tmp_path, monkeypatch, ca
     assert lines[2].split()[-1] == "1_seed=1,base_lr=1e+30"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_a_run_with_complete_records(tmp_path, environment, summary, number, code):
-    command = [sys.executable, "-m", "runner", "training.steps=100000000", "hydra.run.dir=run"]
+    long = ("model=linear", "training.steps=100000000", "hydra.run.dir=run")
+    command = [sys.executable, "-m", "runner", *long]
     process = subprocess.Popen(
         command,
         cwd=tmp_path,
@@ -347,6 +359,7 @@ def test_a_signal_ends_a_run_with_complete_records(tmp_path, environment, summar
     assert steps == list(range(found["steps"]))
 
 
+@pytest.mark.slow
 def test_closing_the_terminal_ends_a_run_as_sigterm_does(tmp_path, environment, summary):
     terminal, other_end = os.openpty()
     # The first terminal that a new session opens becomes its controlling terminal.
@@ -371,6 +384,7 @@ def test_closing_the_terminal_ends_a_run_as_sigterm_does(tmp_path, environment, 
     assert summary(tmp_path / "run")["status"] == "stopped"
 
 
+@pytest.mark.slow
 def test_a_run_whose_events_fill_the_disk_finishes_with_its_summary(
     small_disk, tmp_path, environment, summary
 ):

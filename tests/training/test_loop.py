@@ -169,7 +169,13 @@ def test_resuming_equals_never_having_stopped(dataset):
     assert same_bytes(whole, resumed)
 
 
-@pytest.mark.parametrize("model", [linear(num_outputs=10), mlp(hidden=[16], num_outputs=10)])
+@pytest.mark.parametrize(
+    "model",
+    [
+        linear(num_outputs=10),
+        pytest.param(mlp(hidden=[16], num_outputs=10), marks=pytest.mark.slow),
+    ],
+)
 def test_one_dispatch_per_chunk_equals_one_per_step(dataset, model):
     one, noted = fit(dataset, model=model, dispatch="scan")
     other, others = fit(dataset, model=model, dispatch="step")
@@ -207,10 +213,14 @@ def test_evaluation_is_the_exact_mean_over_a_split_of_odd_length(dataset):
 
 
 def test_runs_that_differ_in_hyperparams_share_one_compilation(dataset, compilations):
-    fit(dataset, optimizer="adam", arguments={"b1": 0.9, "b2": 0.99, "eps": 1e-8})
+    model = linear(num_classes=10)
     before = compilations()
+    fit(dataset, model=model, optimizer="adam", arguments={"b1": 0.9, "b2": 0.99, "eps": 1e-8})
+    first = compilations()
+    assert first > before
     fit(
         dataset,
+        model=model,
         optimizer="adam",
         arguments={"b1": 0.8, "b2": 0.999, "eps": 1e-7},
         max_lr=0.3,
@@ -218,9 +228,7 @@ def test_runs_that_differ_in_hyperparams_share_one_compilation(dataset, compilat
         steps=31,
         chunk=9,
     )
-    assert compilations() == before
-    fit(dataset, optimizer="adam", arguments={"b1": 0.9, "b2": 0.99, "eps": 1e-8}, batch_size=19)
-    assert compilations() > before  # other shapes: the counter works
+    assert compilations() == first
 
 
 def test_a_convolution_on_the_cpu_is_kept_out_of_the_while_loop():

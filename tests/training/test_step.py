@@ -138,7 +138,13 @@ def test_accumulation_equals_optaxs():
     close(ours.params, params, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("model", [Noisy(), cnn(features=[2], dense=4, num_outputs=10)])
+@pytest.mark.parametrize(
+    "model",
+    [
+        Noisy(),
+        pytest.param(cnn(features=[2], dense=4, num_outputs=10), marks=pytest.mark.slow),
+    ],
+)
 def test_microbatches_dispatched_one_by_one_equal_those_in_a_loop(model):
     static, hyperparams, state = set_up(model, accumulate=3)
     source, rows = Source(Examples(INPUTS, TARGETS)), np.arange(24).reshape(2, 12)
@@ -462,7 +468,7 @@ def test_running_statistics_stay_in_float32(model):
     assert jax.tree.map(lambda leaf: leaf.dtype, after.model_state) == before
 
 
-@pytest.mark.parametrize("compute_dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("compute_dtype", slow_except(["float32"], ["float32", "bfloat16"]))
 def test_lanes_equal_separate_runs(compute_dtype):
     """Under vmap, with groups, clipping, lookahead, average and accumulation."""
 
@@ -519,14 +525,10 @@ def test_lanes_equal_separate_runs(compute_dtype):
 
 
 OPTIMIZERS = [(n, t) for n in sorted(optimizers.names()) for t in ("float32", "bfloat16")]
-# One of each family, and both dtypes.
+# Both dtypes.
 SAMPLE = [
     ("sgd", "float32"),
     ("adam", "bfloat16"),
-    ("adagrad", "float32"),
-    ("lamb", "float32"),
-    ("prodigy", "float32"),
-    ("schedule_free_sgd", "float32"),
 ]
 
 
