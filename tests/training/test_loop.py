@@ -213,7 +213,7 @@ def test_evaluation_is_the_exact_mean_over_a_split_of_odd_length(dataset):
 
 
 def test_runs_that_differ_in_hyperparams_share_one_compilation(dataset, compilations):
-    model = linear(num_classes=10)
+    model = linear(num_outputs=10)
     before = compilations()
     fit(dataset, model=model, optimizer="adam", arguments={"b1": 0.9, "b2": 0.99, "eps": 1e-8})
     first = compilations()

@@ -151,7 +151,8 @@ def test_microbatches_dispatched_one_by_one_equal_those_in_a_loop(model):
     ends = []
     for train_chunk in (scan_chunk, step_chunk):
         start = jax.tree.map(jnp.copy, state)  # it is donated
-        ends.append(train_chunk(static, start, hyperparams, source, rows, np.int32(2)))
+        batches = (rows, np.int32(2)) if train_chunk is scan_chunk else (list(rows), 2)
+        ends.append(train_chunk(static, start, hyperparams, source, *batches))
     (looped, noted), (laid_out, noted_too) = ends
     close((looped.params, looped.model_state), (laid_out.params, laid_out.model_state), rtol=1e-4)
     close(noted, noted_too, rtol=1e-4)
