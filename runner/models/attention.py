@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from runner.errors import ConfigError
 
-# The standard deviation of kernels and embeddings, as in BERT and GPT-2.
+# Of kernels and embeddings, before they are cut off at two standard deviations, as in BERT.
 KERNEL_STD = 0.02
 ROTARY_BASE = 10_000.0
 

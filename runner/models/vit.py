@@ -53,28 +53,14 @@ class ViT(nn.Module):
         Raises:
           ConfigError: ``patch_size`` does not divide a size of the image.
         """
-        patches = self._patches(with_channels(x))
-        x = dense(self.width, name="embedding")(patches)
+        x = patches(with_channels(x), edge=self.patch_size)
+        x = dense(self.width, name="embedding")(x)
         normal = nn.initializers.truncated_normal(KERNEL_STD)
         positions = self.param("positions", normal, x.shape[1:])
         x = nn.Dropout(self.dropout, deterministic=not train)(x + positions.astype(x.dtype))
         for _ in range(self.depth):
             x = Block(self.heads, self.mlp_ratio, self.dropout)(x, train=train)
         return dense(self.num_outputs, name="head")(nn.LayerNorm()(x).mean(axis=1))
-
-    def _patches(self, x: jax.Array) -> jax.Array:
-        """[batch, ..., channels] → [batch, patches, entries of a patch]."""
-        edge, sizes = self.patch_size, x.shape[1:-1]
-        if any(size % edge for size in sizes):
-            shape = "×".join(map(str, sizes))
-            problem = f"patches of {edge} do not cover inputs of {shape} exactly"
-            raise ConfigError("patch_size", problem, "choose a divisor of each size")
-        counts = [size // edge for size in sizes]
-        split = chain.from_iterable((count, edge) for count in counts)
-        x = x.reshape(len(x), *split, x.shape[-1])
-        axes = range(1, 1 + 2 * len(sizes))
-        x = x.transpose(0, *axes[::2], *axes[1::2], x.ndim - 1)
-        return x.reshape(len(x), -1, edge ** len(sizes) * x.shape[-1])
 
 
 @register_model("vit")
@@ -96,3 +82,21 @@ def vit(
     """
     require_heads(width, heads)
     return ViT(patch_size, depth, width, heads, mlp_ratio, dropout, num_outputs)
+
+
+def patches(x: jax.Array, *, edge: int) -> jax.Array:
+    """[batch, ..., channels] → [batch, patches, entries of a patch], both in row-major order.
+
+    Raises:
+      ConfigError: ``edge`` does not divide a size of the image; its key is ``patch_size``.
+    """
+    sizes = x.shape[1:-1]
+    if any(size % edge for size in sizes):
+        shape = "×".join(map(str, sizes))
+        problem = f"patches of {edge} do not cover inputs of {shape} exactly"
+        raise ConfigError("patch_size", problem, "choose a divisor of each size")
+    split = chain.from_iterable((size // edge, edge) for size in sizes)
+    x = x.reshape(len(x), *split, x.shape[-1])
+    axes = range(1, 1 + 2 * len(sizes))
+    x = x.transpose(0, *axes[::2], *axes[1::2], x.ndim - 1)
+    return x.reshape(len(x), -1, edge ** len(sizes) * x.shape[-1])
