@@ -8,9 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from runner import load
 from runner.cli.commands import configure
 from runner.cli.sources import CONF
 from runner.config import Choice
+from runner.data.sources.digits import digits
 from runner.errors import ConfigError
 from runner.experiment.model import TrainIgnored, fit_model, takes_train
 from runner.objectives import Targets
@@ -43,10 +45,8 @@ def fitted(model, example=IMAGE):
 
 
 @pytest.mark.parametrize("option", [o for o in OPTIONS if o != "transformer"])
-def test_every_option_is_a_model_for_images_and_signals(option):
-    choice = configure(f"model={option}").model
-    assert fitted(choice).params
-    assert fitted(choice, jax.ShapeDtypeStruct((1, 40), np.float32)).params
+def test_every_option_is_a_model_for_images(option):
+    assert fitted(configure(f"model={option}").model).params
 
 
 def test_a_model_of_tokens_is_refused_for_images():
@@ -74,6 +74,17 @@ def test_a_module_without_train_is_called_without_it():
     expected, *found = outputs(variables)
     for each in found:
         np.testing.assert_array_equal(each, expected)
+
+
+@pytest.mark.slow
+def test_a_module_without_train_is_trained_evaluated_and_loaded(run, summary):
+    register_model("plain")(lambda *, num_outputs: WithoutTrain(num_outputs))
+    code, folder = run("model=plain", "training.steps=300", "checkpoint.every=300")
+    assert code == 0
+    assert summary(folder)["metrics"]["test/accuracy"] > 0.8
+    loaded, test = load(folder), digits().test
+    right = loaded.predict(test.inputs).argmax(axis=1) == test.targets
+    assert right.mean() == pytest.approx(summary(folder)["metrics"]["test/accuracy"])
 
 
 def test_a_sequence_of_layers_is_a_model():

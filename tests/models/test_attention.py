@@ -77,6 +77,7 @@ def test_products_of_rotated_vectors_depend_on_their_distance():
         np.testing.assert_allclose(diagonal, diagonal[0], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_kernels_start_truncated_normal_and_biases_at_zero():
     params = dense(500, std=0.02).init(jax.random.key(0), np.ones((1, 200), np.float32))["params"]
     # A normal distribution cut off at two standard deviations has 0.8796 of its deviation left.

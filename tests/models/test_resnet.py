@@ -34,14 +34,17 @@ def test_the_imagenet_networks_have_torchvisions_number_of_parameters(depth, par
     assert count == IMAGENET[depth]
 
 
-@pytest.mark.parametrize("depth", [20, 18])
-@pytest.mark.parametrize("shape", [(2, 8, 8, 1), (2, 1, 1, 2), (2, 40)])
+@pytest.mark.parametrize(
+    ("depth", "shape"), [(18, (2, 8, 8, 1)), (18, (2, 40, 3)), (20, (2, 1, 1, 2)), (20, (2, 40))]
+)
 def test_images_and_signals_of_any_size_go_through(depth, shape, outputs):
     assert outputs("resnet", shape, depth=depth, num_outputs=3) == (2, 3)
 
 
 @pytest.mark.oracle
-@pytest.mark.parametrize("kind", LAYOUTS)
+@pytest.mark.parametrize(
+    "kind", ["cifar", pytest.param("basic", marks=pytest.mark.slow), "bottleneck"]
+)
 def test_outputs_are_pytorchs(kind, drawn):
     torch = pytest.importorskip("torch")
     x = np.random.default_rng(0).normal(size=(2, 11, 12, 3)).astype(np.float32)
@@ -87,6 +90,7 @@ def reference(torch, layout, x, *, params, batch_stats):
     return y.mean((2, 3)) @ params["Dense_0"]["kernel"] + params["Dense_0"]["bias"]
 
 
+@pytest.mark.slow
 def test_convolutions_start_he_normal_and_zero_init_starts_blocks_as_identities():
     model = ResNet(Layout((40,), (1,), cifar=True), num_outputs=3, zero_init=True)
 

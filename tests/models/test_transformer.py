@@ -55,11 +55,10 @@ def test_tied_embeddings_take_the_place_of_the_last_layer(drawn):
     tied, untied = small(tied_embeddings=True, depth=1), small(depth=1)
     params = drawn(tied, TOKENS.shape, jnp.int32)["params"]
     embedding = params["embedding"]["embedding"]
-    head = {"kernel": embedding.T, "bias": jnp.zeros(VOCABULARY)}
-    expected = jax.jit(partial(untied.apply, train=False))(
-        {"params": {**params, "head": head}}, TOKENS
-    )
-    found = jax.jit(partial(tied.apply, train=False))({"params": params}, TOKENS)
+    params = {**params, "head": {"kernel": embedding.T, "bias": jnp.zeros(VOCABULARY)}}
+    found, expected = jax.jit(
+        lambda params: [m.apply({"params": params}, TOKENS, train=False) for m in (tied, untied)]
+    )(params)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
