@@ -3,7 +3,6 @@
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from runner.models.layers import pooled_by_three, with_channels
 from runner.registry import register_model
@@ -58,5 +57,5 @@ def _max_pool(x: jax.Array) -> jax.Array:
 
 def _average_pool(x: jax.Array) -> jax.Array:
     """The mean over each window, of its entries within the image."""
-    entries = pooled_by_three(np.ones((1, *x.shape[1:-1], 1), x.dtype), jnp.add, start=0, fill=0)
+    entries = pooled_by_three(jnp.ones((1, *x.shape[1:-1], 1), x.dtype), jnp.add, start=0, fill=0)
     return pooled_by_three(x, jnp.add, start=0, fill=0) / entries
