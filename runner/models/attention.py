@@ -11,7 +11,7 @@ KERNEL_STD = 0.02
 ROTARY_BASE = 10_000.0
 
 
-class Block(nn.Module):
+class TransformerBlock(nn.Module):
     """Attention and a two-layer perceptron, each after layer normalisation and added to its input.
 
     Attributes:
@@ -73,6 +73,6 @@ def rotated(x: jax.Array) -> jax.Array:
 def require_heads(width: int, heads: int, *, multiple: int = 1) -> None:
     """Raises ConfigError unless each head gets the same width, a multiple of ``multiple``."""
     if width % (heads * multiple):
-        kind = "an even width" if multiple == 2 else "the same width"
-        problem = f"{heads} heads do not give each {kind} of {width} in total"
+        problem = f"{heads} heads cannot share a width of {width} in equal parts"
+        problem += "" if multiple == 1 else f" that {multiple} divides"
         raise ConfigError("heads", problem, f"choose a width that {heads * multiple} divides")

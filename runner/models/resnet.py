@@ -69,7 +69,7 @@ class ResNet(nn.Module):
     @property
     def layer_order(self) -> tuple[str | tuple[str, str], ...]:
         """Prefixes of the parameters' paths, layer by layer from input to output."""
-        blocks = (f"Block_{i}" for i in range(sum(self.layout.blocks)))
+        blocks = (f"ResidualBlock_{i}" for i in range(sum(self.layout.blocks)))
         return (("Conv_0", "BatchNorm_0"), *blocks, "Dense_0")
 
     @nn.compact
@@ -88,11 +88,13 @@ class ResNet(nn.Module):
         for stage, (width, count) in enumerate(zip(layout.widths, layout.blocks, strict=True)):
             for i in range(count):
                 stride = 2 if stage > 0 and i == 0 else 1
-                x = Block(width, stride, layout, self.zero_init, momentum, epsilon)(x, train=train)
+                x = ResidualBlock(width, stride, layout, self.zero_init, momentum, epsilon)(
+                    x, train=train
+                )
         return nn.Dense(self.num_outputs)(x.mean(axis=tuple(range(1, x.ndim - 1))))
 
 
-class Block(nn.Module):
+class ResidualBlock(nn.Module):
     """A residual block: ``relu(shortcut(x) + f(x))``."""
 
     width: int

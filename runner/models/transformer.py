@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from runner.config.signature import checked
 from runner.config.types import Count, DropoutRate
 from runner.errors import ConfigError
-from runner.models.attention import KERNEL_STD, Block, dense, require_heads
+from runner.models.attention import KERNEL_STD, TransformerBlock, dense, require_heads
 from runner.registry import register_model
 
 
@@ -42,7 +42,7 @@ class Transformer(nn.Module):
     @property
     def layer_order(self) -> tuple[str | tuple[str, ...], ...]:
         """Prefixes of the parameters' paths, layer by layer from input to output."""
-        blocks = (f"Block_{i}" for i in range(self.depth))
+        blocks = (f"TransformerBlock_{i}" for i in range(self.depth))
         last = ("LayerNorm_0",) if self.tied_embeddings else ("LayerNorm_0", "head")
         return ("embedding", *blocks, last)
 
@@ -63,7 +63,7 @@ class Transformer(nn.Module):
         embed = nn.Embed(self.num_outputs, self.width, embedding_init=normal, name="embedding")
         x = nn.Dropout(self.dropout, deterministic=not train)(embed(tokens))
         for _ in range(self.depth):
-            x = Block(
+            x = TransformerBlock(
                 self.heads,
                 self.mlp_ratio,
                 self.dropout,

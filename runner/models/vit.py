@@ -8,7 +8,7 @@ import jax
 from runner.config.signature import checked
 from runner.config.types import Count, DropoutRate
 from runner.errors import ConfigError
-from runner.models.attention import KERNEL_STD, Block, dense, require_heads
+from runner.models.attention import KERNEL_STD, TransformerBlock, dense, require_heads
 from runner.models.layers import with_channels
 from runner.registry import register_model
 
@@ -41,7 +41,7 @@ class ViT(nn.Module):
     @property
     def layer_order(self) -> tuple[str | tuple[str, str], ...]:
         """Prefixes of the parameters' paths, layer by layer from input to output."""
-        blocks = (f"Block_{i}" for i in range(self.depth))
+        blocks = (f"TransformerBlock_{i}" for i in range(self.depth))
         return (("embedding", "positions"), *blocks, ("LayerNorm_0", "head"))
 
     @nn.compact
@@ -59,7 +59,7 @@ class ViT(nn.Module):
         positions = self.param("positions", normal, x.shape[1:])
         x = nn.Dropout(self.dropout, deterministic=not train)(x + positions.astype(x.dtype))
         for _ in range(self.depth):
-            x = Block(self.heads, self.mlp_ratio, self.dropout)(x, train=train)
+            x = TransformerBlock(self.heads, self.mlp_ratio, self.dropout)(x, train=train)
         return dense(self.num_outputs, name="head")(nn.LayerNorm()(x).mean(axis=1))
 
 

@@ -12,8 +12,6 @@ from runner.models.layers import BATCH_NORM_MOMENTUM, NORM_EPSILON, batch_norm, 
 from runner.models.resnet import convolution
 from runner.registry import register_model
 
-Depth = Literal[10, 16, 22, 28, 40]
-
 
 class WideResNet(nn.Module):
     """A 3×3 convolution, three stages of pre-activation blocks, the mean, and a dense layer.
@@ -89,7 +87,7 @@ class WideBlock(nn.Module):
 @checked
 def wide_resnet(
     *,
-    depth: Depth = 16,
+    depth: Literal[10, 16, 22, 28, 40] = 16,
     width: Count = 4,
     dropout: DropoutRate = 0.0,
     bn_momentum: InnerShare = BATCH_NORM_MOMENTUM,

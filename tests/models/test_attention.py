@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from runner.models.attention import Block, dense, rotated
+from runner.models.attention import TransformerBlock, dense, rotated
 
 X = np.random.default_rng(0).normal(size=(2, 5, 8)).astype(np.float32)
 
@@ -54,7 +54,7 @@ def attention(x, p, *, heads, causal):
 
 @pytest.mark.parametrize("causal", [False, True])
 def test_a_block_adds_attention_and_perceptron_after_normalisation(causal, drawn):
-    block = Block(heads=2, mlp_ratio=3, dropout=0.0, causal=causal)
+    block = TransformerBlock(heads=2, mlp_ratio=3, dropout=0.0, causal=causal)
     variables = drawn(block, X.shape)
     p = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), variables["params"])
     assert p["mlp_in"]["kernel"].shape == (8, 24)

@@ -87,7 +87,7 @@ def reference(torch, layout, x, *, params, batch_stats):
         y = F.max_pool2d(y, 3, 2, padding=1)
     strides = [2 if s and not i else 1 for s, n in enumerate(layout.blocks) for i in range(n)]
     for i, stride in enumerate(strides):
-        y = block(y, params[f"Block_{i}"], batch_stats[f"Block_{i}"], stride)
+        y = block(y, params[f"ResidualBlock_{i}"], batch_stats[f"ResidualBlock_{i}"], stride)
     return y.mean((2, 3)) @ params["Dense_0"]["kernel"] + params["Dense_0"]["bias"]
 
 
@@ -98,7 +98,7 @@ def test_convolutions_start_he_normal_and_zero_init_starts_blocks_as_identities(
     @jax.jit
     def initial(key):
         params = model.init(key, np.ones((1, 4, 4, 20), np.float32), train=False)["params"]
-        block = params["Block_0"]
+        block = params["ResidualBlock_0"]
         scales = [block[f"BatchNorm_{i}"]["scale"] for i in range(2)]
         return params["Conv_0"]["kernel"], scales
 
