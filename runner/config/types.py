@@ -48,6 +48,7 @@ PositiveShare = Annotated[float, Number(gt=0, le=1)]
 InnerShare = Annotated[float, Number(gt=0, lt=1)]
 # Decay rates and momenta: at 1 an average would never move.
 Decay = Annotated[float, Number(ge=0, lt=1)]
+DropoutRate = Annotated[float, Number(ge=0, lt=1)]
 Count = Annotated[int, Whole(1)]
 Seed = Annotated[int, Whole(0)]
 Widths = Annotated[tuple[int, ...], Series(Whole(1), nouns="whole numbers", example="[128,128]")]

@@ -1,5 +1,7 @@
 """Builds a model and traces it on the shape of the data, before anything is computed."""
 
+import inspect
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -37,15 +39,20 @@ def fit_model(choice: Choice, example: jax.ShapeDtypeStruct, objective: Objectiv
     """The model for inputs of the shape of ``example``, a batch of one.
 
     Raises:
-      ConfigError: the factory fails or returns something other than a module; the module cannot
-        be hashed, fails, has no parameters, or does not return what the objective needs.
+      ConfigError: the factory fails or returns something other than a flax.linen module; the
+        module cannot be hashed, fails, has no parameters, or does not return what the objective
+        needs.
     """
     key = f"model {choice.name}"
     module = registry.models.build(
         choice.name, {**dict(choice.settings), "num_outputs": objective.output_shape[-1]}
     )
+    if _is_nnx(module):
+        problem = f"is {type_name(module)}, a flax.nnx.Module"
+        raise ConfigError(key, problem, "wrap it: return a flax.linen.Module")
     if not isinstance(module, nn.Module):
         raise ConfigError(key, f"is {type_name(module)}", "return a flax.linen.Module")
+    module = module if takes_train(module) else TrainIgnored(module)
     try:
         hash(module)
     except TypeError as error:
@@ -59,6 +66,47 @@ def fit_model(choice: Choice, example: jax.ShapeDtypeStruct, objective: Objectiv
     if "params" not in variables:
         raise ConfigError(key, "has no parameters to train", "add a layer with parameters")
     return FittedModel(module, variables, forward)
+
+
+class TrainIgnored(nn.Module):
+    """Adapts a module whose ``__call__`` has no argument ``train`` to the runner's call.
+
+    It has the variables of the module at the same paths.
+
+    Attributes:
+      without_train: the module. Its submodules share this module's names, so that it must not
+        have one called ``without_train``.
+    """
+
+    without_train: nn.Module
+
+    @property
+    def layer_order(self) -> Any:
+        """That of the module, or None."""
+        return getattr(self.without_train, "layer_order", None)
+
+    def setup(self) -> None:
+        nn.share_scope(self, self.without_train)
+
+    def __call__(self, inputs: jax.Array, *, train: bool) -> jax.Array:
+        """The module's outputs."""
+        return self.without_train(inputs)
+
+
+def takes_train(module: nn.Module) -> bool:
+    """Whether the module's ``__call__`` accepts an argument ``train``."""
+    parameters = inspect.signature(type(module).__call__).parameters
+    if "train" in parameters:
+        return True
+    # nn.Sequential hands arbitrary keywords to its first layer.
+    is_open = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    return is_open and not isinstance(module, nn.Sequential)
+
+
+def _is_nnx(module: object) -> bool:
+    """Whether it is an nnx module; does not import flax.nnx, which takes half a second."""
+    nnx = sys.modules.get("flax.nnx")
+    return nnx is not None and isinstance(module, nnx.Module)
 
 
 def _trace(

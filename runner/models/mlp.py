@@ -1,50 +1,70 @@
-"""Fully connected networks: a linear classifier and the multilayer perceptron."""
+"""Fully connected networks: a linear model and the multilayer perceptron."""
 
 import flax.linen as nn
 import jax
 
 from runner.config.signature import checked
-from runner.config.types import Widths
+from runner.config.types import DropoutRate, Widths
+from runner.models.layers import ACTIVATIONS, Activation, Norm, named_layers, normalized
 from runner.registry import register_model
 
 
 class MLP(nn.Module):
-    """Dense layers with ReLU between them; without hidden layers, a linear classifier.
+    """Hidden layers (dense, normalisation, activation, dropout), then a dense output layer.
+
+    Hidden kernels are initialised He normal (He et al. 2015), that of the output layer LeCun
+    normal, and biases with zeros.
 
     Attributes:
-      hidden: width of each hidden layer.
+      hidden: width of each hidden layer; without any, the model is linear.
       num_outputs: number of outputs.
+      activation: of the hidden layers; ``gelu`` is the tanh approximation.
+      norm: normalisation before the activation.
+      dropout: share of the hidden activations that are zeroed in training.
     """
 
     hidden: tuple[int, ...]
     num_outputs: int
+    activation: Activation = "relu"
+    norm: Norm = "none"
+    dropout: float = 0.0
 
     @property
-    def layer_order(self) -> tuple[str, ...]:
+    def layer_order(self) -> tuple[str | tuple[str, str], ...]:
         """Prefixes of the parameters' paths, layer by layer from input to output."""
-        return tuple(f"Dense_{i}" for i in range(len(self.hidden) + 1))
+        depth = len(self.hidden)
+        return (*named_layers("Dense", depth, self.norm), f"Dense_{depth}")
 
     @nn.compact
-    def __call__(self, x_bhwc: jax.Array, *, train: bool) -> jax.Array:
-        """Outputs [batch, num_outputs] of float32 [batch, height, width, channels]."""
-        x = x_bhwc.reshape(len(x_bhwc), -1)
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """Outputs [batch, num_outputs] of inputs [batch, ...], which are flattened."""
+        x = x.reshape(len(x), -1)
         for width in self.hidden:
-            x = nn.relu(nn.Dense(width, kernel_init=nn.initializers.he_normal())(x))
+            x = nn.Dense(width, kernel_init=nn.initializers.he_normal())(x)
+            x = ACTIVATIONS[self.activation](normalized(x, self.norm, train=train))
+            x = nn.Dropout(self.dropout, deterministic=not train)(x)
         return nn.Dense(self.num_outputs)(x)
 
 
 @register_model("linear")
 def linear(*, num_outputs: int) -> nn.Module:
-    """Multinomial logistic regression."""
+    """One affine map: linear regression, or multinomial logistic regression."""
     return MLP(hidden=(), num_outputs=num_outputs)
 
 
 @register_model("mlp")
 @checked
-def mlp(*, hidden: Widths = (128, 128), num_outputs: int) -> nn.Module:
+def mlp(
+    *,
+    hidden: Widths = (128, 128),
+    activation: Activation = "relu",
+    norm: Norm = "none",
+    dropout: DropoutRate = 0.0,
+    num_outputs: int,
+) -> nn.Module:
     """Builds an ``MLP`` with hidden layers.
 
     Raises:
-      ConfigError: ``hidden`` is empty or a width is below 1.
+      ConfigError: ``hidden`` is empty, or an argument is outside its bounds.
     """
-    return MLP(hidden=hidden, num_outputs=num_outputs)
+    return MLP(hidden, num_outputs, activation, norm, dropout)

@@ -65,6 +65,32 @@ def test_logits_and_gradients_are_those_of_flaxs_own_pooling(size):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
 
 
+def test_signals_are_convolved_along_their_length(drawn):
+    model = models.build("cnn", {"features": [2], "dense": 4, "num_outputs": 3})
+    signals = np.random.default_rng(0).normal(size=(5, 9)).astype(np.float32)
+    variables = drawn(model, signals.shape)
+    params = variables["params"]
+    kernel = np.asarray(params["Conv_0"]["kernel"], np.float64)
+    assert kernel.shape == (3, 1, 2)
+    padded = np.pad(signals.astype(np.float64), [(0, 0), (1, 1)])
+    windows = np.stack([padded[:, i : i + 9] for i in range(3)], axis=-1)
+    x = np.maximum(windows @ kernel[:, 0] + params["Conv_0"]["bias"], 0)
+    x = np.maximum(x[:, 0:8:2], x[:, 1:8:2]).reshape(5, -1)
+    x = np.maximum(x @ params["Dense_0"]["kernel"] + params["Dense_0"]["bias"], 0)
+    expected = x @ params["Dense_1"]["kernel"] + params["Dense_1"]["bias"]
+    apply = jax.jit(partial(model.apply, train=False))
+    np.testing.assert_allclose(apply(variables, signals), expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_array_equal(apply(variables, signals[..., None]), apply(variables, signals))
+
+
+@pytest.mark.parametrize("norm", ["batch", "layer"])
+def test_each_convolution_is_normalised(norm, outputs):
+    assert outputs("cnn", (5, 8, 8, 1), features=[4, 6], norm=norm, num_outputs=3) == (5, 3)
+    model = models.build("cnn", {"features": [4, 6], "norm": norm, "num_outputs": 3})
+    name = {"batch": "BatchNorm", "layer": "LayerNorm"}[norm]
+    assert model.layer_order[:2] == (("Conv_0", f"{name}_0"), ("Conv_1", f"{name}_1"))
+
+
 def test_equal_arguments_give_equal_hashable_modules():
     one, other = (
         models.build("cnn", {"features": [4], "dense": 9, "num_outputs": 3}) for _ in range(2)

@@ -158,8 +158,8 @@ def test_layer_decay_needs_groups_with_layer_depths():
 @pytest.mark.parametrize("name", models.names())
 def test_every_model_declares_the_order_of_its_layers(name):
     module = models.build(name, {"num_outputs": 3})
-    image = jnp.zeros((1, 8, 8, 1))
-    variables = jax.eval_shape(lambda key: module.init(key, image, train=False), jax.random.key(0))
+    inputs = jnp.zeros((1, 8), int) if name == "transformer" else jnp.zeros((1, 8, 8, 1))
+    variables = jax.eval_shape(lambda key: module.init(key, inputs, train=False), jax.random.key(0))
     depths = dict(layer_depths(module.layer_order, variables["params"]))
     assert set(depths.values()) == set(range(len(module.layer_order)))
     # The logits come from the last layer.
