@@ -14,6 +14,7 @@ from runner.schedules.linear import Linear as Linear
 from runner.schedules.multistep import MultiStep as MultiStep
 from runner.schedules.one_cycle import OneCycle as OneCycle
 from runner.schedules.piecewise import Piecewise as Piecewise
+from runner.schedules.plateau import ReduceOnPlateau as ReduceOnPlateau
 from runner.schedules.polynomial import Polynomial as Polynomial
 from runner.schedules.rex import Rex as Rex
 from runner.schedules.sequence import Sequence as Sequence
