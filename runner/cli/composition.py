@@ -68,7 +68,9 @@ class Composer(ConfigLoaderImpl):
         self.config_name: str = flags.config_name
         self._complete = False  # whether installed plugins have been loaded
         self._known: dict[tuple[str, ...], dict[str, Any]] = {}
-        self._user_keys: set[str] = set()  # that users' files set, of the last composition
+        self._user_keys: set[str] = (
+            set()
+        )  # set by users' files and recipes, of the last composition
         searches = [o for o in flags.overrides if o.lstrip("+").startswith(f"{SEARCH_PATH}=")]
         folders = [named_folder("--config-dir", flags.config_dir)] if flags.config_dir else []
         for override in parse(searches):
@@ -229,7 +231,7 @@ class Composer(ConfigLoaderImpl):
         return OverridesParser.create().parse_overrides(overrides), _Files(self.repository)
 
     def _compose_config_from_defaults_list(self, defaults: Any, repo: Any) -> DictConfig:
-        """Merges the files; default rates that no user's file sets are those of the optimizer."""
+        """Merges the files; default rates that no file but an option sets are the optimizer's."""
         self._user_keys.clear()
         cfg = ConfigLoaderImpl._compose_config_from_defaults_list(self, defaults, repo)
         for path, value in default_rates(plain(cfg)).items():
@@ -245,6 +247,8 @@ class Composer(ConfigLoaderImpl):
         if placed.provider == USERS:
             for config in (ret.config, placed.config):
                 check_allowed(plain(config), ret.path)
+        # The rates of a recipe are chosen for its optimizer.
+        if placed.provider == USERS or Path(ret.path).parent.name == EXPERIMENT:
             self._user_keys.update(key for key, _ in dotted(plain(placed.config)))
         return placed
 
