@@ -39,8 +39,10 @@ def with_table(page: str) -> str:
 
 
 def table() -> str:
-    """A row for each group: its options, the default first."""
+    """A row for each group: its options, the default first; recipes have no default."""
     rows = [f"| `{group}` | {_in_code(options(group))} |\n" for group in GROUPS]
+    recipes = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
+    rows.append(f"| `experiment` | {_in_code(recipes)} |\n")
     return "".join(["| group | options |\n|---|---|\n", *rows])
 
 

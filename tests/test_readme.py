@@ -17,6 +17,7 @@ from runner.config.settings import ONE_GROUP, choice
 from runner.data.sources.digits import digits
 from runner.errors import ConfigError
 from runner.experiment.schedule import Clock, build_schedule
+from runner.objectives import Targets
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -44,8 +45,24 @@ def test_the_schedule_of_optax_gets_its_length_in_steps(monkeypatch: pytest.Monk
     assert rates.tolist() == pytest.approx([0.2, 0.1, 0.0, 0.0], abs=1e-8)
 
 
+def test_the_objective_of_ones_own_trains_by_its_formula(monkeypatch: pytest.MonkeyPatch) -> None:
+    factories = dict(registry.objectives._factories)
+    monkeypatch.setattr(registry.objectives, "_factories", factories)
+    names: dict[str, Any] = {}
+    exec(blocks("python")[2], names)
+    objective = names["Focal"](targets=Targets(num_classes=2), gamma=2.0)
+    # Probabilities of 3/4 and 1/4 of the right class.
+    logits = jnp.log(jnp.array([[0.75, 0.25], [0.75, 0.25]]))
+    losses, weights = objective.training_losses(logits, jnp.array([0, 1]))
+    expected = [np.log(4 / 3) / 16, 9 * np.log(4) / 16]
+    assert losses.tolist() == pytest.approx(expected, rel=1e-5)
+    assert weights is None
+    assert float(objective.losses(logits, jnp.array([0, 1]))[0]) == pytest.approx(np.log(4 / 3))
+    assert registry.objectives.get("focal") is names["Focal"]
+
+
 def test_the_library_example_runs() -> None:
-    *statements, last = blocks("python")[2].strip().splitlines()
+    *statements, last = blocks("python")[3].strip().splitlines()
     names: dict[str, object] = {}
     exec("\n".join(statements), names)
     peak, cycle, ends = eval(last, names)
@@ -63,16 +80,16 @@ def test_the_examples_of_a_trained_model_run(
         assert run(*arguments, name=name)[0] == 0
     images = digits().test.inputs
     names: dict[str, Any] = {"images": images}
-    exec(blocks("python")[3].replace("RUN_FOLDER", str(folder)), names)
+    exec(blocks("python")[4].replace("RUN_FOLDER", str(folder)), names)
     predicted = names["run"].predict(images)
     assert names["names"] == [str(index) for index in predicted.argmax(-1)]
     np.testing.assert_allclose(names["logits"], predicted, atol=1e-5)
     with np.load(folder.with_name("evaluation") / "predictions.npz") as file:
-        np.testing.assert_allclose(file["logits"], predicted, atol=1e-5)
+        np.testing.assert_allclose(file["predictions"], predicted, atol=1e-5)
 
     monkeypatch.chdir(folder.with_name("export"))
     names = {"images": images.astype(np.float32)}
-    exec(textwrap.dedent(blocks("python")[4]), names)
+    exec(textwrap.dedent(blocks("python")[5]), names)
     np.testing.assert_allclose(names["logits"], predicted, atol=1e-5)
 
 
