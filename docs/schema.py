@@ -14,7 +14,15 @@ from typing import Any
 
 import yaml
 
-from runner.config.sections import General, LookaheadSettings, Training, WrapperSettings
+from runner.config.sections import (
+    AugmentationSettings,
+    CheckpointSettings,
+    DatasetSettings,
+    General,
+    LookaheadSettings,
+    Training,
+    WrapperSettings,
+)
 from runner.config.signature import json_schema
 from runner.registry import GROUPS
 
@@ -65,8 +73,23 @@ def _config() -> dict[str, Any]:
             "hydra": {"description": "Hydra's own settings.", "type": "object"},
             **general,
             "training": {**described, "properties": training, "additionalProperties": False},
+            "augmentation": _section("augmentation", AugmentationSettings),
+            "checkpoint": _section("checkpoint", CheckpointSettings),
             **sections,
         },
+    }
+
+
+def _section(name: str, section: Any) -> dict[str, Any]:
+    """A section that has a file of its own in ``conf/``."""
+    text = (CONF / f"{name}.yaml").read_text(encoding="utf-8")
+    described = next(line for line in text.splitlines() if not line.startswith("# @"))
+    properties = _properties(section, _comments(CONF / f"{name}.yaml"))
+    return {
+        "description": described.removeprefix("# "),
+        "type": "object",
+        "properties": properties,
+        "additionalProperties": False,
     }
 
 
@@ -74,7 +97,7 @@ def _group(group: str) -> dict[str, Any]:
     """An option of a group: the settings of the part ``name``, or of any part without a name."""
     registry = GROUPS[group]
     names = sorted(set(registry.names()) - set(registry.plugins()))
-    around = _wrappers() if group == "optimizer" else {}
+    around = _AROUND[group]() if group in _AROUND else {}
     parts = {name: _part(group, name) | around for name in names}
     union: dict[str, Any] = {}
     for settings in parts.values():
@@ -128,6 +151,14 @@ def _wrappers() -> dict[str, Any]:
     description = properties["lookahead"].get("description", "")
     lookahead = {"description": description, "type": "object", "properties": inner}
     return properties | {"lookahead": {**lookahead, "additionalProperties": False}}
+
+
+def _data() -> dict[str, Any]:
+    return _properties(DatasetSettings, _comments(CONF / "data.yaml"))
+
+
+# Group → the settings that all its parts have.
+_AROUND = {"optimizer": _wrappers, "dataset": _data}
 
 
 def _properties(section: Any, comments: Mapping[str, str], prefix: str = "") -> dict[str, Any]:

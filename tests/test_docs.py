@@ -104,7 +104,9 @@ def test_each_formula_computes_the_rates_of_its_schedule(name, arguments):
 
 
 def test_every_formula_on_the_page_is_computed(curves):
-    assert {curve.name for curve in curves.values()} == {name for name, _ in FORMULAS}
+    # What reduce_on_plateau computes depends on evaluations; its own test does the arithmetic.
+    computed = {name for name, _ in FORMULAS} | {"reduce_on_plateau"}
+    assert {curve.name for curve in curves.values()} == computed
 
 
 @pytest.mark.parametrize("option", OPTIONS)

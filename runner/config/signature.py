@@ -141,10 +141,16 @@ def checked(factory: Factory) -> Factory:
     def call(*args: Any, **kwargs: Any) -> Any:
         arguments = dict(signature.bind(*args, **kwargs).arguments)
         receiver = [arguments.pop("self")] if is_method else []
-        declared = type(receiver[0]) if is_method else call
+        declared = _owner(type(receiver[0]), factory) if is_method else call
         return factory(*receiver, **dict(settings_of(declared, arguments, key="")))
 
     return call  # type: ignore[return-value]
+
+
+def _owner(cls: type, constructor: Callable[..., Any]) -> type:
+    """The class of ``cls``'s that has this constructor: ``cls``, or one that it calls."""
+    inits = {c: inspect.unwrap(vars(c)["__init__"]) for c in cls.__mro__ if "__init__" in vars(c)}
+    return next(c for c, init in inits.items() if init is inspect.unwrap(constructor))
 
 
 def require(key: str, value: Any, marker: Marker) -> None:
