@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
 from etils import epy
@@ -22,21 +20,19 @@ with epy.lazy_imports():
     import jax
     import numpy as np
 
+    from runner.data import order
     from runner.experiment import build, check, device, hparams, timeline
     from runner.records import checkpoints, events, journal, recorder, run_folder, saving
-    from runner.report import announce, console, matrices, plots, progress, text
+    from runner.report import announce, console, drawing, matrices, pictures, plots, progress, text
     from runner.training import checkpoint, loop, state
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-DRAWING_AFTER_SECONDS = 2.0
 # checkpoint.every=auto saves at most this often, and once within this share of the run.
 SAVE_SECONDS, SAVE_SHARE = 30.0, 0.01
 # training.on_divergence=back_off halves the rates down to this factor.
 LEAST_FACTOR = 1 / 8
-
-_log = logging.getLogger("runner")
 
 
 @register_task("train")
@@ -165,7 +161,11 @@ def _attempt(
 ) -> state.TrainState:
     """Trains from ``start`` to the end of the run, or until a signal stops it."""
     ending.recorder = record = _recorder(experiment, start, folder, screen, ending)
-    drawn = _schedule_drawn(experiment, values, record, ending)
+    drawn = drawing.drawn(
+        _pictures(experiment, values),
+        record.figure,
+        is_stopped=lambda: ending.stop_signal is not None,
+    )
     with record, closing(experiment.feed()) as feed, drawn:
         trained = loop.train(
             experiment.static,
@@ -174,7 +174,7 @@ def _attempt(
             feed,
             plan=experiment.plan,
             listener=record,
-            stopping=lambda: ending.stop_signal is not None,
+            stopping=is_stopped,
         )
         ending.params = trained.params
         record.final_state(int(trained.step), trained)
@@ -285,37 +285,26 @@ def _hparams(experiment: build.Experiment, start: _Start) -> dict[str, Any]:
     return settings
 
 
-@contextmanager
-def _schedule_drawn(
-    experiment: build.Experiment,
-    values: timeline.ScheduleValues,
-    record: recorder.Recorder,
-    ending: Ending,
-) -> Iterator[None]:
-    """Draws the schedule for TensorBoard, in a thread during training.
+def _pictures(
+    experiment: build.Experiment, values: timeline.ScheduleValues
+) -> dict[str, Callable[[], bytes]]:
+    """What is drawn for TensorBoard by tag: the schedule and, of images, the first batch."""
+    config, dataset, steps = experiment.config, experiment.dataset, experiment.lengths.steps
 
-    After a short run it is drawn at the end: importing the plotting library would delay the first
-    chunks by more than such a run takes.
-    """
-    ends = experiment.schedule.cycle_ends(experiment.lengths.steps)
-    over = Event()
+    def schedule() -> bytes:
+        ends = experiment.schedule.cycle_ends(steps)
+        return plots.schedule_figure(values, cycle_ends=ends, title=config.scheduler.option)
 
-    def draw() -> None:
-        over.wait(timeout=DRAWING_AFTER_SECONDS)
-        if ending.stop_signal is not None:  # an interrupted run must end without delay
-            return
-        try:
-            title = experiment.config.scheduler.option
-            png = plots.schedule_figure(values, cycle_ends=ends, title=title)
-        except Exception as error:  # a broken plotting library does not end the run
-            _log.warning("the schedule was not drawn: %s: %s", type(error).__name__, error)
-        else:
-            record.figure("schedule", png)
+    def examples() -> bytes:
+        size, n = experiment.lengths.examples_per_step, len(dataset.train)
+        rows = order.batch_indices(seed=config.seed, first_step=0, count=1, batch_size=size, n=n)
+        batch = dataset.train.take(rows[0])
+        labels = batch.targets
+        if dataset.classes is not None:
+            labels = [dataset.classes[label] for label in batch.targets]
+        return pictures.examples_figure(batch.inputs, [str(label) for label in labels])
 
-    thread = Thread(target=draw, name="schedule figure", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
+    found = {"schedule": schedule}
+    if len(dataset.train.shape) == 3 and dataset.train.shape[-1] in (1, 3):
+        found["examples"] = examples
+    return found
