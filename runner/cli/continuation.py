@@ -14,7 +14,7 @@ from omegaconf import DictConfig, open_dict
 from runner.cli.allow_list import dotted, plain
 from runner.cli.composition import Composer, parse
 from runner.errors import ConfigError, shown
-from runner.records.run_folder import RECORD, fork_source, holds_run
+from runner.records.run_folder import RECORD, fork_source, holds_run, require_checkpoint
 from runner.registry import GROUPS
 
 RESUME, FORK, CHANGES, PARAMS = "resume", "init_from", "resume_changes", "init_params_only"
@@ -83,8 +83,8 @@ class Continuation(Composer):
                     cfg.hydra.runtime.choices[group] = other.hydra.runtime.choices[group]
         with open_dict(cfg):
             cfg.hydra.overrides.task = [o.input_line for o in parsed if not o.is_hydra_override()]
-            if isinstance(cfg[FORK], str):
-                cfg[FORK] = _absolute(cfg[FORK])
+            if isinstance(source := plain(cfg).get(FORK), str):
+                cfg[FORK] = _absolute(source)
         return cfg
 
     @property
@@ -104,8 +104,8 @@ class Continuation(Composer):
         recorded = self.compose([])
         saved, now = dict(dotted(_settings(recorded))), dict(dotted(_settings(cfg)))
         options, chosen = recorded.hydra.runtime.choices, cfg.hydra.runtime.choices
-        groups = [group for group in GROUPS if options[group] != chosen[group]]
-        changed = [f"{group} from {options[group]} to {chosen[group]}" for group in groups]
+        groups = [group for group in GROUPS if options.get(group) != chosen.get(group)]
+        changed = [f"{group} from {options.get(group)} to {chosen[group]}" for group in groups]
         changed += [
             f"{key} from {shown(saved.get(key))} to {shown(now.get(key))}"
             for key in [*saved, *(key for key in now if key not in saved)]
@@ -135,6 +135,7 @@ def composer_of(flags: Namespace) -> Composer:
 
     Raises:
       ConfigError: what it names is not a run folder; see ``Composer``.
+      StorageError: a new run is to start from a checkpoint that the folder does not hold.
     """
     typed = {o.key_or_group: o for o in parse(_setting_lines(flags.overrides, (RESUME, FORK)))}
     named = {key: override.value() for key, override in typed.items() if override.value()}
@@ -152,10 +153,12 @@ def composer_of(flags: Namespace) -> Composer:
             composer.resumes_auto = True
             return composer
     else:
-        folder = fork_source(name)[0] if key == FORK else Path(name)
+        folder, step = fork_source(name) if key == FORK else (Path(name), None)
     if not holds_run(folder):
         problem = f"{str(folder)!r} is not a run folder: it has no {RECORD}/config.yaml"
         raise ConfigError(key, problem, "name the folder of a run")
+    if key == FORK:
+        require_checkpoint(folder, step)
     return Continuation(flags, folder, resumes=key == RESUME)
 
 

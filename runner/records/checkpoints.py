@@ -26,8 +26,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from runner.errors import ConfigError, StorageError, reason
+from runner.records.run_folder import CHECKPOINTS, require_checkpoint, saved_steps
 
-CHECKPOINTS = "checkpoints"
 FORMAT = 1
 
 _STATE, _RECORD, _MANIFEST = "state", "record.json", "manifest.json"
@@ -63,13 +63,7 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """The steps of all complete checkpoints, rising; none of them is verified."""
-        try:
-            names = [path.name for path in self.folder.iterdir() if path.is_dir()]
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            raise _unreadable(self.folder, error) from error
-        return sorted(int(name) for name in names if name.isascii() and name.isdecimal())
+        return saved_steps(self.folder.parent)
 
     def save(self, step: int, arrays: Mapping[str, np.ndarray], record: Mapping[str, Any]) -> Path:
         """Saves a checkpoint durably and verifies it, unless there is an intact one of that step.
@@ -116,7 +110,7 @@ class Checkpoints:
         """
         if best and step is not None:
             raise ConfigError(key, f"true, but step is {step}", "give one of them")
-        name = "of the best evaluation" if best else f"of step {step}"
+        known = f"known: {', '.join(map(str, self.steps())) or 'none'}"
         if step is None:
             found = self.newest()
             if found is None:
@@ -125,9 +119,10 @@ class Checkpoints:
             if not best:
                 return found
             step = (found.record["figures"]["best"] or {}).get("step")
-        if step is None or step not in self.steps():
-            known = ", ".join(map(str, self.steps())) or "none"
-            raise StorageError(str(self.folder), f"holds no checkpoint {name}", f"known: {known}")
+        if best and step not in self.steps():
+            problem = "holds no checkpoint of the best evaluation"
+            raise StorageError(str(self.folder), problem, known)
+        require_checkpoint(self.folder.parent, step)
         return self.load(step)
 
     def prune(self, *, kept: Callable[[int], bool]) -> None:
@@ -296,7 +291,3 @@ def _sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _unreadable(path: Path, error: OSError) -> StorageError:
-    return StorageError(str(path), f"cannot be read ({error.strerror})", "check its permissions")
