@@ -108,6 +108,9 @@ def _keyword_faults(root: yaml.Node) -> Iterator[Fault]:
     for entry in next((node.value for key, node in root.value if key.value == "defaults"), ()):
         for key, _ in entry.value if isinstance(entry, yaml.MappingNode) else ():
             *words, group = key.value.split(" ")
+            if key.tag != f"{_PLAIN_TAG}str" or not group:
+                problem = f"{key.value!r} in the defaults list is not the name of a group"
+                yield key, problem, "write group: option"
             for word in set(words) - _KEYWORDS:
                 problem = f"{word!r} in the defaults list is not a keyword"
                 yield key, problem, f"write override {group}: ..."
