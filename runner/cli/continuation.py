@@ -6,18 +6,18 @@ from copy import copy
 from pathlib import Path
 from typing import Any
 
-import yaml
 from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
 
 from runner.cli.allow_list import dotted, plain
-from runner.cli.composition import Composer, parse
+from runner.cli.composition import CACHE, RESUME, Composer, parse
+from runner.cli.settings_file import read_record
 from runner.errors import ConfigError, shown
 from runner.records.run_folder import RECORD, fork_source, holds_run, require_checkpoint
 from runner.registry import GROUPS
 
-RESUME, FORK, CHANGES, PARAMS = "resume", "init_from", "resume_changes", "init_params_only"
+FORK, CHANGES, PARAMS = "init_from", "resume_changes", "init_params_only"
 RUN_FOLDER = "hydra.run.dir"
 
 # What a resumed run may change: how long it is, and what leaves its parameters as they are.
@@ -121,6 +121,11 @@ class Continuation(Composer):
                 f"leave it out, add {CHANGES}=true, or start a new run from the state: {FORK}=...",
             )
 
+    def _refuse_cache(self, cfg: DictConfig) -> None:
+        """Uses the user's own cache in place of a recorded one, which is not trusted."""
+        with open_dict(cfg):
+            cfg[CACHE] = True
+
     def _resets(self, typed: Sequence[str]) -> list[str]:
         """Overrides of what the saved run was told about itself."""
         keys = {line.lstrip("+~").partition("=")[0] for line in typed}
@@ -204,8 +209,5 @@ def _absolute(name: str) -> str:
 
 
 def _recorded_overrides(folder: Path) -> list[str]:
-    try:
-        lines = yaml.safe_load((folder / RECORD / "overrides.yaml").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError):
-        return []
+    lines = read_record(folder / RECORD / "overrides.yaml")
     return [line for line in lines if isinstance(line, str)] if isinstance(lines, list) else []

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -42,6 +43,17 @@ def read_settings_file(path: Path) -> str:
         raise ConfigError(str(path), f"cannot be read ({error.strerror})", "check it") from error
     _check_text(text, str(path))
     return text
+
+
+def read_record(path: Path) -> Any:
+    """The YAML of a file beside a run's settings; None if it cannot be read or is damaged."""
+    try:
+        # Neither a device nor a pipe, which could be read for ever.
+        if not path.is_file() or path.stat().st_size > MAX_BYTES:
+            return None
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError, RecursionError, yaml.YAMLError):
+        return None
 
 
 @lru_cache(maxsize=256)
