@@ -27,6 +27,7 @@ import orbax.checkpoint as ocp
 
 from runner.errors import ConfigError, StorageError, reason
 from runner.records.run_folder import CHECKPOINTS, require_checkpoint, saved_steps
+from runner.records.run_record import check_run_record
 
 FORMAT = 1
 
@@ -118,7 +119,9 @@ class Checkpoints:
                 raise StorageError(str(self.folder), "holds no checkpoint", remedy)
             if not best:
                 return found
-            step = (found.record["figures"]["best"] or {}).get("step")
+            figures = found.record.get("figures")
+            evaluated = figures.get("best") if isinstance(figures, dict) else None
+            step = evaluated.get("step") if isinstance(evaluated, dict) else None
         if best and step not in self.steps():
             problem = "holds no checkpoint of the best evaluation"
             raise StorageError(str(self.folder), problem, known)
@@ -149,13 +152,14 @@ class Checkpoints:
             if record["format"] > FORMAT:
                 problem = f"was written by a newer version (format {record['format']})"
                 raise StorageError(str(path), problem, "update the runner")
+            check_run_record(record["run"])
             with _checkpointer() as checkpointer:
                 stored = dict(_flat(checkpointer.restore(path / _STATE)))
             arrays = {
                 name: stored[name] if math.prod(shape) else np.zeros(shape, dtype)
                 for name, (dtype, shape) in record["arrays"].items()
             }
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise StorageError(str(path), f"is damaged ({reason(error)})", remedy) from error
         return Checkpoint(step, path, arrays, record["run"])
 
@@ -232,8 +236,8 @@ def _read_manifest(path: Path) -> None:
       OSError: a file cannot be read.
       ValueError: a file is damaged, missing or not listed.
     """
-    content = (path / _MANIFEST).read_bytes()
     hashes = {name: _sha256(path / name) for name in _file_names(path)}
+    content = (path / _MANIFEST).read_bytes()  # a regular file, as all files have been checked
     if content != _manifest(hashes):
         listed = json.loads(content)["files"]
         wrong = sorted(name for name in {*listed, *hashes} if listed.get(name) != hashes.get(name))
