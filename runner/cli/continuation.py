@@ -158,12 +158,12 @@ def composer_of(flags: Namespace) -> Composer:
             composer.resumes_auto = True
             return composer
     else:
-        folder, step = fork_source(name) if key == FORK else (Path(name), None)
+        folder = fork_source(name)[0] if key == FORK else Path(name)
     if not holds_run(folder):
         problem = f"{str(folder)!r} is not a run folder: it has no {RECORD}/config.yaml"
         raise ConfigError(key, problem, "name the folder of a run")
     if key == FORK:
-        require_checkpoint(folder, step)
+        require_checkpoint(*fork_source(name))
     return Continuation(flags, folder, resumes=key == RESUME)
 
 

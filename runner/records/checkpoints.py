@@ -122,7 +122,7 @@ class Checkpoints:
             figures = found.record.get("figures")
             evaluated = figures.get("best") if isinstance(figures, dict) else None
             step = evaluated.get("step") if isinstance(evaluated, dict) else None
-        if best and step not in self.steps():
+        if step is None or (best and step not in self.steps()):
             problem = "holds no checkpoint of the best evaluation"
             raise StorageError(str(self.folder), problem, known)
         require_checkpoint(self.folder.parent, step)
