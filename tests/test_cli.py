@@ -524,6 +524,12 @@ def test_an_error_is_no_longer_than_a_person_reads(
     assert len(said) <= 820
 
 
+def test_a_backend_that_matplotlib_does_not_have_exits_2(run_cli: Callable[..., Completed]) -> None:
+    done = run_cli("task=check", "training.steps=20", env={"MPLBACKEND": "nope"})
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False)
+    assert "error: MPLBACKEND: matplotlib cannot use 'nope'; unset it" in done.stderr
+
+
 def test_a_jax_platform_that_is_not_there_exits_2(run_cli: Callable[..., Completed]) -> None:
     done = run_cli("hydra.run.dir=run", env={"JAX_PLATFORMS": "nope"})
 

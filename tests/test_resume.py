@@ -254,6 +254,18 @@ def test_a_folder_that_is_not_a_run_is_refused(tmp_path, capsys, key):
     assert "is not a run folder" in error
 
 
+@pytest.mark.parametrize("record", ["resume: {}", "resume: {}\ntask: x", "task: {name: train}"])
+@pytest.mark.parametrize("key", ["resume", "init_from"])
+def test_a_record_without_the_settings_of_a_run_is_refused(run, tmp_path, capsys, key, record):
+    (tmp_path / "saved" / ".hydra").mkdir(parents=True)
+    (tmp_path / "saved" / ".hydra" / "config.yaml").write_text(record)
+    (tmp_path / "saved" / "checkpoints" / "1").mkdir(parents=True)
+    code, folder = run(f"{key}=saved", "resume_changes=true", "scheduler=cosine")
+    assert code == 2
+    assert capsys.readouterr().err.startswith("error: ")
+    assert not folder.exists()
+
+
 def test_damaged_checkpoints_are_passed_over_and_if_all_are_the_exit_code_is_4(
     whole, tmp_path, summary, capfd
 ):
@@ -307,9 +319,10 @@ def test_a_fork_without_a_step_takes_the_newest_and_an_unknown_step_exits_4(whol
     code, _ = run(f"init_from={whole()}", "training.steps=45", name="newest")
     assert code == 0
     assert "starts from step 40 of" in capsys.readouterr().out
-    code, _ = run(f"init_from={whole()}@999", name="unknown")
+    code, unknown = run(f"init_from={whole()}@999", name="unknown")
     assert code == 4
-    assert "holds no checkpoint of step 999" in capsys.readouterr().err
+    assert "holds no checkpoint of step 999; known: " in capsys.readouterr().err
+    assert not unknown.exists()
 
 
 def test_parameters_alone_start_at_step_0_with_a_report(whole, run, summary, capsys):
@@ -410,7 +423,9 @@ def test_signals_save_and_stop_a_run_that_no_other_may_use_and_that_goes_on(
     assert summary(folder)["params_sha256"] == summary(whole())["params_sha256"]
 
 
-def test_a_step_of_init_from_that_is_not_a_number_is_refused(tmp_path, capsys):
-    assert main([f"init_from={tmp_path}@last"]) == 2
-    said = "error: init_from: 'last' is not a step; write RUN_FOLDER or RUN_FOLDER@STEP"
-    assert said in capsys.readouterr().err
+@pytest.mark.parametrize("step", ["last", "9" * 5000])
+def test_a_step_of_init_from_that_is_not_a_number_is_refused(tmp_path, capsys, step):
+    assert main([f"init_from={tmp_path}@{step}"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: init_from: '{step[:50]}")
+    assert "is not a step; write RUN_FOLDER or RUN_FOLDER@STEP" in error

@@ -33,6 +33,8 @@ REFUSED = {
     "a Python object": ("name: !!python/object/apply:os.system [ls]\n", 1, "python/object"),
     "a Python path": ("name: !!python/object/apply:pathlib.Path [x]\n", 1, "python/object"),
     "a tag of one's own": ("name: !mine x\n", 1, "!mine"),
+    "an empty group": ("defaults:\n- '': x\n", 2, "'' in the defaults list is not the name of"),
+    "a number for a group": ("defaults: [1: x]\n", 1, "'1' in the defaults list is not the name"),
     "a list": ("- a\n- b\n", 1, "holds no settings"),
     "a text": ("hello\n", 1, "holds no settings"),
     "an alias bomb": (BOMB, None, "expands to more than"),

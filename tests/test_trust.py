@@ -1,10 +1,14 @@
 """A configuration file must not run code, write outside a new folder, hang, or tell a secret."""
 
+import os
 import re
 import subprocess
 from collections.abc import Callable
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import pytest
 import yaml
@@ -305,3 +309,58 @@ def test_plugins_of_hydras_in_the_current_folder_are_not_imported(
     (folder / "hydra_plugins/evil.py").write_text("open('PWNED', 'w')\n")
     assert run_cli("--cfg", "job").returncode == 0
     assert not Path("PWNED").exists()
+
+
+CACHE = "# @package _global_\nseed: 1\ncompilation_cache: {}\n"
+SWEPT = "# @package _global_\nhydra: {{mode: MULTIRUN, sweeper: {{params: {{{}: ../x}}}}}}\n"
+
+
+@pytest.mark.parametrize("name", ["../cache", "${oc.env:HOME}", "cache"])
+def test_a_file_does_not_choose_the_folder_of_compiled_programs(
+    name: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # jax runs what it finds there.
+    (folder / "conf/scheduler/cache.yaml").write_text(CACHE.format(name))
+    line = refuse(capsys, "--config-dir", "conf", "+scheduler@_global_=cache")
+    assert line.startswith("error: compilation_cache: a configuration file may not name its folder")
+
+
+def test_a_run_is_resumed_with_the_cache_of_the_user(folder: Path) -> None:
+    (folder / "run/.hydra").mkdir(parents=True)
+    recorded = show("compilation_cache=elsewhere")
+    assert recorded["compilation_cache"] == "elsewhere"
+    (folder / "run/.hydra/config.yaml").write_text(yaml.safe_dump(recorded))
+    assert configure("resume=run").compilation_cache is True
+    assert configure("resume=run", "compilation_cache=mine").compilation_cache == "mine"
+
+
+@pytest.mark.parametrize("key", ["compilation_cache", "resume"])
+def test_a_file_does_not_sweep_what_only_the_command_line_may_set(
+    key: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "conf/scheduler/swept.yaml").write_text(SWEPT.format(key))
+    line = refuse(capsys, "--config-dir", "conf", "+scheduler@_global_=swept")
+    assert f"a file may not set hydra.sweeper.params.{key}" in line
+
+
+def test_a_file_does_not_resume_a_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = "# @package _global_\nseed: 1\nresume: somewhere\n"
+    (folder / "conf/scheduler/resumes.yaml").write_text(text)
+    line = refuse(capsys, "--config-dir", "conf", "+scheduler@_global_=resumes")
+    assert line.startswith("error: resume: a configuration file cannot resume a run; give it on")
+
+
+@pytest.mark.parametrize("name", ["overrides.yaml", "hydra.yaml"])
+def test_a_pipe_in_the_record_of_a_run_is_not_read(folder: Path, name: str) -> None:
+    (folder / "run/.hydra").mkdir(parents=True)
+    (folder / "run/.hydra/config.yaml").write_text(yaml.safe_dump(show()))
+    os.mkfifo(folder / "run/.hydra" / name)
+    assert configure("resume=run").seed == 0
+
+
+def show(*overrides: str) -> Any:
+    """The settings that ``--cfg job`` prints."""
+    printed = StringIO()
+    with redirect_stdout(printed):
+        assert main([*overrides, "--cfg", "job"]) == 0
+    return yaml.safe_load(printed.getvalue())

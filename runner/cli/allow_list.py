@@ -10,7 +10,7 @@ from runner.config import Config
 from runner.errors import ConfigError
 
 _FOLDERS = ("run.dir", "sweep.dir", "sweep.subdir")
-_SETTINGS = set(Config.__dataclass_fields__) - {"plugins"}
+_SETTINGS = set(Config.__dataclass_fields__) - {"plugins", "compilation_cache", "resume"}
 
 
 def check_allowed(settings: Mapping[Any, Any], file: str) -> None:

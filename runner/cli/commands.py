@@ -140,7 +140,9 @@ def _run_once(composer: Composer, cfg: DictConfig) -> None:
     """
     cfg.hydra.mode = RunMode.RUN
     activate(cfg)
-    if isinstance(composer, Continuation) and composer.resumes and cfg.task.name in _SUMMARISED:
+    with composer.answered():
+        trains = OmegaConf.select(cfg, "task.name") in _SUMMARISED
+    if isinstance(composer, Continuation) and composer.resumes and trains:
         _resume(composer, cfg)
         return
     is_typed = any(override.key_or_group == FOLDER for override in composer.parsed)

@@ -43,6 +43,7 @@ OPEN_GROUPS = ("scheduler", "optimizer")
 # The group of whole recipes.
 EXPERIMENT = "experiment"
 SEARCH_PATH = "hydra.searchpath"
+CACHE, RESUME = "compilation_cache", "resume"
 # What Hydra raises around a job: the configuration of logging (ValueError), a launcher, ...
 _AROUND_JOB = (HydraException, OmegaConfBaseException, ValueError)
 
@@ -54,10 +55,11 @@ class Composer(ConfigLoaderImpl):
       config_name: of the primary configuration.
       parsed: the overrides of the command line, without ``hydra.searchpath``.
       plugins: the packages that the command line names; they are imported.
+      resumes: whether it goes on with a saved run, or reads one.
       resumes_auto: whether the command line has ``resume=auto`` and there is nothing to resume.
     """
 
-    resumes_auto = False
+    resumes = resumes_auto = False
 
     def __init__(self, flags: Namespace) -> None:
         """Finds the folders of settings and imports the plugins that the command line names.
@@ -121,6 +123,11 @@ class Composer(ConfigLoaderImpl):
                 cfg = ConfigLoaderImpl.load_configuration(self, config_name, *arguments)
         typed = [override.input_line for override in parsed if not override.is_hydra_override()]
         cfg.hydra.overrides.task = typed
+        if isinstance(plain(cfg).get(CACHE), str) and not _sets(parsed, CACHE):
+            self._refuse_cache(cfg)
+        if plain(cfg).get(RESUME) and not (self.resumes or _sets(parsed, RESUME)):
+            problem = "a configuration file cannot resume a run"
+            raise ConfigError(RESUME, problem, f"give it on the command line: {RESUME}=RUN_FOLDER")
         check_expansion(plain(cfg))
         return cfg
 
@@ -198,6 +205,11 @@ class Composer(ConfigLoaderImpl):
         if wanted and wanted not in self.get_group_options(group):
             self._load_installed()
         return self.get_group_options(group)
+
+    def _refuse_cache(self, cfg: DictConfig) -> None:
+        """Raises ConfigError: compiled programs run as they are, whoever has put them there."""
+        problem = "a configuration file may not name its folder"
+        raise ConfigError(CACHE, problem, f"give it on the command line: {CACHE}=FOLDER")
 
     def _check_option(self, override: Override) -> None:
         group = override.key_or_group
@@ -304,6 +316,10 @@ def _named_plugins(overrides: list[Override]) -> tuple[str, ...]:
         problem = f"{named[-1].get_value_string()!r} is not a list of packages"
         raise ConfigError("plugins", problem, "write one such as plugins=[my_models]")
     return tuple(names)
+
+
+def _sets(overrides: list[Override], key: str) -> bool:
+    return any(override.key_or_group == key for override in overrides)
 
 
 def _without_swept(overrides: list[Override]) -> list[Override]:

@@ -6,18 +6,18 @@ from copy import copy
 from pathlib import Path
 from typing import Any
 
-import yaml
 from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
 
 from runner.cli.allow_list import dotted, plain
-from runner.cli.composition import Composer, parse
+from runner.cli.composition import CACHE, RESUME, Composer, parse
+from runner.cli.settings_file import read_record
 from runner.errors import ConfigError, shown
-from runner.records.run_folder import RECORD, fork_source, holds_run
+from runner.records.run_folder import RECORD, fork_source, holds_run, require_checkpoint
 from runner.registry import GROUPS
 
-RESUME, FORK, CHANGES, PARAMS = "resume", "init_from", "resume_changes", "init_params_only"
+FORK, CHANGES, PARAMS = "init_from", "resume_changes", "init_params_only"
 RUN_FOLDER = "hydra.run.dir"
 
 # What a resumed run may change: how long it is, and what leaves its parameters as they are.
@@ -84,8 +84,8 @@ class Continuation(Composer):
                     cfg.hydra.runtime.choices[group] = other.hydra.runtime.choices[group]
         with open_dict(cfg):
             cfg.hydra.overrides.task = [o.input_line for o in parsed if not o.is_hydra_override()]
-            if isinstance(cfg[FORK], str):
-                cfg[FORK] = _absolute(cfg[FORK])
+            if isinstance(source := plain(cfg).get(FORK), str):
+                cfg[FORK] = _absolute(source)
         return cfg
 
     @property
@@ -105,8 +105,8 @@ class Continuation(Composer):
         recorded = self.compose([])
         saved, now = dict(dotted(_settings(recorded))), dict(dotted(_settings(cfg)))
         options, chosen = recorded.hydra.runtime.choices, cfg.hydra.runtime.choices
-        groups = [group for group in GROUPS if options[group] != chosen[group]]
-        changed = [f"{group} from {options[group]} to {chosen[group]}" for group in groups]
+        groups = [group for group in GROUPS if options.get(group) != chosen.get(group)]
+        changed = [f"{group} from {options.get(group)} to {chosen[group]}" for group in groups]
         changed += [
             f"{key} from {shown(saved.get(key))} to {shown(now.get(key))}"
             for key in [*saved, *(key for key in now if key not in saved)]
@@ -122,6 +122,11 @@ class Continuation(Composer):
                 f"leave it out, add {CHANGES}=true, or start a new run from the state: {FORK}=...",
             )
 
+    def _refuse_cache(self, cfg: DictConfig) -> None:
+        """Uses the user's own cache in place of a recorded one, which is not trusted."""
+        with open_dict(cfg):
+            cfg[CACHE] = True
+
     def _resets(self, typed: Sequence[str]) -> list[str]:
         """Overrides of what the saved run was told about itself."""
         keys = {line.lstrip("+~").partition("=")[0] for line in typed}
@@ -136,6 +141,7 @@ def composer_of(flags: Namespace) -> Composer:
 
     Raises:
       ConfigError: what it names is not a run folder; see ``Composer``.
+      StorageError: a new run is to start from a checkpoint that the folder does not hold.
     """
     typed = {o.key_or_group: o for o in parse(_setting_lines(flags.overrides, (RESUME, FORK)))}
     named = {key: override.value() for key, override in typed.items() if override.value()}
@@ -157,6 +163,8 @@ def composer_of(flags: Namespace) -> Composer:
     if not holds_run(folder):
         problem = f"{str(folder)!r} is not a run folder: it has no {RECORD}/config.yaml"
         raise ConfigError(key, problem, "name the folder of a run")
+    if key == FORK:
+        require_checkpoint(*fork_source(name))
     return Continuation(flags, folder, resumes=key == RESUME)
 
 
@@ -202,8 +210,5 @@ def _absolute(name: str) -> str:
 
 
 def _recorded_overrides(folder: Path) -> list[str]:
-    try:
-        lines = yaml.safe_load((folder / RECORD / "overrides.yaml").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError):
-        return []
+    lines = read_record(folder / RECORD / "overrides.yaml")
     return [line for line in lines if isinstance(line, str)] if isinstance(lines, list) else []

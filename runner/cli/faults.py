@@ -54,7 +54,8 @@ def find(error: Exception, parsed: Sequence[Override], known: Known) -> ConfigEr
         if type(cause) is KeyError:  # of os.environ (hydra.job.env_copy)
             name = str(cause.args[0])
             return ConfigError(name, "there is no such environment variable", f"set {name}")
-    message, *_ = str(getattr(said, "msg", None) or said or type(said).__name__).splitlines()
+    text = str(getattr(said, "msg", None) or said).strip()
+    message, *_ = text.splitlines() or [f"cannot be composed ({type(said).__name__})"]
     remedy = _REMEDIES.get(type(said), SEE_HELP)
     with suppress(Exception):  # the files may be wrong themselves; then no override is at fault
         lines = [str(override.input_line) for override in parsed]

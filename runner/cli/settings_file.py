@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -42,6 +43,17 @@ def read_settings_file(path: Path) -> str:
         raise ConfigError(str(path), f"cannot be read ({error.strerror})", "check it") from error
     _check_text(text, str(path))
     return text
+
+
+def read_record(path: Path) -> Any:
+    """The YAML of a file beside a run's settings; None if it cannot be read or is damaged."""
+    try:
+        # Neither a device nor a pipe, which could be read for ever.
+        if not path.is_file() or path.stat().st_size > MAX_BYTES:
+            return None
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError, RecursionError, yaml.YAMLError):
+        return None
 
 
 @lru_cache(maxsize=256)
@@ -108,6 +120,9 @@ def _keyword_faults(root: yaml.Node) -> Iterator[Fault]:
     for entry in next((node.value for key, node in root.value if key.value == "defaults"), ()):
         for key, _ in entry.value if isinstance(entry, yaml.MappingNode) else ():
             *words, group = key.value.split(" ")
+            if key.tag != f"{_PLAIN_TAG}str" or not group:
+                problem = f"{key.value!r} in the defaults list is not the name of a group"
+                yield key, problem, "write group: option"
             for word in set(words) - _KEYWORDS:
                 problem = f"{word!r} in the defaults list is not a keyword"
                 yield key, problem, f"write override {group}: ..."

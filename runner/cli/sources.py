@@ -7,7 +7,6 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-import yaml
 from hydra import initialize_config_dir
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.global_hydra import GlobalHydra
@@ -18,7 +17,7 @@ from omegaconf import OmegaConf
 
 import runner
 from runner.cli.interpolation import register_resolvers
-from runner.cli.settings_file import read_settings_file
+from runner.cli.settings_file import read_record, read_settings_file
 from runner.errors import ConfigError
 
 PACKAGE = Path(runner.__file__).resolve().parent
@@ -121,8 +120,8 @@ def _complete(config: Any, record: Path) -> None:
         return
     ours: Any = OmegaConf.load(CONF / "config.yaml")
     config.hydra = OmegaConf.masked_copy(ours.hydra, ["run", "sweep"])
-    with suppress(OSError, ValueError, TypeError, AttributeError, LookupError, yaml.YAMLError):
-        recorded = yaml.safe_load(record.read_text(encoding="utf-8"))["hydra"]["runtime"]["choices"]
+    with suppress(TypeError, AttributeError, LookupError):
+        recorded = read_record(record)["hydra"]["runtime"]["choices"]
         names = {
             key: name for key, name in recorded.items() if isinstance(name, str) and key in config
         }

@@ -26,8 +26,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from runner.errors import ConfigError, StorageError, reason
+from runner.records.run_folder import CHECKPOINTS, require_checkpoint, saved_steps
+from runner.records.run_record import check_run_record
 
-CHECKPOINTS = "checkpoints"
 FORMAT = 1
 
 _STATE, _RECORD, _MANIFEST = "state", "record.json", "manifest.json"
@@ -63,13 +64,7 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """The steps of all complete checkpoints, rising; none of them is verified."""
-        try:
-            names = [path.name for path in self.folder.iterdir() if path.is_dir()]
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            raise _unreadable(self.folder, error) from error
-        return sorted(int(name) for name in names if name.isascii() and name.isdecimal())
+        return saved_steps(self.folder.parent)
 
     def save(self, step: int, arrays: Mapping[str, np.ndarray], record: Mapping[str, Any]) -> Path:
         """Saves a checkpoint durably and verifies it, unless there is an intact one of that step.
@@ -116,7 +111,7 @@ class Checkpoints:
         """
         if best and step is not None:
             raise ConfigError(key, f"true, but step is {step}", "give one of them")
-        name = "of the best evaluation" if best else f"of step {step}"
+        known = f"known: {', '.join(map(str, self.steps())) or 'none'}"
         if step is None:
             found = self.newest()
             if found is None:
@@ -124,10 +119,13 @@ class Checkpoints:
                 raise StorageError(str(self.folder), "holds no checkpoint", remedy)
             if not best:
                 return found
-            step = (found.record["figures"]["best"] or {}).get("step")
-        if step is None or step not in self.steps():
-            known = ", ".join(map(str, self.steps())) or "none"
-            raise StorageError(str(self.folder), f"holds no checkpoint {name}", f"known: {known}")
+            figures = found.record.get("figures")
+            evaluated = figures.get("best") if isinstance(figures, dict) else None
+            step = evaluated.get("step") if isinstance(evaluated, dict) else None
+        if step is None or (best and step not in self.steps()):
+            problem = "holds no checkpoint of the best evaluation"
+            raise StorageError(str(self.folder), problem, known)
+        require_checkpoint(self.folder.parent, step)
         return self.load(step)
 
     def prune(self, *, kept: Callable[[int], bool]) -> None:
@@ -154,13 +152,14 @@ class Checkpoints:
             if record["format"] > FORMAT:
                 problem = f"was written by a newer version (format {record['format']})"
                 raise StorageError(str(path), problem, "update the runner")
+            check_run_record(record["run"])
             with _checkpointer() as checkpointer:
                 stored = dict(_flat(checkpointer.restore(path / _STATE)))
             arrays = {
                 name: stored[name] if math.prod(shape) else np.zeros(shape, dtype)
                 for name, (dtype, shape) in record["arrays"].items()
             }
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise StorageError(str(path), f"is damaged ({reason(error)})", remedy) from error
         return Checkpoint(step, path, arrays, record["run"])
 
@@ -237,8 +236,8 @@ def _read_manifest(path: Path) -> None:
       OSError: a file cannot be read.
       ValueError: a file is damaged, missing or not listed.
     """
-    content = (path / _MANIFEST).read_bytes()
     hashes = {name: _sha256(path / name) for name in _file_names(path)}
+    content = (path / _MANIFEST).read_bytes()  # a regular file, as all files have been checked
     if content != _manifest(hashes):
         listed = json.loads(content)["files"]
         wrong = sorted(name for name in {*listed, *hashes} if listed.get(name) != hashes.get(name))
@@ -296,7 +295,3 @@ def _sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _unreadable(path: Path, error: OSError) -> StorageError:
-    return StorageError(str(path), f"cannot be read ({error.strerror})", "check its permissions")

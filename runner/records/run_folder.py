@@ -10,9 +10,10 @@ from itertools import count
 from pathlib import Path
 from typing import TypeVar
 
-from runner.errors import ConfigError, FolderInUseError, StorageError
+from runner.errors import INT32_MAX, ConfigError, FolderInUseError, StorageError, shown
 from runner.records.summary import SUMMARY
 
+CHECKPOINTS = "checkpoints"
 RECORD = ".hydra"
 SETTINGS = "config.yaml"
 # What is written there.
@@ -20,6 +21,8 @@ _RECORDED = (SETTINGS, "hydra.yaml", "overrides.yaml")
 
 # Other runs that give the folder back may make a few attempts fail, but not this many.
 _TRIES = 100
+
+_MAX_DIGITS = len(str(INT32_MAX))
 
 _log = logging.getLogger("runner")
 
@@ -154,8 +157,8 @@ def fork_source(name: str) -> tuple[Path, int | None]:
       ConfigError: the step is not a whole number.
     """
     folder, at, step = name.rpartition("@") if "@" in name else (name, "", "")
-    if at and not (step.isascii() and step.isdecimal()):
-        problem = f"{step!r} is not a step"
+    if at and not (step.isascii() and step.isdecimal() and len(step) <= _MAX_DIGITS):
+        problem = f"{shown(step)} is not a step"
         raise ConfigError("init_from", problem, "write RUN_FOLDER or RUN_FOLDER@STEP")
     return Path(folder), int(step) if at else None
 
@@ -164,6 +167,37 @@ def holds_run(folder: Path) -> bool:
     """Whether ``folder`` records the settings of a run."""
     config = folder / RECORD / SETTINGS
     return config.is_file() and config.stat().st_size > 0
+
+
+def saved_steps(folder: Path) -> list[int]:
+    """The steps of the complete checkpoints in a run folder, rising; none of them is verified.
+
+    Raises:
+      StorageError: the folder cannot be read.
+    """
+    checkpoints = folder.absolute() / CHECKPOINTS
+    try:
+        names = [path.name for path in checkpoints.iterdir() if path.is_dir()]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        problem = f"cannot be read ({error.strerror})"
+        raise StorageError(str(checkpoints), problem, "check its permissions") from error
+    return sorted(int(name) for name in names if name.isascii() and name.isdecimal())
+
+
+def require_checkpoint(folder: Path, step: int | None) -> None:
+    """Checks that a run folder holds a checkpoint of ``step``, or any at all if that is None.
+
+    Raises:
+      StorageError: it does not, or cannot be read.
+    """
+    steps, place = saved_steps(folder), str(folder.absolute() / CHECKPOINTS)
+    if not steps and step is None:
+        raise StorageError(place, "holds no checkpoint", "name a run that has saved one")
+    if step is not None and step not in steps:
+        known = ", ".join(map(str, steps)) or "none"
+        raise StorageError(place, f"holds no checkpoint of step {step}", f"known: {known}")
 
 
 def last_write(folder: Path) -> float:

@@ -75,9 +75,11 @@ def release_reserved(folder: Path) -> None:
 
 def read_status(folder: Path) -> str | None:
     """How the run in ``folder`` ended, or None if it has no summary that can be read."""
+    path = folder / SUMMARY
     try:
-        summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        # Not a pipe, which could be read for ever.
+        summary = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    except (OSError, ValueError, RecursionError):
         return None
     return summary.get("status") if isinstance(summary, dict) else None
 

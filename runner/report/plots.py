@@ -1,6 +1,7 @@
 """Plots of schedules."""
 
 import io
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import cycle, pairwise
@@ -8,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from runner.errors import ConfigError
 from runner.experiment.timeline import ScheduleValues
 from runner.report.text import shortened
 
@@ -87,8 +89,13 @@ def _figure(
     title: str = "",
 ) -> bytes:
     # matplotlib is slow to import, and pyplot would keep every figure alive.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ValueError as error:
+        backend = os.environ.get("MPLBACKEND")
+        problem = f"matplotlib cannot use {backend!r}"
+        raise ConfigError("MPLBACKEND", problem, "unset it, or write agg") from error
 
     rates = [replace(curve, label=shortened(curve.label, _LONGEST_LABEL)) for curve in rates]
     ratios = [2.0, 1.0] if momenta else [1.0]

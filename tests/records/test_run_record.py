@@ -1,0 +1,70 @@
+"""A checkpoint whose record is not one of a run's is damaged, even if its hashes agree."""
+
+import os
+
+import numpy as np
+import pytest
+
+from runner.errors import StorageError
+from runner.records.checkpoints import Checkpoints
+from runner.records.run_record import check_run_record
+
+DATA = {"shape": [8, 8, 1], "num_classes": 10, "mean": 0.5, "std": 2.0, "classes": None}
+RECORD = {
+    "settings": {"seed": 0},
+    "steps": 60,
+    "plugins": [],
+    "time": 1.5,
+    "parent": {"folder": "run", "step": 0},
+    "data": DATA,
+}
+WRONG = [
+    ("settings", []),
+    ("steps", "60"),
+    ("steps", 0),
+    ("steps", True),
+    ("plugins", "os"),
+    ("time", "now"),
+    ("time", float("nan")),
+    ("parent", [1]),
+    ("parent", {"folder": "run", "step": -1}),
+    ("data", None),
+    ("data", DATA | {"shape": 8}),
+    ("data", DATA | {"shape": [-1]}),
+    ("data", DATA | {"num_classes": "ten"}),
+    ("data", DATA | {"mean": "x"}),
+    ("data", DATA | {"std": 0}),
+    ("data", DATA | {"classes": {"a": 1}}),
+]
+
+
+def test_the_record_of_a_run_is_accepted():
+    check_run_record(RECORD)
+    check_run_record(RECORD | {"parent": None, "data": DATA | {"classes": ["a", "b"]}})
+
+
+@pytest.mark.parametrize(("name", "value"), WRONG)
+def test_a_part_of_another_type_is_named(name, value):
+    with pytest.raises(ValueError, match=f"{name} is not what a run records"):
+        check_run_record(RECORD | {name: value})
+
+
+@pytest.mark.parametrize("record", [None, [1], "x"])
+def test_a_record_that_is_not_a_mapping_is_refused(record):
+    with pytest.raises(ValueError, match="not a mapping"):
+        check_run_record(record)
+
+
+def test_a_checkpoint_with_a_wrong_record_is_damaged(tmp_path):
+    Checkpoints(tmp_path).save(1, {"step": np.array(1)}, {"steps": "60"})
+    with pytest.raises(StorageError, match=r"is damaged .*steps is not what a run records"):
+        Checkpoints(tmp_path).load(1)
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "record.json"])
+def test_a_pipe_in_a_checkpoint_is_not_read(tmp_path, name):
+    path = Checkpoints(tmp_path).save(1, {"step": np.array(1)}, {})
+    (path / name).unlink()
+    os.mkfifo(path / name)
+    with pytest.raises(StorageError, match=r"is damaged .*is not a file"):
+        Checkpoints(tmp_path).load(1)
