@@ -161,11 +161,11 @@ def _attempt(
 ) -> state.TrainState:
     """Trains from ``start`` to the end of the run, or until a signal stops it."""
     ending.recorder = record = _recorder(experiment, start, folder, screen, ending)
-    drawn = drawing.drawn(
-        _pictures(experiment, values),
-        record.figure,
-        is_stopped=lambda: ending.stop_signal is not None,
-    )
+
+    def is_stopped() -> bool:
+        return ending.stop_signal is not None
+
+    drawn = drawing.drawn(_pictures(experiment, values), record.figure, is_stopped=is_stopped)
     with record, closing(experiment.feed()) as feed, drawn:
         trained = loop.train(
             experiment.static,
