@@ -132,6 +132,12 @@ class Dataset:
         """The split that decides which evaluation is the best: validation, if there is one."""
         return self.test if self.validation is None else self.validation
 
+    def decoded(self, tokens: np.ndarray) -> str:
+        """The text of tokens [n]: their names, or bytes in UTF-8 where they have none."""
+        if self.classes is not None:
+            return "".join(self.classes[token] for token in tokens)
+        return bytes(tokens.tolist()).decode(errors="replace")
+
     def _check_normalization(self, key: str, value: Any, marker: Number) -> None:
         if value is None:
             return

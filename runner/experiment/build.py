@@ -67,6 +67,12 @@ class Experiment:
     def schedule(self) -> Schedule:
         return self.hyperparams.schedule
 
+    @property
+    def samples_text(self) -> bool:
+        """Whether the model continues a text: its inputs and its targets are tokens."""
+        dataset = self.dataset
+        return not dataset.normalized and dataset.train.shape == dataset.train.targets.shape[1:]
+
     def under(self, scheduler: Choice) -> "Experiment":
         """The same experiment under another scheduler; no other part is rebuilt.
 

@@ -87,6 +87,10 @@ class EventWriter:
         self._event(summary=session_start)
         self._has_hparams = True
 
+    def text(self, tag: str, text: str, *, step: int = 0) -> None:
+        """Writes a text, which TensorBoard shows as Markdown."""
+        self._event(step=step, summary=summary.text(tag, text))
+
     def figure(self, tag: str, png: bytes, *, step: int = 0) -> None:
         """Writes a PNG image, to be shown at ``step``."""
         width, height = struct.unpack(">II", png[16:24])  # the IHDR chunk, always the first

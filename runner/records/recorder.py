@@ -115,6 +115,10 @@ class Recorder:
         # TensorBoard hides what earlier attempts logged at that step.
         self._queue.put(partial(self._events.figure, tag, png, step=self._start))
 
+    def text(self, tag: str, text: str, *, step: int) -> None:
+        """Hands over a text; waits if the queue is full."""
+        self._queue.put(partial(self._events.text, tag, text, step=step))
+
     def raise_failure(self) -> None:
         """Raises the first exception of the thread, if any; later metrics were dropped.
 

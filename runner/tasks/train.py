@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
@@ -24,7 +25,7 @@ with epy.lazy_imports():
     from runner.experiment import build, check, device, hparams, timeline
     from runner.records import checkpoints, events, journal, recorder, run_folder, saving
     from runner.report import announce, console, drawing, matrices, pictures, plots, progress, text
-    from runner.training import checkpoint, loop, state
+    from runner.training import checkpoint, evaluation, loop, sampling, state
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 SAVE_SECONDS, SAVE_SHARE = 30.0, 0.01
 # training.on_divergence=back_off halves the rates down to this factor.
 LEAST_FACTOR = 1 / 8
+# The length of the text that a language model writes at the end of a run.
+SAMPLED_TOKENS = 400
 
 
 @register_task("train")
@@ -178,8 +181,26 @@ def _attempt(
         )
         ending.params = trained.params
         record.final_state(int(trained.step), trained)
+        if experiment.samples_text and not is_stopped():
+            sample = _sample(experiment, trained)
+            # Four spaces: TensorBoard shows the text as it is.
+            record.text("sample", textwrap.indent(sample, "    "), step=int(trained.step))
     record.raise_failure()
     return trained
+
+
+def _sample(experiment: build.Experiment, trained: state.TrainState) -> str:
+    """A text that the model continues from the first validation example."""
+    dataset, static = experiment.dataset, experiment.static
+    prompt = dataset.selection.take(np.arange(1)).inputs[0]
+    tokens = sampling.sample_tokens(
+        static,
+        evaluation.evaluated_variables(static, trained),
+        prompt,
+        jax.random.key(experiment.config.seed),
+        count=SAMPLED_TOKENS,
+    )
+    return dataset.decoded(np.asarray(tokens))
 
 
 def _back_off(
