@@ -58,12 +58,7 @@ def _config() -> dict[str, Any]:
     """The whole configuration: the general settings, ``training``, and a section for each group."""
     comments = _comments(CONF / "config.yaml")
     sections = {group: {"$ref": f"{group}.json"} for group in GROUPS}
-    training = _properties(Training, comments, "training.")
     general = _properties(General, comments)
-    described = {
-        "description": "Length of the run, batches, logging, evaluation.",
-        "type": "object",
-    }
     return {
         "$schema": DIALECT,
         "title": "Configuration of the runner",
@@ -72,7 +67,7 @@ def _config() -> dict[str, Any]:
             "defaults": DEFAULTS,
             "hydra": {"description": "Hydra's own settings.", "type": "object"},
             **general,
-            "training": {**described, "properties": training, "additionalProperties": False},
+            "training": _section("training", Training),
             "augmentation": _section("augmentation", AugmentationSettings),
             "checkpoint": _section("checkpoint", CheckpointSettings),
             **sections,

@@ -9,9 +9,11 @@ import pytest
 
 from runner import load
 from runner.cli import main
-from runner.data.sources.digits import MEAN, STD, digits
+from runner.data.sources.digits import digits
 from runner.errors import ConfigError, DataError, RunnerError, StorageError
 from runner.registry import models
+
+MEAN, STD = digits().train.inputs.mean(), digits().train.inputs.std()
 
 SHORT = ("training.steps=44", "training.eval_every=11", "model.hidden=[16]")
 

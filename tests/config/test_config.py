@@ -47,6 +47,7 @@ def defaults() -> Any:
 
 def test_the_top_level_of_yaml_is_that_of_the_schema(defaults: Any) -> None:
     assert set(defaults) == {field.name for field in fields(General)} | {
+        "augmentation",
         "training",
         "checkpoint",
         *GROUPS,

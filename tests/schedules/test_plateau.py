@@ -4,10 +4,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from schedule_cases import Case
 
 from runner.schedules import ReduceOnPlateau
 from runner.schedules.plateau import Plateau
 
+CASES = {
+    "reduce_on_plateau": Case(
+        ReduceOnPlateau,
+        {"base_lr": 0.5, "factor": 0.5},
+        {"base_lr": 0.7, "factor": 0.3, "patience": 3, "eta_min": 0.1},
+        lists=("base_lr", "eta_min"),
+    )
+}
 RANDOM = np.random.default_rng(0)
 
 

@@ -42,7 +42,7 @@ class Notes:
             self.metrics.setdefault(tag, []).extend(np.asarray(values)[:length].tolist())
 
     def evaluation(self, step, metrics):
-        self.evaluations[step] = {tag: float(value) for tag, value in metrics.items()}
+        self.evaluations[step] = {t: float(v) for t, v in metrics.items() if not v.ndim}
 
     def wants_state(self, step, *, evaluated):
         return False
