@@ -44,7 +44,7 @@ _DOWNLOAD_AGAIN = "download it again"
 @checked
 def idx(
     *,
-    root: Annotated[str, Folder(_EVERY_NAME)],
+    root: Annotated[str, Folder(f"that holds {_EVERY_NAME}")],
     classes: tuple[str, ...] | None = None,
 ) -> Dataset:
     """Ten classes of grey images: inputs uint8 [n, height, width, 1].
