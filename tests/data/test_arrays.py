@@ -203,7 +203,7 @@ def test_a_truncated_npy_file_is_noticed(tmp_path):
     whole = path.read_bytes()
     for length in (0, 5, 60, 128, len(whole) - 1):
         path.write_bytes(whole[:length])
-        with pytest.raises(DataError, match="damaged|truncated") as raised:
+        with pytest.raises(DataError, match=r"damaged|truncated") as raised:
             load(tmp_path)
         assert raised.value.key == str(path)
 

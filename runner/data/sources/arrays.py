@@ -17,6 +17,7 @@ from runner.config.markers import DataPath
 from runner.config.signature import checked
 from runner.config.types import InnerShare, Seed
 from runner.data.dataset import Dataset, Split
+from runner.data.files import unreadable
 from runner.data.targets import (
     check_class_count,
     check_trained,
@@ -107,7 +108,13 @@ def arrays(
     if num_classes is not None:
         others = [split for part, split in splits.items() if part != "train"]
         check_trained(store.key, [splits["train"], *others], num_classes, classes)
-    return Dataset(**splits, num_classes=num_classes, classes=classes)
+    return Dataset(
+        train=splits["train"],
+        validation=splits.get("validation"),
+        test=splits["test"],
+        num_classes=num_classes,
+        classes=classes,
+    )
 
 
 class _Header(NamedTuple):
@@ -214,8 +221,7 @@ def _faults(key: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        problem = f"cannot be read ({error.strerror or error})"
-        raise DataError(key, problem, "make it readable") from error
+        raise unreadable(key, error) from error
     except (
         EOFError,
         NotImplementedError,
