@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from etils import epy
 
@@ -188,19 +188,27 @@ class Text(Marker):
 
 
 @dataclass(frozen=True)
-class Folder(Marker):
-    """The path of a folder, which the user must give; ``holds`` says which files are in it."""
+class DataPath(Marker):
+    """The path of the data, which the user must give; ``holds`` says what is expected there."""
 
     holds: str
+    noun: ClassVar[str] = "path"
 
     def value_schema(self) -> CoreSchema:
         return cs.str_schema(min_length=1)
 
     def check(self, value: Any, context: Any = None) -> Any:
         if value is None or value == "":
-            remedy = f"give the folder that holds {self.holds}"
-            raise ConfigError("", "no folder is given", remedy)
+            remedy = f"give the {self.noun} {self.holds}"
+            raise ConfigError("", f"no {self.noun} is given", remedy)
         return value
+
+
+@dataclass(frozen=True)
+class Folder(DataPath):
+    """The path of a folder, which the user must give; ``holds`` says which files are in it."""
+
+    noun: ClassVar[str] = "folder"
 
 
 @dataclass(frozen=True)

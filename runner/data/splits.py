@@ -30,14 +30,11 @@ def with_validation(dataset: Dataset, *, share: float, seed: int) -> Dataset:
     if dataset.validation is not None or share == 0:
         return dataset
     train = dataset.train
-    order = epoch_order(seed, 0, len(train))
+    labels = None
     if dataset.num_classes is not None and train.targets.ndim == 1:
         labels = train.targets if train.rows is None else train.targets[train.rows]
-        order = order[np.argsort(labels[order], kind="stable")]
-    # Evenly spread over the examples in order of their class: each class gives its share.
-    count = round(share * len(train))
-    held_out = np.zeros(len(train), bool)
-    held_out[order[np.arange(count) * len(train) // max(count, 1)]] = True
+    held_out = drawn(len(train), labels, share=share, seed=seed)
+    count = int(held_out.sum())
     if not 0 < count < len(train):
         problem = f"{share:g} of {len(train)} training examples is {count}"
         raise ConfigError("dataset.validation", problem, "write another share, or 0 for none")
@@ -47,6 +44,22 @@ def with_validation(dataset: Dataset, *, share: float, seed: int) -> Dataset:
         train=replace(train, rows=rows[~held_out]),
         validation=replace(train, rows=rows[held_out]),
     )
+
+
+def drawn(n: int, labels: np.ndarray | None, *, share: float, seed: int) -> np.ndarray:
+    """Draws a share of ``n`` examples at random; of each label in equal shares, if there are any.
+
+    Returns:
+      bool [n], True for the examples drawn.
+    """
+    order = epoch_order(seed, 0, n)
+    if labels is not None:
+        order = order[np.argsort(labels[order], kind="stable")]
+    # Evenly spread over the examples in order of their class: each class gives its share.
+    count = round(share * n)
+    found = np.zeros(n, bool)
+    found[order[np.arange(count) * n // max(count, 1)]] = True
+    return found
 
 
 def with_normalization(

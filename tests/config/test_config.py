@@ -69,10 +69,10 @@ def test_an_options_keys_in_yaml_are_the_arguments_of_its_factory(group: str, op
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_every_option_is_valid_with_its_defaults(group: str, option: str) -> None:
     values = composed(f"{group}={option}")
-    if "root" in values["dataset"]:
-        with pytest.raises(ConfigError, match=r"dataset\.root"):
+    for place in {"root", "path"} & set(values["dataset"]):
+        with pytest.raises(ConfigError, match=rf"dataset\.{place}"):
             read(values)
-        values["dataset"]["root"] = "folder"
+        values["dataset"][place] = "folder"
     assert vars(read(values))[group].name == values[group]["name"]
 
 

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import gzip
 import math
 import os
 import re
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from io import BufferedIOBase
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -18,6 +14,7 @@ from etils import epy
 from runner.config.markers import Folder
 from runner.config.signature import checked
 from runner.data.dataset import Dataset, Split, check_labels
+from runner.data.files import DOWNLOAD_AGAIN, existing_folder, opened
 from runner.errors import DataError
 from runner.registry import register_dataset
 
@@ -37,14 +34,13 @@ _EVERY_NAME = (
 # The highest compression ratio of deflate (zlib's documentation): a header that claims more is
 # damaged.
 _MAX_GZIP_RATIO = 1032
-_DOWNLOAD_AGAIN = "download it again"
 
 
 @register_dataset("idx")
 @checked
 def idx(
     *,
-    root: Annotated[str, Folder(_EVERY_NAME)],
+    root: Annotated[str, Folder(f"that holds {_EVERY_NAME}")],
     classes: tuple[str, ...] | None = None,
 ) -> Dataset:
     """Ten classes of grey images: inputs uint8 [n, height, width, 1].
@@ -62,10 +58,7 @@ def idx(
       DataError: a file is missing, empty, damaged, not what its name says, or disagrees with
         another; its path is named.
     """
-    folder = Path(os.path.expanduser(root))
-    if not os.path.isdir(folder):
-        remedy = f"create it with the files {_EVERY_NAME}"
-        raise DataError(str(folder), "there is no such folder", remedy)
+    folder = existing_folder(root, f"create it with the files {_EVERY_NAME}")
     # All headers are compared before anything is unpacked, however large a file claims to be.
     train, test = (_open_split(folder, *FILES[part]) for part in ("train", "test"))
     if train.images.shape[1:] != test.images.shape[1:]:
@@ -137,7 +130,7 @@ def read_shape(path: Path, *, ndim: int) -> tuple[int, ...]:
     Raises:
       DataError: the file cannot be read, or does not begin with such a header.
     """
-    with _opened(path) as file:
+    with opened(path) as file:
         return _read_shape(path, file, ndim)
 
 
@@ -147,30 +140,16 @@ def read_idx(path: Path, *, ndim: int) -> np.ndarray:
     Raises:
       DataError: the file cannot be read, is damaged, or does not hold such an array.
     """
-    with _opened(path) as file:
+    with opened(path) as file:
         shape = _read_shape(path, file, ndim)
         return _read_bytes(path, file, shape)
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[BufferedIOBase]:
-    """The contents of a file, unpacked; what fails while they are read is a DataError."""
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            yield file
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(str(path), f"is damaged ({error})", _DOWNLOAD_AGAIN) from error
-    except OSError as error:
-        raise DataError(
-            str(path), f"cannot be read ({error.strerror or error})", "make it readable"
-        ) from error
 
 
 def _read_shape(path: Path, file: BufferedIOBase, ndim: int) -> tuple[int, ...]:
     header = file.read(4 * (1 + ndim))
     magic = bytes([0, 0, 0x08, ndim])
     if not header:
-        raise DataError(str(path), "is empty", _DOWNLOAD_AGAIN)
+        raise DataError(str(path), "is empty", DOWNLOAD_AGAIN)
     if header[:4] != magic:
         raise DataError(
             str(path),
@@ -178,15 +157,15 @@ def _read_shape(path: Path, file: BufferedIOBase, ndim: int) -> tuple[int, ...]:
             "replace it with the file of that name",
         )
     if len(header) < 4 * (1 + ndim):
-        raise DataError(str(path), "is truncated within its header", _DOWNLOAD_AGAIN)
+        raise DataError(str(path), "is truncated within its header", DOWNLOAD_AGAIN)
     shape = tuple(int(size) for size in np.frombuffer(header, ">u4", offset=4))
     if 0 in shape:
-        raise DataError(str(path), f"holds nothing (its shape is {shape})", _DOWNLOAD_AGAIN)
+        raise DataError(str(path), f"holds nothing (its shape is {shape})", DOWNLOAD_AGAIN)
     # Before anything is allocated: a damaged header may claim any size.
     count = math.prod(shape)
     if count > path.stat().st_size * (_MAX_GZIP_RATIO if path.suffix == ".gz" else 1):
         raise DataError(
-            str(path), f"is too short for the {count} bytes in its header", _DOWNLOAD_AGAIN
+            str(path), f"is too short for the {count} bytes in its header", DOWNLOAD_AGAIN
         )
     return shape
 
@@ -199,7 +178,7 @@ def _read_bytes(path: Path, file: BufferedIOBase, shape: tuple[int, ...]) -> np.
     if read != count or file.read(1):
         found = "less" if read != count else "more"
         raise DataError(
-            str(path), f"holds {found} than the {count} bytes in its header", _DOWNLOAD_AGAIN
+            str(path), f"holds {found} than the {count} bytes in its header", DOWNLOAD_AGAIN
         )
     return array
 

@@ -1,0 +1,220 @@
+"""NumPy files become data sets, or are refused by name."""
+
+import io
+import zipfile
+
+import numpy as np
+import pytest
+
+from runner.errors import ConfigError, DataError
+from runner.registry import datasets
+
+GOOD = {
+    "x_train": np.arange(24, dtype=np.float32).reshape(6, 4),
+    "y_train": np.array([0, 1, 2, 0, 1, 2]),
+    "x_test": np.ones((3, 4), np.float32),
+    "y_test": np.array([2, 1, 0]),
+}
+
+
+@pytest.fixture(params=["npz", "npy"])
+def write(request, tmp_path):
+    """Writes the arrays, some of them replaced or left out, and returns the path."""
+
+    def write(**replaced):
+        arrays = {k: v for k, v in (GOOD | replaced).items() if v is not None}
+        if request.param == "npz":
+            np.savez_compressed(tmp_path / "data.npz", **arrays)
+            return tmp_path / "data.npz"
+        for name, array in arrays.items():
+            np.save(tmp_path / f"{name}.npy", array)
+        return tmp_path
+
+    return write
+
+
+def load(path, **settings):
+    return datasets.build("arrays", {"path": str(path), **settings})
+
+
+def refused(path, **settings) -> str:
+    with pytest.raises(DataError) as raised:
+        load(path, **settings)
+    assert raised.value.key.startswith(str(path))
+    return str(raised.value)
+
+
+def test_integer_targets_are_classes(write):
+    dataset = load(write())
+    assert dataset.num_classes == 3
+    assert (dataset.train.targets.dtype, dataset.train.targets.tolist()) == (
+        np.int32,
+        [0, 1, 2, 0, 1, 2],
+    )
+    np.testing.assert_array_equal(dataset.train.inputs, GOOD["x_train"])
+    assert dataset.test.targets.tolist() == [2, 1, 0]
+    assert dataset.validation is None
+
+
+def test_real_targets_are_numbers(write):
+    dataset = load(write(y_train=np.arange(6) / 2, y_test=np.zeros(3)))
+    assert dataset.num_classes is None
+    assert dataset.train.targets.dtype == np.float32
+    assert dataset.train.targets.tolist() == [0, 0.5, 1, 1.5, 2, 2.5]
+
+
+def test_npy_inputs_are_mapped_not_read(tmp_path):
+    for name, array in GOOD.items():
+        np.save(tmp_path / f"{name}.npy", array)
+    assert isinstance(load(tmp_path).train.inputs, np.memmap)
+
+
+def test_one_number_an_example_becomes_a_column(write):
+    dataset = load(write(x_train=np.arange(6.0), x_test=np.arange(3.0)))
+    assert dataset.train.inputs.shape == (6, 1)
+
+
+def test_a_column_of_targets_becomes_a_list(write):
+    dataset = load(write(y_train=GOOD["y_train"][:, None], y_test=GOOD["y_test"][:, None]))
+    assert dataset.train.targets.shape == (6,)
+
+
+def test_a_validation_part_is_taken_where_it_exists(write):
+    dataset = load(write(x_validation=np.zeros((2, 4), np.float32), y_validation=np.array([0, 1])))
+    assert dataset.validation is not None
+    assert dataset.validation.targets.tolist() == [0, 1]
+
+
+def test_arrays_may_have_other_names(write):
+    renamed = dict(zip(("X", "y", "Xt", "yt"), GOOD.values(), strict=True))
+    path = write(**dict.fromkeys(GOOD), **renamed)
+    dataset = load(path, train_arrays=["X", "y"], test_arrays=["Xt", "yt"])
+    assert (len(dataset.train), len(dataset.test)) == (6, 3)
+    assert "there is no array 'x_train'" in refused(path)
+
+
+def test_class_names_are_those_of_the_array_classes(write):
+    assert load(write(classes=np.array(["a", "b", "c"]))).classes == ("a", "b", "c")
+    assert "for 3 classes" in refused(write(classes=np.array(["a", "b"])))
+
+
+def test_a_test_part_is_held_out_of_each_class(write):
+    labels = np.repeat([0, 1], [80, 20])
+    path = write(x_train=np.arange(100.0), y_train=labels, x_test=None, y_test=None)
+    dataset = load(path, test_share=0.25)
+    test, train = dataset.test.all(), dataset.train.all()
+    assert np.bincount(test.targets).tolist() == [20, 5]
+    assert sorted([*test.inputs[:, 0], *train.inputs[:, 0]]) == list(range(100))
+    again, other = load(path, test_share=0.25), load(path, test_share=0.25, test_seed=1)
+    np.testing.assert_array_equal(test.inputs, again.test.all().inputs)
+    assert not np.array_equal(test.inputs, other.test.all().inputs)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.bool_, ">i4"])
+def test_labels_of_any_whole_type_fit(write, dtype):
+    dataset = load(
+        write(
+            y_train=np.array([0, 1, 0, 1, 0, 1]).astype(dtype),
+            y_test=np.array([0, 1, 1]).astype(dtype),
+        )
+    )
+    assert dataset.train.targets.dtype == np.int32
+    assert dataset.train.targets.tolist() == [0, 1, 0, 1, 0, 1]
+
+
+def test_big_endian_inputs_are_read(write):
+    dataset = load(write(x_train=GOOD["x_train"].astype(">f4")))
+    assert dataset.train.inputs.dtype == np.float32
+    np.testing.assert_array_equal(dataset.train.inputs, GOOD["x_train"])
+
+
+FAULTS = {
+    "too few targets": ({"y_train": np.array([0, 1, 2])}, "3 targets for the 6 inputs"),
+    "other shape": ({"x_test": np.ones((3, 5))}, r"has shape (3, 5)"),
+    "no examples": ({"x_test": np.ones((0, 4)), "y_test": np.ones(0, int)}, "has shape (0, 4)"),
+    "no targets": ({"y_test": None}, "there is no array 'y_test'"),
+    "strings": ({"y_train": np.array(list("abcabc"))}, "values of type <U1"),
+    "complex": ({"x_train": np.ones((6, 4), complex)}, "values of type complex128"),
+    "a scalar": ({"x_train": np.array(1.0)}, "has shape ()"),
+    "negative": ({"y_train": np.array([0, 1, 2, 0, 1, -1])}, "label -1 of example 5"),
+    "beyond int32": ({"y_train": np.array([0, 1, 2, 0, 1, 2**40])}, "label 1099511627776"),
+    "identifiers": ({"y_train": np.array([0, 1, 2, 0, 1, 900])}, "label 900"),
+    "mixed": ({"y_test": np.array([0.5, 1, 2])}, "values of type float64"),
+    "not trained": ({"y_train": np.array([0, 0, 2, 0, 0, 2])}, "class 1 is in the test"),
+    "one class": ({"y_train": np.zeros(6, int), "y_test": np.zeros(3, int)}, "only one class"),
+    "not finite": (
+        {"y_train": np.array([0.5, 1, 2, np.nan, 1, 1]), "y_test": np.zeros(3)},
+        "target of example 3 is not a finite number",
+    ),
+}
+
+
+@pytest.mark.parametrize(("replaced", "said"), FAULTS.values(), ids=FAULTS)
+def test_arrays_that_do_not_fit_are_named(write, replaced, said):
+    assert said in refused(write(**replaced))
+
+
+def test_a_label_outside_the_given_classes_is_named(write):
+    assert "label 2 of example 2 is outside 0 to 1" in refused(write(), num_classes=2)
+    assert load(write(), num_classes=5).num_classes == 5
+
+
+def test_a_number_of_classes_for_real_targets_is_a_configuration_error(write):
+    with pytest.raises(ConfigError, match=r"^dataset\.num_classes: "):
+        load(write(y_train=np.zeros(6), y_test=np.zeros(3)), num_classes=3)
+
+
+def test_objects_are_never_loaded(write):
+    path = write(x_train=np.array([{"a": 1}] * 6, dtype=object))
+    assert "Python objects" in refused(path)
+
+
+def test_a_missing_path_is_named(tmp_path):
+    assert "no such file or folder" in refused(tmp_path / "none.npz")
+    with pytest.raises(ConfigError, match=r"^dataset\.path: no path is given"):
+        datasets.build("arrays", {"path": None})
+
+
+def test_every_truncation_of_an_archive_is_noticed(tmp_path):
+    path = tmp_path / "data.npz"
+    np.savez(path, **GOOD)
+    whole = path.read_bytes()
+    for length in range(0, len(whole), 7):
+        path.write_bytes(whole[:length])
+        assert "is damaged" in refused(path)
+
+
+def test_flipped_bits_in_an_archive_are_noticed(tmp_path):
+    path = tmp_path / "data.npz"
+    np.savez(path, **GOOD)
+    whole = path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        member = archive.getinfo("x_train.npy")
+    start = member.header_offset + 30 + len("x_train.npy")
+    for at in range(start + 128, start + member.file_size, 5):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 4]) + whole[at + 1 :])
+        assert "is damaged" in refused(path)
+
+
+def test_a_truncated_npy_file_is_noticed(tmp_path):
+    for name, array in GOOD.items():
+        np.save(tmp_path / f"{name}.npy", array)
+    path = tmp_path / "x_train.npy"
+    whole = path.read_bytes()
+    for length in (0, 5, 60, 128, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        with pytest.raises(DataError, match=r"damaged|truncated") as raised:
+            load(tmp_path)
+        assert raised.value.key == str(path)
+
+
+def test_a_header_that_claims_more_than_the_file_can_hold_is_refused(tmp_path):
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        header, {"descr": "<f8", "fortran_order": False, "shape": (2**40, 4)}
+    )
+    path = tmp_path / "data.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x_train.npy", header.getvalue())
+        archive.writestr("y_train.npy", header.getvalue())
+    assert "is truncated" in refused(path)
