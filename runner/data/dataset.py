@@ -197,19 +197,21 @@ def _check_same(key: str, found: np.ndarray, other: str, expected: np.ndarray) -
         raise DataError(key, problem, "give both the same shape")
 
 
-def check_labels(key: str, labels: np.ndarray, num_classes: int, *, first: int = 0) -> None:
-    """Checks that labels are in ``[0, num_classes)``.
+def check_labels(
+    key: str, labels: np.ndarray, num_classes: int, *, first: int = 0, lowest: int = 0
+) -> None:
+    """Checks that labels are in ``[lowest, lowest + num_classes)``.
 
     Raises:
       DataError: a label is not; the first one is named. ``key`` is the error's key, ``first`` the
         number of the first example.
     """
-    outside = (labels < 0) | (labels >= num_classes)
+    outside = (labels < lowest) | (labels >= lowest + num_classes)
     if outside.any():
         index = np.unravel_index(np.argmax(outside), outside.shape)
         raise DataError(
             key,
-            f"label {labels[index]} of example {first + index[0]} is outside 0 to "
-            f"{num_classes - 1}",
+            f"label {labels[index]} of example {first + index[0]} is outside {lowest} to "
+            f"{lowest + num_classes - 1}",
             "give labels of known classes",
         )

@@ -222,17 +222,15 @@ def _faults(key: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise unreadable(key, error) from error
+    # RuntimeError: the archive is encrypted; NotImplementedError: an unknown compression.
     except (
         EOFError,
-        NotImplementedError,
-        RuntimeError,  # the archive is encrypted
+        RuntimeError,
         SyntaxError,
         ValueError,
         zipfile.BadZipFile,
         zlib.error,
     ) as error:
-        if isinstance(error, DataError):
-            raise
         raise DataError(key, f"is damaged ({reason(error)})", _SAVE_AGAIN) from error
 
 

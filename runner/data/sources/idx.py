@@ -5,16 +5,20 @@ from __future__ import annotations
 import math
 import os
 import re
+from collections.abc import Iterable, Mapping
 from io import BufferedIOBase
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 from etils import epy
 
 from runner.config.markers import Folder
 from runner.config.signature import checked
+from runner.config.types import Needs
 from runner.data.dataset import Dataset, Split, check_labels
 from runner.data.files import DOWNLOAD_AGAIN, existing_folder, opened
+from runner.data.sources.download import Published, fetch
+from runner.data.sources.published import PUBLISHED
 from runner.errors import DataError
 from runner.registry import register_dataset
 
@@ -26,6 +30,7 @@ FILES = {
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 }
 NUM_CLASSES = 10
+_OR_DOWNLOAD = "or set dataset.download=true"
 _EVERY_NAME = (
     "train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and "
     "t10k-labels-idx1-ubyte, each plain or .gz"
@@ -42,6 +47,8 @@ def idx(
     *,
     root: Annotated[str, Folder(f"that holds {_EVERY_NAME}")],
     classes: tuple[str, ...] | None = None,
+    publication: Literal["mnist", "fashion_mnist", "kmnist"] | None = None,
+    download: Annotated[bool, Needs("publication")] = False,
 ) -> Dataset:
     """Ten classes of grey images: inputs uint8 [n, height, width, 1].
 
@@ -52,15 +59,47 @@ def idx(
     Args:
       root: the folder that holds the files.
       classes: the names of the ten classes, in the order of their labels.
+      publication: the data set that ``download`` gets.
+      download: gets those files that the folder does not have; creates the folder.
 
     Raises:
       ConfigError: ``root`` is empty, or there are not ten ``classes``.
       DataError: a file is missing, empty, damaged, not what its name says, or disagrees with
         another; its path is named.
     """
-    folder = existing_folder(root, f"create it with the files {_EVERY_NAME}")
+    if download and publication is not None:
+        folder = Path(os.path.expanduser(root))
+        fetch(missing_files(folder, PUBLISHED[publication]), folder)
+    remedy = f"create it with the files {_EVERY_NAME}"
+    folder = existing_folder(root, remedy if publication is None else f"{remedy}, {_OR_DOWNLOAD}")
+    return read_dataset(folder, FILES, num_classes=NUM_CLASSES, classes=classes)
+
+
+def missing_files(folder: Path, files: Iterable[Published]) -> list[Published]:
+    """The files that the folder has neither compressed nor plain."""
+    return [file for file in files if not os.path.exists(folder / file.name.removesuffix(".gz"))]
+
+
+def read_dataset(
+    folder: Path,
+    files: Mapping[str, tuple[str, str]],
+    *,
+    num_classes: int,
+    classes: tuple[str, ...] | None,
+    first_label: int = 0,
+) -> Dataset:
+    """The data set in four IDX files.
+
+    Args:
+      files: the names of images and labels of ``train`` and ``test``, without ``.gz``.
+      first_label: the label of the first class.
+
+    Raises:
+      ConfigError: there are not ``num_classes`` names of classes.
+      DataError: a file is missing, empty, damaged, or disagrees with another.
+    """
     # All headers are compared before anything is unpacked, however large a file claims to be.
-    train, test = (_open_split(folder, *FILES[part]) for part in ("train", "test"))
+    train, test = (_open_split(folder, *files[part]) for part in ("train", "test"))
     if train.images.shape[1:] != test.images.shape[1:]:
         raise DataError(
             str(test.images.path),
@@ -68,9 +107,9 @@ def idx(
             "use four files of one data set",
         )
     return Dataset(
-        train=_read_split(train),
-        test=_read_split(test),
-        num_classes=NUM_CLASSES,
+        train=_read_split(train, num_classes, first_label),
+        test=_read_split(test, num_classes, first_label),
+        num_classes=num_classes,
         classes=classes,
     )
 
@@ -103,11 +142,11 @@ def _open_split(folder: Path, images_name: str, labels_name: str) -> _Files:
     return _Files(images, labels)
 
 
-def _read_split(files: _Files) -> Split:
-    labels = read_idx(files.labels.path, ndim=1)
+def _read_split(files: _Files, num_classes: int, first_label: int) -> Split:
+    labels = read_idx(files.labels.path, ndim=1).astype(np.int32)
     images_bhw = read_idx(files.images.path, ndim=3)
-    check_labels(str(files.labels.path), labels, NUM_CLASSES)
-    return Split(images_bhw[..., None], labels.astype(np.int32))
+    check_labels(str(files.labels.path), labels, num_classes, lowest=first_label)
+    return Split(images_bhw[..., None], labels - first_label)
 
 
 def _find(folder: Path, name: str) -> Path:

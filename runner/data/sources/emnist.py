@@ -1,0 +1,126 @@
+"""EMNIST: handwritten letters and digits of NIST's Special Database 19 (Cohen et al. 2017)."""
+
+from __future__ import annotations
+
+import os
+import string
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Annotated, Literal
+
+from etils import epy
+
+from runner.config.markers import Folder
+from runner.config.signature import checked
+from runner.data.dataset import Dataset, Split
+from runner.data.files import DOWNLOAD_AGAIN, existing_folder, unreadable
+from runner.data.sources.download import fetch
+from runner.data.sources.idx import read_dataset
+from runner.data.sources.published import PUBLISHED
+from runner.errors import DataError, reason
+from runner.registry import register_dataset
+
+with epy.lazy_imports():
+    import numpy as np
+
+# Lower-case letters that ``balanced`` and ``bymerge`` do not merge with their capitals.
+_DISTINCT = "abdefghnqrt"
+CLASSES = {
+    "balanced": string.digits + string.ascii_uppercase + _DISTINCT,
+    "byclass": string.digits + string.ascii_uppercase + string.ascii_lowercase,
+    "bymerge": string.digits + string.ascii_uppercase + _DISTINCT,
+    "digits": string.digits,
+    "letters": string.ascii_lowercase,
+    "mnist": string.digits,
+}
+# No file of the archive is larger: deflate hardly compresses what gzip has compressed.
+_MAX_MEMBER = 2**29
+
+
+@register_dataset("emnist")
+@checked
+def emnist(
+    *,
+    root: Annotated[
+        str, Folder("that holds emnist-SPLIT-train-images-idx3-ubyte and its three companions")
+    ],
+    split: Literal["balanced", "byclass", "bymerge", "digits", "letters", "mnist"] = "balanced",
+    download: bool = False,
+) -> Dataset:
+    """Grey images of characters: inputs uint8 [n, 28, 28, 1], upright.
+
+    Args:
+      root: the folder that holds the four files of the split, plain or compressed (``.gz``), or
+        NIST's archive ``gzip.zip``, from which they are extracted.
+      split: NIST's division into classes: 62 by their code, 47 with the capitals that look like
+        their small letters merged (``bymerge``; ``balanced`` with as many of each), 26 letters in
+        either case, or ten digits.
+      download: gets the archive unless the folder has the files; creates the folder.
+
+    Raises:
+      ConfigError: ``root`` is empty.
+      DataError: a file is missing, damaged or not what its name says; it is named.
+    """
+    files = {
+        part: (
+            f"emnist-{split}-{part}-images-idx3-ubyte",
+            f"emnist-{split}-{part}-labels-idx1-ubyte",
+        )
+        for part in ("train", "test")
+    }
+    folder = Path(os.path.expanduser(root))
+    names = [name for part in files.values() for name in part if not _exists(folder, name)]
+    if names and download:
+        fetch(PUBLISHED["emnist"], folder)
+    folder = existing_folder(
+        root, "create it with gzip.zip of EMNIST, or set dataset.download=true"
+    )
+    archive = folder / PUBLISHED["emnist"][0].name
+    if names and archive.exists():
+        _extract(archive, names)
+    classes = tuple(CLASSES[split])
+    found = read_dataset(
+        folder,
+        files,
+        num_classes=len(classes),
+        classes=classes,
+        first_label=1 if split == "letters" else 0,
+    )
+    return Dataset(
+        train=_upright(found.train),
+        test=_upright(found.test),
+        num_classes=found.num_classes,
+        classes=classes,
+    )
+
+
+def _exists(folder: Path, name: str) -> bool:
+    return (folder / name).exists() or (folder / f"{name}.gz").exists()
+
+
+def _extract(archive: Path, names: list[str]) -> None:
+    """Writes these files beside the archive, each only once it is complete."""
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            for name in names:
+                member = opened.getinfo(f"gzip/{name}.gz")
+                if member.file_size > _MAX_MEMBER:
+                    problem = f"its {member.filename} has {member.file_size} bytes"
+                    raise DataError(str(archive), problem, DOWNLOAD_AGAIN)
+                part = archive.with_name(f"{name}.gz.{os.getpid()}.part")
+                try:
+                    part.write_bytes(opened.read(member))
+                    part.replace(archive.with_name(f"{name}.gz"))
+                finally:
+                    part.unlink(missing_ok=True)
+    except OSError as error:
+        raise unreadable(archive, error) from error
+    except (EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        problem = f"is not the archive of EMNIST, or is damaged ({reason(error)})"
+        raise DataError(str(archive), problem, DOWNLOAD_AGAIN) from error
+
+
+def _upright(split: Split) -> Split:
+    """The images as people read them; NIST stores them column by column."""
+    return Split(np.ascontiguousarray(split.inputs.transpose(0, 2, 1, 3)), split.targets)
