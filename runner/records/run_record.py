@@ -18,6 +18,15 @@ def check_run_record(record: Any) -> None:
             raise ValueError(f"{name} is not what a run records")
 
 
+# The types that inputs may have where they are not normalised, and float32 where they are.
+_DTYPES = (
+    *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+    *("float16", "float32", "float64"),
+)
+# The fields of ``objectives.Targets``.
+_TARGETS = {"shape", "num_classes", "counts", "token_bytes", "mean", "std"}
+
+
 def _is_count(value: Any) -> bool:
     return type(value) is int and value >= 0
 
@@ -43,12 +52,39 @@ def _is_data(value: Any) -> bool:
         return False
     return (
         all(map(_is_count, value["shape"]))
-        and _is_count(value.get("num_classes"))
-        and _is_number(value.get("mean"))
-        and _is_number(value.get("std"))
-        and value["std"] > 0
+        and value.get("dtype") in _DTYPES
+        and _are_numbers(value.get("mean"))
+        and _are_numbers(value.get("std"))
+        and (value["mean"] is None) == (value["std"] is None)
+        and all(std > 0 for std in _listed(value["std"]))
         and (value.get("classes", ()) is None or _is_texts(value.get("classes")))
+        and _is_targets(value.get("targets"))
     )
+
+
+def _is_targets(value: Any) -> bool:
+    if not isinstance(value, Mapping) or set(value) != _TARGETS:
+        return False
+    counts = [*_listed(value["counts"]), *_listed(value["token_bytes"]), *_listed(value["shape"])]
+    return (
+        isinstance(value["shape"], list)
+        and (value["num_classes"] is None or _is_count(value["num_classes"]))
+        and all(map(_is_count, counts))
+        and _are_numbers(value["mean"])
+        and _are_numbers(value["std"])
+        and all(std > 0 for std in _listed(value["std"]))
+    )
+
+
+def _are_numbers(value: Any) -> bool:
+    """Whether ``value`` is a number, a list of them, or None."""
+    return all(map(_is_number, _listed(value)))
+
+
+def _listed(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]
 
 
 _PARTS: Mapping[str, Callable[[Any], bool]] = {

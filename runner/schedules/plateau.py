@@ -47,9 +47,9 @@ class Plateau(Pytree, static=("is_relative",)):
         self, *, patience: int, threshold: float, is_relative: bool, cooldown: int = 0
     ) -> None:
         """Takes the settings of ``ReduceOnPlateau`` with these names."""
-        self.patience = np.int32(patience)
-        self.threshold = np.float32(threshold)
-        self.cooldown = np.int32(cooldown)
+        self.patience = np.asarray(patience, np.int32)
+        self.threshold = np.asarray(threshold, np.float32)
+        self.cooldown = np.asarray(cooldown, np.int32)
         self.is_relative = is_relative
 
     def start(self) -> PlateauState:

@@ -9,7 +9,22 @@ from runner.errors import StorageError
 from runner.records.checkpoints import Checkpoints
 from runner.records.run_record import check_run_record
 
-DATA = {"shape": [8, 8, 1], "num_classes": 10, "mean": 0.5, "std": 2.0, "classes": None}
+TARGETS = {
+    "shape": [],
+    "num_classes": 2,
+    "counts": [3, 4],
+    "token_bytes": None,
+    "mean": 0.0,
+    "std": 1.0,
+}
+DATA = {
+    "shape": [8, 8, 1],
+    "dtype": "float32",
+    "mean": 0.5,
+    "std": 2.0,
+    "classes": None,
+    "targets": TARGETS,
+}
 RECORD = {
     "settings": {"seed": 0},
     "steps": 60,
@@ -31,7 +46,14 @@ WRONG = [
     ("data", None),
     ("data", DATA | {"shape": 8}),
     ("data", DATA | {"shape": [-1]}),
-    ("data", DATA | {"num_classes": "ten"}),
+    ("data", DATA | {"dtype": "object"}),
+    ("data", DATA | {"mean": None}),
+    ("data", DATA | {"std": [1.0, 0.0]}),
+    ("data", DATA | {"targets": TARGETS | {"num_classes": "ten"}}),
+    ("data", DATA | {"targets": TARGETS | {"shape": [-1]}}),
+    ("data", DATA | {"targets": TARGETS | {"std": 0.0}}),
+    ("data", DATA | {"targets": {"shape": []}}),
+    ("data", DATA | {"targets": TARGETS | {"more": 1}}),
     ("data", DATA | {"mean": "x"}),
     ("data", DATA | {"std": 0}),
     ("data", DATA | {"classes": {"a": 1}}),
@@ -41,6 +63,8 @@ WRONG = [
 def test_the_record_of_a_run_is_accepted():
     check_run_record(RECORD)
     check_run_record(RECORD | {"parent": None, "data": DATA | {"classes": ["a", "b"]}})
+    values = TARGETS | {"num_classes": None, "counts": None, "mean": [1.0], "std": [2.0]}
+    check_run_record(RECORD | {"data": DATA | {"mean": None, "std": None, "targets": values}})
 
 
 @pytest.mark.parametrize(("name", "value"), WRONG)
