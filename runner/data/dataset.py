@@ -16,7 +16,7 @@ with epy.lazy_imports():
     import numpy as np
 
 # Bytes of inputs that are checked, or summed up, at a time.
-_BLOCK_BYTES = 64 * 2**20
+_BLOCK_BYTES = 8 * 2**20
 
 
 class Examples(NamedTuple):
