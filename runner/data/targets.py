@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from etils import epy
 
-from runner.data.dataset import Split, check_labels
-from runner.data.splits import drawn
+from runner.data.dataset import check_labels
 from runner.errors import FLOAT32_MAX, INT32_MAX, DataError
 
 with epy.lazy_imports():
@@ -58,45 +55,3 @@ def check_class_count(key: str, num_classes: int) -> None:
     if num_classes < 2:
         problem = "holds examples of only one class"
         raise DataError(key, problem, "give examples of two or more classes")
-
-
-def check_trained(
-    key: str, splits: Sequence[Split], num_classes: int, classes: Sequence[str] | None = None
-) -> None:
-    """Checks that the first split, for training, has every class of the other splits.
-
-    Raises:
-      DataError: a class is missing; ``key`` names the data, ``classes`` the classes.
-    """
-    counts = [np.bincount(_labels(split), minlength=num_classes) for split in splits]
-    missing = np.flatnonzero((counts[0] == 0) & (sum(counts[1:]) > 0))
-    if len(missing):
-        name = missing[0] if classes is None else repr(classes[missing[0]])
-        problem = f"class {name} is in the test or validation part, but not in the training part"
-        raise DataError(key, problem, "give training examples of it, or leave the class out")
-
-
-def with_test_share(
-    key: str, split: Split, *, share: float, seed: int, by_class: bool
-) -> tuple[Split, Split]:
-    """A split in two, for training and for the test, which is drawn at random.
-
-    Args:
-      key: names the data in errors.
-      by_class: draws the same share of each class.
-
-    Raises:
-      DataError: one of the two would have no examples.
-    """
-    n = len(split)
-    held_out = drawn(n, split.targets if by_class else None, share=share, seed=seed)
-    if not held_out.any() or held_out.all():
-        problem = f"{share:g} of its {n} examples is {int(held_out.sum())}, for the test"
-        raise DataError(key, problem, "give more examples, or set another dataset.test_share")
-    train, test = (np.flatnonzero(part).astype(np.int32) for part in (~held_out, held_out))
-    return Split(split.inputs, split.targets, train), Split(split.inputs, split.targets, test)
-
-
-def _labels(split: Split) -> np.ndarray:
-    labels = split.targets if split.rows is None else split.targets[split.rows]
-    return labels.ravel()

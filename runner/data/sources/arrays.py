@@ -16,15 +16,10 @@ from etils import epy
 from runner.config.markers import DataPath
 from runner.config.signature import checked
 from runner.config.types import InnerShare, Seed
+from runner.data.assembly import assembled
 from runner.data.dataset import Dataset, Split
 from runner.data.files import unreadable
-from runner.data.targets import (
-    check_class_count,
-    check_trained,
-    class_numbers,
-    real_numbers,
-    with_test_share,
-)
+from runner.data.targets import check_class_count, class_numbers, real_numbers
 from runner.errors import ConfigError, DataError, nearest, reason
 from runner.registry import register_dataset
 
@@ -99,21 +94,13 @@ def arrays(
     elif num_classes is not None:
         problem = f"is set, but {headers['train'][1].key} holds real numbers"
         raise ConfigError("num_classes", problem, "leave it out, or store the labels as integers")
-    if "test" not in splits:
-        by_class = is_classes and splits["train"].targets.ndim == 1
-        splits["train"], splits["test"] = with_test_share(
-            store.key, splits["train"], share=test_share, seed=test_seed, by_class=by_class
-        )
-    classes = store.class_names(num_classes) if num_classes is not None else None
-    if num_classes is not None:
-        others = [split for part, split in splits.items() if part != "train"]
-        check_trained(store.key, [splits["train"], *others], num_classes, classes)
-    return Dataset(
-        train=splits["train"],
-        validation=splits.get("validation"),
-        test=splits["test"],
+    return assembled(
+        store.key,
+        splits,
         num_classes=num_classes,
-        classes=classes,
+        classes=None if num_classes is None else store.class_names(num_classes),
+        test_share=test_share,
+        test_seed=test_seed,
     )
 
 

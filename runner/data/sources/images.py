@@ -14,9 +14,10 @@ from etils import epy
 from runner.config.markers import Folder, Series, Whole
 from runner.config.signature import checked
 from runner.config.types import InnerShare, Seed
+from runner.data.assembly import assembled
 from runner.data.dataset import Dataset, Split
 from runner.data.files import existing_folder, missing_extra, unreadable
-from runner.data.targets import check_class_count, check_trained, with_test_share
+from runner.data.targets import check_class_count
 from runner.errors import ConfigError, DataError, reason
 from runner.registry import register_dataset
 
@@ -78,17 +79,13 @@ def images(
         part: Split(_read(_paths(files), height, width, channels), _labels(files, classes))
         for part, files in found.items()
     }
-    if "test" not in splits:
-        splits["train"], splits["test"] = with_test_share(
-            str(folder), splits["train"], share=test_share, seed=test_seed, by_class=True
-        )
-        check_trained(str(folder), [splits["train"], splits["test"]], len(classes), classes)
-    return Dataset(
-        train=splits["train"],
-        validation=splits.get("validation"),
-        test=splits["test"],
+    return assembled(
+        str(folder),
+        splits,
         num_classes=len(classes),
         classes=classes,
+        test_share=test_share,
+        test_seed=test_seed,
     )
 
 

@@ -10,10 +10,11 @@ from etils import epy
 from runner.config.markers import DataPath
 from runner.config.signature import checked
 from runner.config.types import InnerShare, Seed
+from runner.data.assembly import check_trained, with_test_share
 from runner.data.dataset import Dataset, Split
 from runner.data.files import existing_file
 from runner.data.sources.columns import Column, Table, column_of, read_table
-from runner.data.targets import check_class_count, check_trained, with_test_share
+from runner.data.targets import check_class_count
 from runner.errors import ConfigError, DataError, shown
 from runner.registry import register_dataset
 
