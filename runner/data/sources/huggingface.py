@@ -87,7 +87,7 @@ def huggingface(
 def _load(path: str, subset: str | None, revision: str | None) -> Any:
     """The splits by name; a single data set is the split ``train``."""
     try:
-        import datasets
+        import datasets  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise missing_extra("datasets", "huggingface") from error
     file = os.path.expanduser(path)
