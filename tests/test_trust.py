@@ -258,16 +258,16 @@ def test_a_text_from_the_environment_is_decoded_into_plain_values_only(
 def test_a_secret_of_a_sweep_stays_out_of_every_record(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("S", "hunter2")
+    monkeypatch.setenv("S", "x ** -0.73190456")
     (folder / "conf/mine.yaml").write_text(
-        "defaults: [config, {override task: check}, _self_]\n"
-        "hydra: {sweep: {dir: out}, sweeper: {params: {compilation_cache: '${oc.env:S}'}}}\n"
+        "defaults: [config, {override task: check}, {override scheduler: cyclic}, _self_]\n"
+        "hydra: {sweep: {dir: out}, sweeper: {params: {scheduler.scale_fn: '${oc.env:S}'}}}\n"
     )
     assert main(["-cd", "conf", "-cn", "mine", "-m", "training.epochs=1"]) == 0
 
     files = [path for path in (folder / "out").rglob("*") if path.is_file()]
-    assert folder / "out/0_compilation_cache=_oc.env_S/.hydra/overrides.yaml" in files
-    assert not [path for path in files if b"hunter2" in path.read_bytes() + bytes(path)]
+    assert folder / "out/0_scheduler.scale_fn=_oc.env_S/.hydra/overrides.yaml" in files
+    assert not [path for path in files if b"73190456" in path.read_bytes() + bytes(path)]
 
 
 @pytest.mark.parametrize(
@@ -334,13 +334,28 @@ def test_a_run_is_resumed_with_the_cache_of_the_user(folder: Path) -> None:
     assert configure("resume=run", "compilation_cache=mine").compilation_cache == "mine"
 
 
-@pytest.mark.parametrize("key", ["compilation_cache", "resume"])
+@pytest.mark.parametrize("key", ["compilation_cache", "resume", "dataset.download"])
 def test_a_file_does_not_sweep_what_only_the_command_line_may_set(
     key: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder / "conf/scheduler/swept.yaml").write_text(SWEPT.format(key))
     line = refuse(capsys, "--config-dir", "conf", "+scheduler@_global_=swept")
     assert f"a file may not set hydra.sweeper.params.{key}" in line
+
+
+def test_a_file_does_not_start_a_download(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = "# @package _global_\nseed: 1\ndataset: {root: ../victim, download: true}\n"
+    (folder / "conf/scheduler/downloads.yaml").write_text(text)
+    line = refuse(capsys, "--config-dir", "conf", "+scheduler@_global_=downloads", "dataset=mnist")
+    assert line.startswith("error: dataset.download: a configuration file may not start a download")
+
+
+def test_a_resumed_run_downloads_nothing_by_itself(folder: Path) -> None:
+    (folder / "run/.hydra").mkdir(parents=True)
+    recorded = show("dataset=mnist", "dataset.root=data", "dataset.download=true")
+    (folder / "run/.hydra/config.yaml").write_text(yaml.safe_dump(recorded))
+    assert configure("resume=run").dataset.settings.download is False
+    assert configure("resume=run", "dataset.download=true").dataset.settings.download is True
 
 
 def test_a_file_does_not_resume_a_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

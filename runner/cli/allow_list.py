@@ -6,11 +6,12 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from runner.cli.reserved import CACHE, DOWNLOAD, RESUME
 from runner.config import Config
 from runner.errors import ConfigError
 
 _FOLDERS = ("run.dir", "sweep.dir", "sweep.subdir")
-_SETTINGS = set(Config.__dataclass_fields__) - {"plugins", "compilation_cache", "resume"}
+_SETTINGS = set(Config.__dataclass_fields__) - {"plugins", CACHE, RESUME}
 
 
 def check_allowed(settings: Mapping[Any, Any], file: str) -> None:
@@ -49,7 +50,8 @@ def _is_allowed(key: str, value: Any) -> bool:
     if name.startswith("params.") and section == "sweeper":
         # The runner's own settings: scheduler@scheduler.parts.x, +optimizer.groups.head, ...
         places = re.split("[@:]", name.removeprefix("params.").lstrip("+~"))
-        return all(re.split(r"[./\[]", place)[0] in _SETTINGS for place in places)
+        allowed = (re.split(r"[./\[]", place)[0] in _SETTINGS for place in places)
+        return all(allowed) and DOWNLOAD not in places
     # Only numbers: a plugin may take a string for a command, a path or an expression.
     is_public = name != "" and not name.startswith("_") and "._" not in name
     return section in ("launcher", "sweeper") and is_public and not isinstance(value, (str, list))

@@ -27,6 +27,7 @@ from runner.cli.allow_list import check_allowed, dotted, plain
 from runner.cli.faults import find, of_grammar
 from runner.cli.folders import job_name
 from runner.cli.interpolation import check_expansion
+from runner.cli.reserved import reserved
 from runner.cli.settings_file import NO_TARGET, TARGET
 from runner.cli.sources import CONF, USERS, named_folder, search_path
 from runner.config.default_rates import default_rates
@@ -43,7 +44,6 @@ OPEN_GROUPS = ("scheduler", "optimizer")
 # The group of whole recipes.
 EXPERIMENT = "experiment"
 SEARCH_PATH = "hydra.searchpath"
-CACHE, RESUME = "compilation_cache", "resume"
 # What Hydra raises around a job: the configuration of logging (ValueError), a launcher, ...
 _AROUND_JOB = (HydraException, OmegaConfBaseException, ValueError)
 
@@ -123,11 +123,8 @@ class Composer(ConfigLoaderImpl):
                 cfg = ConfigLoaderImpl.load_configuration(self, config_name, *arguments)
         typed = [override.input_line for override in parsed if not override.is_hydra_override()]
         cfg.hydra.overrides.task = typed
-        if isinstance(plain(cfg).get(CACHE), str) and not _sets(parsed, CACHE):
-            self._refuse_cache(cfg)
-        if plain(cfg).get(RESUME) and not (self.resumes or _sets(parsed, RESUME)):
-            problem = "a configuration file cannot resume a run"
-            raise ConfigError(RESUME, problem, f"give it on the command line: {RESUME}=RUN_FOLDER")
+        for error in reserved(plain(cfg), {override.key_or_group for override in parsed}):
+            self._refuse(error, cfg)
         check_expansion(plain(cfg))
         return cfg
 
@@ -206,10 +203,9 @@ class Composer(ConfigLoaderImpl):
             self._load_installed()
         return self.get_group_options(group)
 
-    def _refuse_cache(self, cfg: DictConfig) -> None:
-        """Raises ConfigError: compiled programs run as they are, whoever has put them there."""
-        problem = "a configuration file may not name its folder"
-        raise ConfigError(CACHE, problem, f"give it on the command line: {CACHE}=FOLDER")
+    def _refuse(self, error: ConfigError, cfg: DictConfig) -> None:
+        """Raises ``error``, about a setting of ``cfg`` that only the command line may give."""
+        raise error
 
     def _check_option(self, override: Override) -> None:
         group = override.key_or_group
@@ -316,10 +312,6 @@ def _named_plugins(overrides: list[Override]) -> tuple[str, ...]:
         problem = f"{named[-1].get_value_string()!r} is not a list of packages"
         raise ConfigError("plugins", problem, "write one such as plugins=[my_models]")
     return tuple(names)
-
-
-def _sets(overrides: list[Override], key: str) -> bool:
-    return any(override.key_or_group == key for override in overrides)
 
 
 def _without_swept(overrides: list[Override]) -> list[Override]:

@@ -8,10 +8,11 @@ from typing import Any
 
 from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from runner.cli.allow_list import dotted, plain
-from runner.cli.composition import CACHE, RESUME, Composer, parse
+from runner.cli.composition import Composer, parse
+from runner.cli.reserved import DEFAULTS, RESUME
 from runner.cli.settings_file import read_record
 from runner.errors import ConfigError, shown
 from runner.records.run_folder import RECORD, fork_source, holds_run, require_checkpoint
@@ -122,10 +123,12 @@ class Continuation(Composer):
                 f"leave it out, add {CHANGES}=true, or start a new run from the state: {FORK}=...",
             )
 
-    def _refuse_cache(self, cfg: DictConfig) -> None:
-        """Uses the user's own cache in place of a recorded one, which is not trusted."""
-        with open_dict(cfg):
-            cfg[CACHE] = True
+    def _refuse(self, error: ConfigError, cfg: DictConfig) -> None:
+        """Uses the default in place of what a record says, which is not trusted."""
+        if error.key in DEFAULTS:
+            OmegaConf.update(cfg, error.key, DEFAULTS[error.key])
+        elif not self.resumes:
+            raise error
 
     def _resets(self, typed: Sequence[str]) -> list[str]:
         """Overrides of what the saved run was told about itself."""
