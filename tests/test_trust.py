@@ -266,7 +266,7 @@ def test_a_secret_of_a_sweep_stays_out_of_every_record(
     assert main(["-cd", "conf", "-cn", "mine", "-m", "training.epochs=1"]) == 0
 
     files = [path for path in (folder / "out").rglob("*") if path.is_file()]
-    assert folder / "out/0_scheduler.scale_fn=_oc.env_S/.hydra/overrides.yaml" in files
+    assert folder / "out/0_scale_fn=_oc.env_S/.hydra/overrides.yaml" in files
     assert not [path for path in files if b"73190456" in path.read_bytes() + bytes(path)]
 
 
