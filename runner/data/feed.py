@@ -174,11 +174,17 @@ def choose_placement(dataset: Dataset, device: jax.Device) -> Placement:
     """``device`` when the data set fits beside a model there, else ``stream``.
 
     The CPU backend shares the host's memory: there a data set stays where it is, in memory
-    (``device``) or in mapped files (``stream``).
+    (``device``), or in mapped files or overlapping blocks (``stream``), which take less of it.
     """
-    is_mapped = any(isinstance(split.inputs, np.memmap) for split in dataset.splits.values())
     limit = (device.memory_stats() or {}).get("bytes_limit")
     if limit is None:
-        return "stream" if is_mapped else "device"
+        grows = any(_grows_in_memory(split.inputs) for split in dataset.splits.values())
+        return "stream" if grows else "device"
     size = sum(len(split) * split.example_bytes for split in dataset.splits.values())
     return "device" if size <= RESIDENT_SHARE * limit else "stream"
+
+
+def _grows_in_memory(array: np.ndarray) -> bool:
+    """Whether a copy of ``array`` takes memory that it does not take itself."""
+    first, last = np.lib.array_utils.byte_bounds(array)
+    return isinstance(array, np.memmap) or last - first < array.nbytes

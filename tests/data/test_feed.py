@@ -88,6 +88,16 @@ def test_an_error_while_gathering_reaches_the_loop(dataset, monkeypatch):
     ours.close()
 
 
+def test_overlapping_blocks_are_streamed():
+    blocks = np.lib.stride_tricks.sliding_window_view(np.arange(50, dtype=np.int32), 8)
+    split = Split(blocks, blocks)
+    dataset = Dataset(split, split, num_classes=50, normalized=False)
+    assert choose_placement(dataset, Device(None)) == "stream"
+    apart = Split(blocks[::8], blocks[::8])
+    dataset = Dataset(apart, apart, num_classes=50, normalized=False)
+    assert choose_placement(dataset, Device(None)) == "device"
+
+
 def test_a_mapped_file_is_streamed(tmp_path):
     np.save(tmp_path / "x.npy", np.zeros((10, 2), np.float32))
     mapped = Split(np.load(tmp_path / "x.npy", mmap_mode="r"), np.zeros(10, np.int32))
