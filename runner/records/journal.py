@@ -134,7 +134,7 @@ class Journal:
         self._wall_time: float | None = None
         if start and earlier.evaluated_step == start:
             # TensorBoard hides what earlier attempts logged at this step and later.
-            self._log_evaluation(start, self.last_metrics)
+            self._log_evaluation(start, _without_test(self.last_metrics))
 
     def chunk(
         self, start: int, length: int, metrics: Mapping[str, Any], *, submitted: float
@@ -146,6 +146,8 @@ class Journal:
             (by ``finish``, if ``log_every`` skips it).
         """
         columns = {tag: np.asarray(column)[:length] for tag, column in metrics.items()}
+        # A run that goes on after its end is tested at another step.
+        self.last_metrics = _without_test(self.last_metrics)
         self.throughput.chunk(length)
         bad = np.flatnonzero(~np.isfinite(columns[LOSS]))
         finite = int(bad[0]) if len(bad) else length
@@ -200,6 +202,9 @@ class Journal:
         """Writes the last step of the run, if ``log_every`` skipped it, and the throughput."""
         for tag, matrix in self._drawn.items():
             self._draw(tag, matrix)
+        tested = self.last_metrics.keys() - _without_test(self.last_metrics)
+        if self.steps == self._start and tested:  # nothing was left to do but this
+            self._log_evaluation(self._start, {tag: self.last_metrics[tag] for tag in tested})
         if self._last is None:
             return
         if self._last[0][-1] % self._log_every:
@@ -269,6 +274,10 @@ class Journal:
         best = self.best if self.best and self.best["metric"] == metric else None
         if best is None or sign * value > sign * float(best["value"]):
             self.best = {"metric": metric, "value": value, "step": step}
+
+
+def _without_test(metrics: Mapping[str, float]) -> dict[str, float]:
+    return {tag: value for tag, value in metrics.items() if not tag.startswith(_TEST)}
 
 
 def _is_ready(value: Any) -> bool:

@@ -64,9 +64,9 @@ def test_stablehlo_gives_the_logits_of_evaluation_without_this_package(saved):
     np.save(saved / "images.npy", digits().test.inputs.astype(np.float32))
     subprocess.run([sys.executable, "-c", ALONE], cwd=saved, check=True, timeout=180)
     with np.load(saved / "evaluation" / "predictions.npz") as file:
-        expected = file["logits"]
+        expected = file["predictions"]
     logits, first = np.load(saved / "logits.npy"), np.load(saved / "first.npy")
-    assert (logits.dtype, logits.shape, first.shape) == (np.float32, (360, 10), (1, 10))
+    assert (logits.dtype, logits.shape, first.shape) == (np.float32, (180, 10), (1, 10))
     assert np.abs(logits - expected).max() <= 1e-5
     assert np.abs(first - expected[:1]).max() <= 1e-5
 
@@ -93,7 +93,7 @@ def test_the_description_names_shapes_settings_and_hashes(saved):
     folder = saved / "export"
     found = json.loads((folder / "model.json").read_text())
     assert found["inputs"] == {"dtype": "float32", "shape": ["batch", 8, 8, 1]}
-    assert found["logits"] == {"dtype": "float32", "shape": ["batch", 10]}
+    assert found["outputs"] == {"dtype": "float32", "shape": ["batch", 10]}
     assert found["platforms"] == ["cpu", "cuda", "tpu"]
     assert found["parent"] == {"folder": str(saved / "trained"), "step": 44}
     assert found["sha256"] == {
