@@ -15,7 +15,7 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import CachingConfigRepository, IConfigRepository
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, OverrideType
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, MissingConfigException
 from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSource
 from hydra.types import RunMode
@@ -24,25 +24,20 @@ from omegaconf.errors import OmegaConfBaseException
 
 from runner import registry
 from runner.cli.allow_list import check_allowed, dotted, plain
-from runner.cli.faults import find, of_grammar
+from runner.cli.faults import find
 from runner.cli.folders import job_name
 from runner.cli.interpolation import check_expansion
+from runner.cli.overrides import EXPERIMENT, named_plugins, parse, sign_of, without_swept
 from runner.cli.reserved import reserved
-from runner.cli.settings_file import NO_TARGET, TARGET
 from runner.cli.sources import CONF, USERS, named_folder, search_path
 from runner.config.default_rates import default_rates
 from runner.config.plugins import registered_options
 from runner.errors import ConfigError, RunnerError, nearest, shown
 from runner.registry import GROUPS
 
-MAX_OVERRIDE = 8_000
 # How often defaults lists may include the same file.
 MAX_INCLUDED = 100
 _LOADS_PER_INCLUSION = 3  # twice for Hydra's tree of defaults, then to be merged
-# Groups with settings that are mappings with names of the user's choice.
-OPEN_GROUPS = ("scheduler", "optimizer")
-# The group of whole recipes.
-EXPERIMENT = "experiment"
 SEARCH_PATH = "hydra.searchpath"
 # What Hydra raises around a job: the configuration of logging (ValueError), a launcher, ...
 _AROUND_JOB = (HydraException, OmegaConfBaseException, ValueError)
@@ -85,7 +80,7 @@ class Composer(ConfigLoaderImpl):
         for override in self.parsed:
             override.config_loader = self  # for glob(...)
             self._check_option(override)
-        self.plugins = _named_plugins(self.parsed)
+        self.plugins = named_plugins(self.parsed)
         registry.import_plugins(self.plugins)
         self._offer_registered()
 
@@ -110,8 +105,8 @@ class Composer(ConfigLoaderImpl):
         validate_sweep_overrides: bool = True,
     ) -> DictConfig:
         parsed = parse(overrides)
-        applied = _without_swept(parsed) if run_mode is RunMode.MULTIRUN else parsed
-        lines = [f"{_sign(o)}{o.input_line}" for o in applied]
+        applied = without_swept(parsed) if run_mode is RunMode.MULTIRUN else parsed
+        lines = [f"{sign_of(o)}{o.input_line}" for o in applied]
         arguments = (lines, run_mode, from_shell, validate_sweep_overrides)
         with self.answered(overrides), warnings.catch_warnings():
             warnings.simplefilter("error", UserWarning)  # a missing _self_, for one
@@ -278,58 +273,3 @@ class _Files(CachingConfigRepository):
             problem = f"refers to itself, or is included more than {MAX_INCLUDED} times"
             raise ConfigError(found.path, problem, "shorten the defaults lists that include it")
         return found
-
-
-def parse(lines: Sequence[str]) -> list[Override]:
-    """Parses override ``lines`` with Hydra's grammar.
-
-    Raises:
-      ConfigError: one does not follow the grammar, is too long, or contains a ``_target_``.
-    """
-    parser = OverridesParser.create()
-    parsed = []
-    for line in lines:
-        key = line.partition("=")[0]
-        if len(line) > MAX_OVERRIDE:
-            problem = f"the value has {len(line):,} characters"
-            raise ConfigError(key, problem, f"write at most {MAX_OVERRIDE:,}")
-        if TARGET in line:
-            raise ConfigError(key, f"{TARGET} is not allowed", NO_TARGET)
-        try:
-            parsed += parser.parse_overrides([line])
-        except Exception as error:
-            raise of_grammar(error, line) from error
-    return parsed
-
-
-def _named_plugins(overrides: list[Override]) -> tuple[str, ...]:
-    """The packages in the last override of ``plugins``."""
-    named = [o for o in overrides if o.key_or_group == "plugins" and not o.is_delete()]
-    if not named:
-        return ()
-    names: Any = named[-1].value()
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        problem = f"{named[-1].get_value_string()!r} is not a list of packages"
-        raise ConfigError("plugins", problem, "write one such as plugins=[my_models]")
-    return tuple(names)
-
-
-def _without_swept(overrides: list[Override]) -> list[Override]:
-    """Leaves out settings of groups whose option is swept, which only some options may have."""
-    swept = {o.key_or_group for o in overrides if o.is_sweep_override()} & {*GROUPS}
-    return [o for o in overrides if o.key_or_group.partition(".")[0] not in swept]
-
-
-def _sign(override: Override) -> str:
-    """What Hydra wants in front of an override that adds something."""
-    if override.type is OverrideType.CHANGE and override.key_or_group == EXPERIMENT:
-        return "+"  # it is not in the list of defaults, as there is no default experiment
-    return "++" if _may_add(override) else ""
-
-
-def _may_add(override: Override) -> bool:
-    """Whether the override may add a name to a setting that is a mapping."""
-    section, *names = override.key_or_group.split(".")
-    is_mapping = isinstance(override.value(), dict)
-    is_change = override.type is OverrideType.CHANGE and section in OPEN_GROUPS
-    return is_change and len(names) + is_mapping > 1

@@ -11,7 +11,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from runner.cli.allow_list import dotted, plain
-from runner.cli.composition import Composer, parse
+from runner.cli.composition import Composer
+from runner.cli.overrides import parse
 from runner.cli.reserved import DEFAULTS, RESUME
 from runner.cli.settings_file import read_record
 from runner.errors import ConfigError, shown

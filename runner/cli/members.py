@@ -7,8 +7,9 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, open_dict
 
 from runner.cli.allow_list import plain
-from runner.cli.composition import Composer, parse
+from runner.cli.composition import Composer
 from runner.cli.folders import SUBFOLDER, member_folder
+from runner.cli.overrides import parse
 from runner.cli.reading import activate, applying, read_in
 from runner.config import Config
 from runner.config.invalid import NO_SETTING, unknown_setting

@@ -20,7 +20,7 @@ from runner.cli.folders import SUBFOLDER, check_unseen, new_folder
 from runner.cli.members import compose_member, list_members, try_members
 from runner.cli.reading import activate
 from runner.config import Config
-from runner.config.settings import find_ranking
+from runner.config.ranking import find_ranking
 from runner.errors import ConfigError, InterruptedRunError, TerminatedRunError, shown
 from runner.records.run_folder import claim_sweep
 

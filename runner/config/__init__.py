@@ -1,5 +1,6 @@
 """The typed configuration and the validation of plain values; imports neither jax nor Hydra."""
 
+from runner.config.ranking import Ranking
 from runner.config.sections import (
     AugmentationSettings,
     DatasetSettings,
@@ -7,7 +8,7 @@ from runner.config.sections import (
     Training,
     WrapperSettings,
 )
-from runner.config.settings import Choice, Config, Ranking, read_config
+from runner.config.settings import Choice, Config, read_config
 
 __all__ = [
     "AugmentationSettings",

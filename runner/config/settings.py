@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from runner.config.by_name import Parts, PerGroup
 from runner.config.groups import GroupNames, group_names
 from runner.config.invalid import missing_value, unknown_setting
+from runner.config.ranking import Ranking, find_ranking
 from runner.config.sections import (
     Accelerator,
     AugmentationSettings,
@@ -22,7 +23,7 @@ from runner.config.sections import (
 )
 from runner.config.signature import MISSING, Context, markers, parameters, settings_of
 from runner.config.types import COMMON_TYPES, Switch, Unscheduled
-from runner.errors import ConfigError, nearest, shown
+from runner.errors import ConfigError, shown
 from runner.registry import GROUPS, eval_params_of
 
 Section = TypeVar("Section")
@@ -32,8 +33,6 @@ ONE_GROUP = GroupNames()
 _MOMENTUM_NAMES = ("momentum", "b1")
 # Group → the settings that all its parts have.
 _COMMON: Mapping[str, Any] = {"optimizer": WrapperSettings, "dataset": DatasetSettings}
-# The metric is the objective's first one.
-_AUTO = "auto"
 
 
 @dataclass(frozen=True)
@@ -50,24 +49,6 @@ class Choice:
     option: str
     name: str
     settings: Any
-
-
-@dataclass(frozen=True)
-class Ranking:
-    """How evaluations are ranked.
-
-    Attributes:
-      metric: TensorBoard tag.
-      highest: whether the highest value is the best.
-    """
-
-    metric: str
-    highest: bool
-
-    @property
-    def sign(self) -> int:
-        """A higher ``sign * value`` is better."""
-        return 1 if self.highest else -1
 
 
 @dataclass(frozen=True)
@@ -213,21 +194,6 @@ def momentum_switch(scheduler: Choice, key: str = "scheduler") -> str | None:
             if found := momentum_switch(inner, f"{key}.{name}.{part}"):
                 return found
     return None
-
-
-def find_ranking(objective: str, metric: str) -> Ranking:
-    """The ranking of evaluations by ``metric``: a tag, or ``auto`` for that of the objective.
-
-    Raises:
-      ConfigError: there is no such objective, or it has no such metric.
-    """
-    declared = getattr(GROUPS["objective"].get(objective), "highest_is_best", {"loss": False})
-    tags = {f"eval/{name}": highest for name, highest in declared.items()}
-    tag = next(iter(tags)) if metric == _AUTO else metric
-    if tag not in tags:
-        problem = f"{shown(metric)} is not a metric of the objective {objective}"
-        raise ConfigError("metric", problem, nearest(metric, [_AUTO, *tags]))
-    return Ranking(tag, tags[tag])
 
 
 @contextmanager

@@ -9,24 +9,28 @@ import jax
 import numpy as np
 from jax.extend.core import Jaxpr, subjaxprs
 
-from runner import optimizers, registry
+from runner import optimizers
 from runner.config import (
-    AugmentationSettings,
     Choice,
     Config,
-    DatasetSettings,
     Training,
     WrapperSettings,
 )
-from runner.data.augmentation import Augmentation, check_inputs
+from runner.data.augmentation import Augmentation
 from runner.data.dataset import Dataset
-from runner.data.feed import Feed, Placement, choose_placement
-from runner.data.splits import class_counts, moments, with_normalization, with_validation
-from runner.errors import ConfigError, DataError, type_name
+from runner.data.feed import Feed, Placement
+from runner.errors import ConfigError
 from runner.experiment.lengths import Lengths, resolve_lengths
 from runner.experiment.model import FittedModel, fit_model
+from runner.experiment.parts import (
+    build_augmentation,
+    build_dataset,
+    build_objective,
+    placement_of,
+    prepared_example,
+    targets_of,
+)
 from runner.experiment.schedule import Clock, build_schedule
-from runner.objectives import Objective, Targets
 from runner.optimizers import Groups
 from runner.schedules import Schedule
 from runner.schedules.plateau import Plateau
@@ -188,61 +192,9 @@ def build(config: Config, device: jax.Device) -> Experiment:
             ),
             ranking=config.ranking,
         ),
-        placement=_placement(config.data.placement, dataset, device),
-        augmentation=_augmentation(config.augmentation, dataset),
+        placement=placement_of(config.data.placement, dataset, device),
+        augmentation=build_augmentation(config.augmentation, dataset),
     )
-
-
-def build_dataset(choice: Choice, settings: DatasetSettings) -> Dataset:
-    """The chosen data set, with a validation split if it is to have one, and its normalisation.
-
-    Raises:
-      ConfigError: it refuses its settings.
-      DataError: a data file is missing or damaged, or the factory returns something else.
-    """
-    dataset = registry.datasets.build(choice.name, dict(choice.settings))
-    if not isinstance(dataset, Dataset):
-        raise DataError(
-            f"dataset {choice.name}", f"is {type_name(dataset)}", "return a runner Dataset"
-        )
-    dataset = with_validation(dataset, share=settings.validation, seed=settings.split_seed)
-    try:
-        return with_normalization(dataset, mean=settings.mean, std=settings.std)
-    except ConfigError as error:
-        raise error.under("dataset") from error
-
-
-def build_objective(choice: Choice, targets: Targets) -> Objective:
-    """The chosen objective for such targets.
-
-    Raises:
-      ConfigError: the targets do not suit it, or the factory returns something else.
-    """
-    objective = registry.objectives.build(
-        choice.name, {**dict(choice.settings), "targets": targets}
-    )
-    if not isinstance(objective, Objective):
-        problem = f"is {type_name(objective)}"
-        raise ConfigError(f"objective {choice.name}", problem, "return a runner Objective")
-    return objective
-
-
-def targets_of(dataset: Dataset) -> Targets:
-    """What an objective depends on."""
-    shape, num_classes = dataset.train.targets.shape[1:], dataset.num_classes
-    if num_classes is None:
-        mean, std = moments(dataset.train, "targets")
-        return Targets(shape, mean=mean, std=std)
-    if not shape:
-        return Targets(shape, num_classes, counts=class_counts(dataset.train, num_classes))
-    names = dataset.classes
-    sizes = None if names is None else tuple(len(name.encode()) for name in names)
-    return Targets(shape, num_classes, token_bytes=sizes)
-
-
-def prepared_example(shape: tuple[int, ...], dtype: Any, normalized: bool) -> jax.ShapeDtypeStruct:
-    """Shape and type of one example as the model sees it, as a batch of one."""
-    return jax.ShapeDtypeStruct((1, *shape), np.float32 if normalized else dtype)
 
 
 def _stopping(training: Training) -> Plateau | None:
@@ -251,27 +203,6 @@ def _stopping(training: Training) -> Plateau | None:
     # Reached by the evaluation with which the patience is over, not by the one after it.
     patience = training.patience - 1
     return Plateau(patience=patience, threshold=training.min_delta, is_relative=False)
-
-
-def _augmentation(settings: AugmentationSettings, dataset: Dataset) -> Augmentation | None:
-    numbers = {"mixup": settings.mixup, "cutmix": settings.cutmix}
-    augmentation = Augmentation(
-        crop_padding=settings.crop_padding,
-        flip=settings.flip,
-        cutout_size=settings.cutout,
-        **{name: None if value is None else np.float32(value) for name, value in numbers.items()},
-    )
-    if augmentation == Augmentation():
-        return None
-    try:
-        check_inputs(augmentation, dataset.train.shape, are_numbers=dataset.normalized)
-    except ConfigError as error:
-        raise error.under("augmentation") from error
-    return augmentation
-
-
-def _placement(chosen: str, dataset: Dataset, device: jax.Device) -> Placement:
-    return choose_placement(dataset, device) if chosen == "auto" else chosen  # type: ignore
 
 
 def _groups(wrappers: WrapperSettings, model: FittedModel) -> Groups:

@@ -18,8 +18,9 @@ from runner.errors import ConfigError, OutOfMemoryError, RunnerError, reason
 from runner.experiment.build import Experiment
 from runner.optimizers import Groups
 from runner.registry import FIX, is_built_in
+from runner.training.rates import schedule_values
 from runner.training.state import TrainState, tree_bytes
-from runner.training.step import init_state, schedule_values, train_step
+from runner.training.step import init_state, train_step
 
 # The rest of the host's memory is for the program, the system and intermediate values.
 HOST_SHARE = 0.9

@@ -16,8 +16,8 @@ from runner.data.dataset import Dataset, Split
 from runner.data.feed import EVALUATION_BATCH, Feed
 from runner.data.preparation import Preparation
 from runner.errors import DataError, reason
-from runner.experiment.build import build_objective, prepared_example
 from runner.experiment.model import fit_model
+from runner.experiment.parts import build_objective, prepared_example
 from runner.objectives import Objective, Targets
 from runner.optimizers import Optimizer
 from runner.training.checkpoint import named_leaves, stored_variables

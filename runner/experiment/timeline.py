@@ -16,8 +16,8 @@ from runner.errors import ConfigError
 from runner.experiment.build import Experiment
 from runner.optimizers import Groups
 from runner.schedules import Schedule
+from runner.training.rates import schedule_values
 from runner.training.state import Hyperparams
-from runner.training.step import schedule_values
 from runner.training.tags import CYCLE, MOMENTUM, RATE, group_of, group_rate
 
 # A longer run is sampled: computing and writing each of 2³¹ steps would take hours.

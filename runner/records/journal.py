@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any, Protocol, Self
@@ -12,6 +12,7 @@ import numpy as np
 
 from runner.config import Ranking
 from runner.errors import DivergedError, StorageError, reason
+from runner.records.class_tables import ClassTables
 from runner.records.events import EventWriter
 from runner.records.throughput import Throughput
 from runner.training.tags import (
@@ -90,19 +91,6 @@ class Display(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class ClassTables:
-    """How metrics by class are logged: arrays [classes], and matrices [classes, classes].
-
-    Attributes:
-      labels: of the classes.
-      draw: (tag, matrix) → a PNG.
-    """
-
-    labels: Sequence[str]
-    draw: Callable[[str, np.ndarray], bytes]
-
-
 class Journal:
     """The figures of a run so far; methods wait for the device and are called in order."""
 
@@ -129,7 +117,7 @@ class Journal:
         self._evaluated_step = earlier.evaluated_step
         self._events, self._display = events, display
         self._log_every, self._ranking = log_every, ranking
-        self._tables, self._drawn = tables, dict[str, np.ndarray]()
+        self._tables = tables
         self._last: _Rows | None = None
         self._wall_time: float | None = None
         if start and earlier.evaluated_step == start:
@@ -172,7 +160,8 @@ class Journal:
         seen = not all(map(_is_ready, metrics.values()))
         scalars = {tag: value for tag, value in metrics.items() if not np.ndim(value)}
         values = {tag: float(np.asarray(value)) for tag, value in scalars.items()}
-        values |= self._by_class(metrics)
+        if self._tables is not None:
+            values |= self._tables.by_class(metrics)
         self.throughput.pause(since=submitted, seen=seen)
         self._log_evaluation(step, values)
         self.last_metrics, self._evaluated_step = values, step
@@ -200,8 +189,9 @@ class Journal:
 
     def finish(self) -> None:
         """Writes the last step of the run, if ``log_every`` skipped it, and the throughput."""
-        for tag, matrix in self._drawn.items():
-            self._draw(tag, matrix)
+        if self._tables is not None:
+            for tag, png in self._tables.pictures():
+                self._events.figure(tag, png, step=self.steps)
         tested = self.last_metrics.keys() - _without_test(self.last_metrics)
         if self.steps == self._start and tested:  # nothing was left to do but this
             self._log_evaluation(self._start, {tag: self.last_metrics[tag] for tag in tested})
@@ -211,30 +201,6 @@ class Journal:
             self._events.scalars(*self._last)
         self._log_throughput(self.throughput.overall())
         self._last = None
-
-    def _by_class(self, metrics: Mapping[str, Any]) -> dict[str, float]:
-        """The metrics of single classes of the test split by tag; keeps matrices to be drawn."""
-        if self._tables is None:
-            return {}
-        found: dict[str, float] = {}
-        for tag, value in metrics.items():
-            if np.ndim(value) == 0 or not tag.startswith(_TEST):
-                continue
-            array = np.asarray(value)
-            if array.ndim == 1:
-                labelled = zip(self._tables.labels, map(float, array), strict=True)
-                found |= {f"{tag}/{name}": v for name, v in labelled if math.isfinite(v)}
-            else:
-                self._drawn[tag] = array
-        return found
-
-    def _draw(self, tag: str, matrix: np.ndarray) -> None:
-        try:
-            png = self._tables.draw(tag, matrix) if self._tables else b""
-        except Exception as error:  # a broken plotting library does not end the run
-            _log.warning("%s was not drawn: %s", tag, reason(error))
-        else:
-            self._events.figure(tag, png, step=self.steps)
 
     def _wall_times(self, length: int, submitted: float) -> np.ndarray:
         """The end of each step [length]: spread evenly, as only the chunk's end is known."""

@@ -10,8 +10,9 @@ from typing import Any, Self
 
 from runner.config import Ranking
 from runner.errors import StorageError
+from runner.records.class_tables import ClassTables
 from runner.records.events import EventWriter
-from runner.records.journal import ClassTables, Display, Figures, Journal
+from runner.records.journal import Display, Figures, Journal
 from runner.records.saving import Saver
 
 # Chunks that may wait for the thread. If the queue is full, training waits, so memory is bounded.

@@ -1,11 +1,18 @@
-"""Draws pictures for TensorBoard in a thread, while training goes on."""
+"""The pictures of a run for TensorBoard, drawn in a thread while training goes on."""
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from threading import Event, Thread
 
+from runner.data.order import batch_indices
 from runner.errors import reason
+from runner.experiment.build import Experiment
+from runner.experiment.timeline import ScheduleValues
+from runner.records.class_tables import ClassTables
+from runner.report.matrices import confusion_figure
+from runner.report.pictures import examples_figure
+from runner.report.plots import schedule_figure
 
 AFTER_SECONDS = 2.0
 
@@ -45,3 +52,35 @@ def drawn(
     finally:
         over.set()
         thread.join()
+
+
+def class_tables(experiment: Experiment) -> ClassTables | None:
+    """How the metrics by class are logged; None without classes."""
+    dataset = experiment.dataset
+    if dataset.num_classes is None:
+        return None
+    labels = dataset.classes or tuple(map(str, range(dataset.num_classes)))
+    return ClassTables(labels, lambda _, matrix: confusion_figure(matrix, labels))
+
+
+def pictures_of(experiment: Experiment, values: ScheduleValues) -> dict[str, Callable[[], bytes]]:
+    """What is drawn for TensorBoard by tag: the schedule and, of images, the first batch."""
+    config, dataset, steps = experiment.config, experiment.dataset, experiment.lengths.steps
+
+    def schedule() -> bytes:
+        ends = experiment.schedule.cycle_ends(steps)
+        return schedule_figure(values, cycle_ends=ends, title=config.scheduler.option)
+
+    def examples() -> bytes:
+        size, n = experiment.lengths.examples_per_step, len(dataset.train)
+        rows = batch_indices(seed=config.seed, first_step=0, count=1, batch_size=size, n=n)
+        batch = dataset.train.take(rows[0])
+        labels = batch.targets
+        if dataset.classes is not None:
+            labels = [dataset.classes[label] for label in batch.targets]
+        return examples_figure(batch.inputs, [str(label) for label in labels])
+
+    found = {"schedule": schedule}
+    if len(dataset.train.shape) == 3 and dataset.train.shape[-1] in (1, 3):
+        found["examples"] = examples
+    return found

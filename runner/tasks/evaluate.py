@@ -20,7 +20,7 @@ with epy.lazy_imports():
     import jax
     import numpy as np
 
-    from runner.experiment import build, device, saved_run
+    from runner.experiment import device, parts, saved_run
     from runner.records import checkpoints
     from runner.report import announce, console, text
     from runner.training import tags
@@ -57,7 +57,7 @@ def evaluate(
         saved = checkpoints.task_checkpoint(config.resume, step=step, best=best)
         run = saved_run.saved_run(config, saved)
         announce.print_line(screen, f"step {run.step:,} of {run.origin['folder']}")
-        dataset = build.build_dataset(config.dataset, config.data)
+        dataset = parts.build_dataset(config.dataset, config.data)
         if split not in dataset.splits:
             problem = "the data set has no validation examples"
             raise ConfigError(

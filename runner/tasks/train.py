@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -21,10 +21,9 @@ with epy.lazy_imports():
     import jax
     import numpy as np
 
-    from runner.data import order
-    from runner.experiment import build, check, device, hparams, timeline
+    from runner.experiment import build, check, device, hparams, parts, timeline
     from runner.records import checkpoints, events, journal, recorder, run_folder, saving
-    from runner.report import announce, console, drawing, matrices, pictures, plots, progress, text
+    from runner.report import announce, console, drawing, progress, text
     from runner.training import checkpoint, evaluation, loop, sampling, state
 
 if TYPE_CHECKING:
@@ -168,7 +167,9 @@ def _attempt(
     def is_stopped() -> bool:
         return ending.stop_signal is not None
 
-    drawn = drawing.drawn(_pictures(experiment, values), record.figure, is_stopped=is_stopped)
+    drawn = drawing.drawn(
+        drawing.pictures_of(experiment, values), record.figure, is_stopped=is_stopped
+    )
     with record, closing(experiment.feed()) as feed, drawn:
         trained = loop.train(
             experiment.static,
@@ -251,19 +252,11 @@ def _recorder(
         log_every=lengths.log_every,
         started=ending.started,
         ranking=config.ranking,
-        tables=_class_tables(experiment),
+        tables=drawing.class_tables(experiment),
         saver=saver,
         start=step,
         earlier=start.figures,
     )
-
-
-def _class_tables(experiment: build.Experiment) -> journal.ClassTables | None:
-    dataset = experiment.dataset
-    if dataset.num_classes is None:
-        return None
-    labels = dataset.classes or tuple(map(str, range(dataset.num_classes)))
-    return journal.ClassTables(labels, lambda _, matrix: matrices.confusion_figure(matrix, labels))
 
 
 def _save_plan(experiment: build.Experiment) -> saving.SavePlan:
@@ -294,7 +287,7 @@ def _checkpoint_record(experiment: build.Experiment, start: _Start) -> dict[str,
             "mean": dataset.mean,
             "std": dataset.std,
             "classes": dataset.classes,
-            "targets": asdict(build.targets_of(dataset)),
+            "targets": asdict(parts.targets_of(dataset)),
         },
     }
 
@@ -304,28 +297,3 @@ def _hparams(experiment: build.Experiment, start: _Start) -> dict[str, Any]:
     if start.parent is not None:
         settings["init_from"] = f"{start.parent['folder']}@{start.parent['step']}"
     return settings
-
-
-def _pictures(
-    experiment: build.Experiment, values: timeline.ScheduleValues
-) -> dict[str, Callable[[], bytes]]:
-    """What is drawn for TensorBoard by tag: the schedule and, of images, the first batch."""
-    config, dataset, steps = experiment.config, experiment.dataset, experiment.lengths.steps
-
-    def schedule() -> bytes:
-        ends = experiment.schedule.cycle_ends(steps)
-        return plots.schedule_figure(values, cycle_ends=ends, title=config.scheduler.option)
-
-    def examples() -> bytes:
-        size, n = experiment.lengths.examples_per_step, len(dataset.train)
-        rows = order.batch_indices(seed=config.seed, first_step=0, count=1, batch_size=size, n=n)
-        batch = dataset.train.take(rows[0])
-        labels = batch.targets
-        if dataset.classes is not None:
-            labels = [dataset.classes[label] for label in batch.targets]
-        return pictures.examples_figure(batch.inputs, [str(label) for label in labels])
-
-    found = {"schedule": schedule}
-    if len(dataset.train.shape) == 3 and dataset.train.shape[-1] in (1, 3):
-        found["examples"] = examples
-    return found

@@ -18,12 +18,12 @@ from runner.config import Ranking
 from runner.data.feed import HOST_CHUNK_BYTES, Feed, Source, SplitName
 from runner.objectives import Objective
 from runner.training.evaluation import evaluate, evaluated_variables
+from runner.training.rates import metric_shapes
 from runner.training.state import Hyperparams, Static, TrainState
 from runner.training.step import (
     Gradients,
     add_microbatch,
     apply_gradients,
-    metric_shapes,
     observe,
     split_microbatches,
     train_step,

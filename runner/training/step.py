@@ -11,12 +11,10 @@ from runner import optimizers
 from runner.data.feed import Source
 from runner.data.preparation import Examples
 from runner.objectives import Objective
-from runner.optimizers import Groups
 from runner.schedules.plateau import Plateau, PlateauState
+from runner.training.rates import Metrics, group_rates, schedule_values
 from runner.training.state import Hyperparams, Static, TrainState
-from runner.training.tags import CYCLE, LOSS, MOMENTUM, RATE, group_rate
-
-Metrics = dict[str, jax.Array]
+from runner.training.tags import LOSS
 
 # Folded into the key of a batch, for a key of its own.
 _AUGMENTATION = 1
@@ -138,7 +136,7 @@ def transformation(
         values,
         groups=static.groups,
         wrappers=hyperparams.wrappers,
-        rates=_group_rates(static.groups, hyperparams, step, state),
+        rates=group_rates(static.groups, hyperparams, step, state),
     )
 
 
@@ -226,35 +224,6 @@ def split_microbatches(static: Static, array: jax.Array) -> jax.Array:
     return array.reshape(static.accumulate, -1, *array.shape[1:])
 
 
-def schedule_values(
-    groups: Groups, hyperparams: Hyperparams, step: jax.Array, state: TrainState | None = None
-) -> Metrics:
-    """The rate, the cycle and, if the schedule cycles it, the momentum of update ``step``, by tag.
-
-    With parameter groups there is one rate for each group that is trained. Without a ``state`` they
-    are those of a run in which nothing that was measured has changed them.
-    """
-    schedule = hyperparams.schedule
-    rates = _group_rates(groups, hyperparams, step, state)
-    values = (
-        {group_rate(name): rates[groups.names.index(name)] for name in groups.trained_names}
-        if groups.members
-        else {RATE: rates[0]}
-    )
-    values |= {CYCLE: schedule.cycle(step)}
-    return values | ({MOMENTUM: schedule.momentum(step)} if schedule.cycles_momentum else {})
-
-
-def metric_shapes(groups: Groups, hyperparams: Hyperparams) -> dict[str, jax.ShapeDtypeStruct]:
-    """Shape and type of each metric that ``train_step`` returns."""
-    scalar = jax.ShapeDtypeStruct((), jnp.float32)
-    step = jax.ShapeDtypeStruct((), jnp.int32)
-    values = jax.eval_shape(
-        lambda hyperparams, step: schedule_values(groups, hyperparams, step), hyperparams, step
-    )
-    return {LOSS: scalar, **values}
-
-
 def in_compute_dtype(static: Static, tree: Any) -> Any:
     """``tree`` with its floating point arrays in the type the model computes in."""
     if static.compute_dtype == "float32":
@@ -292,20 +261,3 @@ def _accumulated_gradients(
     indexed = jnp.arange(static.accumulate), microbatches
     sums, _ = jax.lax.scan(add, zero_gradients(static, state), indexed)
     return sums
-
-
-def _group_rates(
-    groups: Groups, hyperparams: Hyperparams, step: jax.Array, state: TrainState | None
-) -> list[jax.Array]:
-    """The rate of each group, scalars."""
-    schedule: Any = hyperparams.schedule
-    if state is None or state.plateau is None:
-        rates = schedule(step)
-    else:
-        rates = schedule.reduced(state.plateau)
-    rates = rates * hyperparams.wrappers.multiplier
-    if state is not None and state.rate_factor is not None:
-        rates = rates * state.rate_factor
-    if not groups.members:
-        return [rates.reshape(())]
-    return list(jnp.broadcast_to(rates, len(groups.names)))

@@ -1,0 +1,58 @@
+"""The rates, the momentum and the cycle of an update, and the shapes of its metrics."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from runner.optimizers import Groups
+from runner.training.state import Hyperparams, TrainState
+from runner.training.tags import CYCLE, LOSS, MOMENTUM, RATE, group_rate
+
+Metrics = dict[str, jax.Array]
+
+
+def schedule_values(
+    groups: Groups, hyperparams: Hyperparams, step: jax.Array, state: TrainState | None = None
+) -> Metrics:
+    """The rate, the cycle and, if the schedule cycles it, the momentum of update ``step``, by tag.
+
+    With parameter groups there is one rate for each group that is trained. Without a ``state`` they
+    are those of a run in which nothing that was measured has changed them.
+    """
+    schedule = hyperparams.schedule
+    rates = group_rates(groups, hyperparams, step, state)
+    values = (
+        {group_rate(name): rates[groups.names.index(name)] for name in groups.trained_names}
+        if groups.members
+        else {RATE: rates[0]}
+    )
+    values |= {CYCLE: schedule.cycle(step)}
+    return values | ({MOMENTUM: schedule.momentum(step)} if schedule.cycles_momentum else {})
+
+
+def metric_shapes(groups: Groups, hyperparams: Hyperparams) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shape and type of each metric that ``train_step`` returns."""
+    scalar = jax.ShapeDtypeStruct((), jnp.float32)
+    step = jax.ShapeDtypeStruct((), jnp.int32)
+    values = jax.eval_shape(
+        lambda hyperparams, step: schedule_values(groups, hyperparams, step), hyperparams, step
+    )
+    return {LOSS: scalar, **values}
+
+
+def group_rates(
+    groups: Groups, hyperparams: Hyperparams, step: jax.Array, state: TrainState | None
+) -> list[jax.Array]:
+    """The rate of each group, scalars."""
+    schedule: Any = hyperparams.schedule
+    if state is None or state.plateau is None:
+        rates = schedule(step)
+    else:
+        rates = schedule.reduced(state.plateau)
+    rates = rates * hyperparams.wrappers.multiplier
+    if state is not None and state.rate_factor is not None:
+        rates = rates * state.rate_factor
+    if not groups.members:
+        return [rates.reshape(())]
+    return list(jnp.broadcast_to(rates, len(groups.names)))
