@@ -15,9 +15,11 @@ from runner.data.order import batch_indices
 from runner.errors import OutOfMemoryError, RunnerError
 from runner.experiment.build import build
 from runner.experiment.check import check
+from runner.objectives.classification import Classification
 from runner.registry import (
     register_dataset,
     register_model,
+    register_objective,
     register_optimizer,
     register_scheduler,
 )
@@ -103,6 +105,34 @@ SCHEDULERS = {
     "none": (lambda: None, "scheduler scheduler_none: is None, not a schedule"),
     "broken": (Fails, "scheduler: failed (RuntimeError: boom); fix it"),
 }
+
+
+class Whole(Classification):
+    """An objective with one loss for the whole batch."""
+
+    def losses(self, outputs, targets):
+        return outputs.mean()
+
+
+class Nameless(Classification):
+    """An objective that does not report what it ranks by."""
+
+    highest_is_best = {"f1": True}  # noqa: RUF012
+
+
+class Broken(Classification):
+    """An objective that fails."""
+
+    sums = fails
+
+
+OBJECTIVES = {
+    "fails": (fails, "objective: 'objective_fails' failed (RuntimeError: boom); fix it"),
+    "none": (lambda *, targets: None, "is None; return a runner Objective"),
+    "whole": (Whole, "returns losses of shape () for two examples; return one loss for each"),
+    "nameless": (Nameless, "its metrics have no number 'f1'; return it from metrics"),
+    "broken": (Broken, "objective objective_broken: failed (RuntimeError: boom); fix it"),
+}
 DATASETS = {
     "fails": (fails, "dataset: 'dataset_fails' failed (RuntimeError: boom); fix it"),
     "none": (lambda: None, "dataset dataset_none: is None; return a runner Dataset"),
@@ -111,6 +141,7 @@ GROUPS = {
     "model": (register_model, MODELS, 2),
     "optimizer": (register_optimizer, OPTIMIZERS, 2),
     "scheduler": (register_scheduler, SCHEDULERS, 2),
+    "objective": (register_objective, OBJECTIVES, 2),
     "dataset": (register_dataset, DATASETS, 3),
 }
 CASES = [
