@@ -68,7 +68,7 @@ def timed(cwd: Path, cache: str, *arguments: str) -> float:
 
 
 def accuracy(folder: Path) -> float:
-    return json.loads((folder / "summary.json").read_text())["metrics"]["eval/accuracy"]
+    return json.loads((folder / "summary.json").read_text())["metrics"]["test/accuracy"]
 
 
 def imports_jax(argument: str) -> bool:

@@ -1,13 +1,12 @@
 """Pictures of matrices: the confusion of the classes."""
 
-import io
 from collections.abc import Sequence
 
 import numpy as np
 
+from runner.report.figure import INK, as_png, new_figure
 from runner.report.text import shortened
 
-_INK = "#333333"
 _LONGEST_LABEL = 14
 # More classes are neither labelled nor counted in their cells, which would be too small to read.
 _MOST_LABELS, _MOST_COUNTS = 50, 20
@@ -15,18 +14,14 @@ _MOST_LABELS, _MOST_COUNTS = 50, 20
 
 def confusion_figure(counts: np.ndarray, labels: Sequence[str]) -> bytes:
     """A PNG of a confusion matrix [class, predicted class]; colours are shares of each class."""
-    # matplotlib is slow to import, and pyplot would keep every figure alive.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     totals = counts.sum(axis=1, keepdims=True)
     shares = counts / np.maximum(totals, 1)
     size = min(3.0 + 0.28 * len(labels), 8.0)
-    figure = Figure(figsize=(size, size), dpi=160, layout="constrained")
+    figure = new_figure(figsize=(size, size), dpi=160)
     axes = figure.subplots()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    axes.set_xlabel("predicted class", color=_INK)
-    axes.set_ylabel("class", color=_INK)
+    axes.set_xlabel("predicted class", color=INK)
+    axes.set_ylabel("class", color=INK)
     names = [shortened(label, _LONGEST_LABEL) for label in labels]
     if len(labels) <= _MOST_LABELS:
         places = range(len(labels))
@@ -36,13 +31,11 @@ def confusion_figure(counts: np.ndarray, labels: Sequence[str]) -> bytes:
     if len(labels) <= _MOST_COUNTS:
         for (row, column), count in np.ndenumerate(counts):
             if count:
-                colour = "white" if shares[row, column] > 0.5 else _INK
+                colour = "white" if shares[row, column] > 0.5 else INK
                 axes.text(
                     column, row, f"{count}", ha="center", va="center", color=colour, fontsize=8
                 )
-    axes.tick_params(colors=_INK, length=0)
+    axes.tick_params(colors=INK, length=0)
     for spine in axes.spines.values():
         spine.set_visible(False)
-    png = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(png)
-    return png.getvalue()
+    return as_png(figure)

@@ -1,7 +1,5 @@
 """Plots of schedules."""
 
-import io
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import cycle, pairwise
@@ -9,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from runner.errors import ConfigError
 from runner.experiment.timeline import ScheduleValues
+from runner.report.figure import INK, as_png, new_figure
 from runner.report.text import shortened
 
-_INK = "#333333"
 _FAINT = "#e3e6ea"
 _COLOURS = ("#2563eb", "#ea580c", "#059669", "#9333ea", "#db2777", "#854d0e")
 _MOMENTUM_COLOUR = "#64748b"
@@ -88,21 +85,12 @@ def _figure(
     cycle_ends: Sequence[int] = (),
     title: str = "",
 ) -> bytes:
-    # matplotlib is slow to import, and pyplot would keep every figure alive.
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ValueError as error:
-        backend = os.environ.get("MPLBACKEND")
-        problem = f"matplotlib cannot use {backend!r}"
-        raise ConfigError("MPLBACKEND", problem, "unset it, or write agg") from error
-
     rates = [replace(curve, label=shortened(curve.label, _LONGEST_LABEL)) for curve in rates]
     ratios = [2.0, 1.0] if momenta else [1.0]
     columns = _legend_columns(rates, beside=title)
     extra_rows = max(-(-len(rates) // columns) - 1, 0)
     height = 1.5 + 0.9 * len(ratios) + 0.17 * extra_rows
-    figure = Figure(figsize=(4.8, height), dpi=200, layout="constrained")
+    figure = new_figure(figsize=(4.8, height), dpi=200)
     panels = len(ratios)
     all_axes = figure.subplots(panels, 1, sharex=True, squeeze=False, height_ratios=ratios)[:, 0]
     _draw_rates(all_axes[0], rates)
@@ -112,11 +100,9 @@ def _figure(
         _draw_momenta(all_axes[1], momenta)
     for axes in all_axes:
         _style(axes, cycle_ends)
-    all_axes[-1].set_xlabel("step", color=_INK)
-    all_axes[0].set_title(title, loc="left", fontsize=11, color=_INK, parse_math=False)
-    png = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(png)
-    return png.getvalue()
+    all_axes[-1].set_xlabel("step", color=INK)
+    all_axes[0].set_title(title, loc="left", fontsize=11, color=INK, parse_math=False)
+    return as_png(figure)
 
 
 def _legend_columns(curves: Sequence[_Curve], *, beside: str) -> int:
@@ -130,7 +116,7 @@ def _legend_columns(curves: Sequence[_Curve], *, beside: str) -> int:
 def _draw_rates(axes: Any, curves: Sequence[_Curve]) -> None:
     for curve in curves:
         _draw(axes, curve)
-    axes.set_ylabel("learning rate", color=_INK)
+    axes.set_ylabel("learning rate", color=INK)
     # From 0, so that heights are proportional to rates; a free scale_fn may go below it.
     if min(np.min(curve.values) for curve in curves) >= 0:
         axes.set_ylim(bottom=0)
@@ -139,7 +125,7 @@ def _draw_rates(axes: Any, curves: Sequence[_Curve]) -> None:
 def _draw_momenta(axes: Any, curves: Sequence[_Curve]) -> None:
     for curve in curves:
         _draw(axes, curve)
-    axes.set_ylabel("momentum", color=_INK)
+    axes.set_ylabel("momentum", color=INK)
 
 
 def _draw(axes: Any, curve: _Curve) -> None:
@@ -158,7 +144,7 @@ def _add_legend(axes: Any, columns: int, *, side: str) -> None:
     corner = (1, 1) if side == "right" else (0, 1)
     place = {"loc": f"lower {side}", "bbox_to_anchor": corner, "ncols": columns}
     # Passed explicitly, as matplotlib leaves out labels that begin with _.
-    look = {"handlelength": 2.6, "frameon": False, "fontsize": 9, "labelcolor": _INK}
+    look = {"handlelength": 2.6, "frameon": False, "fontsize": 9, "labelcolor": INK}
     legend = axes.legend(handles=list(axes.lines), **look, **place)
     for text in legend.get_texts():
         text.set_parse_math(False)
@@ -187,7 +173,7 @@ def _style(axes: Any, cycle_ends: Sequence[int]) -> None:
     axes.spines[["left", "bottom"]].set_color("#b6bcc6")
     axes.grid(axis="y", color=_FAINT, linewidth=0.8)
     axes.set_axisbelow(True)
-    axes.tick_params(colors=_INK, labelsize=9, length=3)
+    axes.tick_params(colors=INK, labelsize=9, length=3)
     axes.margins(x=0.01)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True, min_n_ticks=1))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
