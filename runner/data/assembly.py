@@ -59,7 +59,7 @@ def check_trained(
     Raises:
       DataError: a class is missing; ``key`` names the data, ``classes`` the classes.
     """
-    counts = [np.bincount(_labels(split), minlength=num_classes) for split in splits]
+    counts = [np.bincount(s.all_targets.ravel(), minlength=num_classes) for s in splits]
     missing = np.flatnonzero((counts[0] == 0) & (sum(counts[1:]) > 0))
     if len(missing):
         name = missing[0] if classes is None else repr(classes[missing[0]])
@@ -86,8 +86,3 @@ def with_test_share(
         raise DataError(key, problem, "give more examples, or set another dataset.test_share")
     train, test = (np.flatnonzero(part).astype(np.int32) for part in (~held_out, held_out))
     return Split(split.inputs, split.targets, train), Split(split.inputs, split.targets, test)
-
-
-def _labels(split: Split) -> np.ndarray:
-    labels = split.targets if split.rows is None else split.targets[split.rows]
-    return labels.ravel()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -61,6 +61,11 @@ class Split:
         arrays = self.inputs, self.targets
         return sum(array.itemsize * int(np.prod(array.shape[1:])) for array in arrays)
 
+    @property
+    def all_targets(self) -> np.ndarray:
+        """The targets of all examples."""
+        return self.targets if self.rows is None else self.targets[self.rows]
+
     def take(self, indices: np.ndarray) -> Examples:
         """The examples at ``indices``, an array of any shape."""
         rows = indices if self.rows is None else self.rows[indices]
@@ -68,15 +73,16 @@ class Split:
 
     def all(self) -> Examples:
         """All examples, in memory."""
-        if self.rows is not None:
-            return self.take(np.arange(len(self)))
-        return Examples(self.inputs, self.targets)
+        rows = slice(None) if self.rows is None else self.rows
+        return Examples(self.inputs[rows], self.targets[rows])
 
-    def blocks(self) -> Any:
+    def blocks(self) -> Iterator[Examples]:
         """All examples, some at a time."""
         size = max(1, _BLOCK_BYTES // max(1, self.example_bytes))
         for start in range(0, len(self), size):
-            yield self.take(np.arange(start, min(start + size, len(self))))
+            part = slice(start, start + size)
+            rows = part if self.rows is None else self.rows[part]
+            yield Examples(self.inputs[rows], self.targets[rows])
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +114,31 @@ class Dataset:
     normalized: bool = True
 
     def __post_init__(self) -> None:
+        self._check_examples()
+        self._check_normalization("mean", self.mean, Number())
+        self._check_normalization("std", self.std, Number(gt=0))
+
+    def divided(self, *, train: Split, validation: Split) -> Dataset:
+        """The data set with its training split in two; the examples are not checked again."""
+        return self._changed(train=train, validation=validation)
+
+    def normalized_by(self, mean: Any, std: Any) -> Dataset:
+        """The data set with ``mean`` and ``std``; the examples are not checked again.
+
+        Raises:
+          ConfigError: see ``Dataset``.
+        """
+        changed = self._changed(mean=mean, std=std)
+        changed._check_normalization("mean", mean, Number())
+        changed._check_normalization("std", std, Number(gt=0))
+        return changed
+
+    def _changed(self, **attributes: Any) -> Dataset:
+        copy = object.__new__(Dataset)
+        vars(copy).update({**vars(self), **attributes})
+        return copy
+
+    def _check_examples(self) -> None:
         if self.num_classes is not None:
             require("num_classes", self.num_classes, Whole(2))
         if self.classes is not None and len(self.classes) != self.num_classes:
@@ -115,8 +146,6 @@ class Dataset:
             raise ConfigError("classes", problem, "give one name for each class")
         for name, split in self.splits.items():
             _check_split(name, split, self.num_classes)
-        self._check_normalization("mean", self.mean, Number())
-        self._check_normalization("std", self.std, Number(gt=0))
         for name, split in self.splits.items():
             _check_same(f"{name} inputs", split.inputs, "train inputs", self.train.inputs)
             _check_same(f"{name} targets", split.targets, "train targets", self.train.targets)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -30,17 +30,15 @@ def with_validation(dataset: Dataset, *, share: float, seed: int) -> Dataset:
     if dataset.validation is not None or share == 0:
         return dataset
     train = dataset.train
-    labels = None
-    if dataset.num_classes is not None and train.targets.ndim == 1:
-        labels = train.targets if train.rows is None else train.targets[train.rows]
+    by_class = dataset.num_classes is not None and train.targets.ndim == 1
+    labels = train.all_targets if by_class else None
     held_out = drawn(len(train), labels, share=share, seed=seed)
     count = int(held_out.sum())
     if not 0 < count < len(train):
         problem = f"{share:g} of {len(train)} training examples is {count}"
         raise ConfigError("dataset.validation", problem, "write another share, or 0 for none")
     rows = np.arange(len(train), dtype=np.int32) if train.rows is None else train.rows
-    return replace(
-        dataset,
+    return dataset.divided(
         train=replace(train, rows=rows[~held_out]),
         validation=replace(train, rows=rows[held_out]),
     )
@@ -83,21 +81,22 @@ def with_normalization(
     mean = dataset.mean if mean is None else mean
     std = dataset.std if std is None else std
     if mean is None or std is None:
-        measured_mean, measured_std = moments(dataset.train, "inputs")
+        blocks = (block.inputs for block in dataset.train.blocks())
+        measured_mean, measured_std = moments(blocks)
         mean = measured_mean if mean is None else mean
         std = measured_std if std is None else std
-    return replace(dataset, mean=mean, std=std)
+    return dataset.normalized_by(mean, std)
 
 
-def moments(split: Split, name: str) -> tuple[Any, Any]:
-    """Mean and standard deviation of a split's ``inputs`` or ``targets``, in float64.
+def moments(blocks: Iterable[np.ndarray]) -> tuple[Any, Any]:
+    """Mean and standard deviation of arrays [n, ...] together, in float64.
 
     They are numbers if the last axis has one entry, or if there is none, else tuples with one per
     entry of the last axis.
     """
     count, mean, squares = 0, np.zeros(1), np.zeros(1)
-    for block in split.blocks():
-        values = np.asarray(getattr(block, name), np.float64)
+    for block in blocks:
+        values = np.asarray(block, np.float64)
         values = values.reshape(-1, values.shape[-1] if values.ndim > 1 else 1)
         # Chan, Golub and LeVeque 1983: merges the moments of two parts without cancellation.
         own = values.mean(axis=0)
@@ -114,7 +113,4 @@ def moments(split: Split, name: str) -> tuple[Any, Any]:
 
 def class_counts(split: Split, num_classes: int) -> tuple[int, ...]:
     """The number of examples of each class."""
-    counts = np.zeros(num_classes, np.int64)
-    for block in split.blocks():
-        counts += np.bincount(block.targets, minlength=num_classes)
-    return tuple(map(int, counts))
+    return tuple(map(int, np.bincount(split.all_targets, minlength=num_classes)))

@@ -10,12 +10,7 @@ import numpy as np
 from jax.extend.core import Jaxpr, subjaxprs
 
 from runner import optimizers
-from runner.config import (
-    Choice,
-    Config,
-    Training,
-    WrapperSettings,
-)
+from runner.config import Choice, Config, Training, WrapperSettings
 from runner.data.augmentation import Augmentation
 from runner.data.dataset import Dataset
 from runner.data.feed import Feed, Placement
@@ -31,6 +26,7 @@ from runner.experiment.parts import (
     targets_of,
 )
 from runner.experiment.schedule import Clock, build_schedule
+from runner.objectives import Targets
 from runner.optimizers import Groups
 from runner.schedules import Schedule
 from runner.schedules.plateau import Plateau
@@ -52,6 +48,7 @@ compiled_init = jax.jit(
 class Experiment:
     """A config with every part built.
 
+    targets: those of the data set, as far as the objective depends on them.
     example: shape and type of one example as the model sees it, as a batch of one.
     lengths: in steps.
     """
@@ -59,6 +56,7 @@ class Experiment:
     config: Config
     device: jax.Device
     dataset: Dataset
+    targets: Targets
     example: jax.ShapeDtypeStruct
     lengths: Lengths
     static: Static
@@ -147,7 +145,8 @@ def build(config: Config, device: jax.Device) -> Experiment:
     """
     training = config.training
     dataset = build_dataset(config.dataset, config.data)
-    objective = build_objective(config.objective, targets_of(dataset))
+    targets = targets_of(dataset)
+    objective = build_objective(config.objective, targets)
     lengths = resolve_lengths(
         training, examples=len(dataset.train), save_every=config.checkpoint.every
     )
@@ -163,6 +162,7 @@ def build(config: Config, device: jax.Device) -> Experiment:
         config=config,
         device=device,
         dataset=dataset,
+        targets=targets,
         example=example,
         lengths=lengths,
         static=Static(

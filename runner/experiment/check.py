@@ -140,10 +140,8 @@ def _check_update(experiment: Experiment) -> None:
 
 def _check_objective(experiment: Experiment) -> None:
     """Traces the loss and the metrics of a batch of two, to find errors in a plugin."""
-    objective, key = (
-        experiment.hyperparams.objective,
-        f"objective {experiment.config.objective.name}",
-    )
+    objective = experiment.hyperparams.objective
+    key = f"objective {experiment.config.objective.name}"
     outputs, valid = Shape((2, *objective.output_shape), np.float32), Shape((2,), np.bool_)
     targets = _targets(experiment, 2)
     try:

@@ -53,7 +53,7 @@ def targets_of(dataset: Dataset) -> Targets:
     """What an objective depends on."""
     shape, num_classes = dataset.train.targets.shape[1:], dataset.num_classes
     if num_classes is None:
-        mean, std = moments(dataset.train, "targets")
+        mean, std = moments([dataset.train.all_targets])
         return Targets(shape, mean=mean, std=std)
     if not shape:
         return Targets(shape, num_classes, counts=class_counts(dataset.train, num_classes))

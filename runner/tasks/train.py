@@ -21,7 +21,7 @@ with epy.lazy_imports():
     import jax
     import numpy as np
 
-    from runner.experiment import build, check, device, hparams, parts, timeline
+    from runner.experiment import build, check, device, hparams, timeline
     from runner.records import checkpoints, events, journal, recorder, run_folder, saving
     from runner.report import announce, console, drawing, progress, text
     from runner.training import checkpoint, evaluation, loop, sampling, state
@@ -287,7 +287,7 @@ def _checkpoint_record(experiment: build.Experiment, start: _Start) -> dict[str,
             "mean": dataset.mean,
             "std": dataset.std,
             "classes": dataset.classes,
-            "targets": asdict(parts.targets_of(dataset)),
+            "targets": asdict(experiment.targets),
         },
     }
 

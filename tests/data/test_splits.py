@@ -65,7 +65,7 @@ def test_mean_and_deviation_are_those_of_each_channel_of_the_training_split(monk
     random = np.random.default_rng(0)
     inputs = (1e6 + random.normal(size=(50, 4, 3)) * [1, 2, 3]).astype(np.float64)
     split = Split(inputs, np.zeros(50, np.int32))
-    mean, std = moments(split, "inputs")
+    mean, std = moments(block.inputs for block in split.blocks())
     np.testing.assert_allclose(mean, inputs.mean((0, 1)), rtol=1e-12)
     np.testing.assert_allclose(std, inputs.std((0, 1)), rtol=1e-9)
     found = with_normalization(Dataset(split, split, num_classes=2), mean=None, std=2.0)
@@ -74,7 +74,7 @@ def test_mean_and_deviation_are_those_of_each_channel_of_the_training_split(monk
 
 def test_a_constant_channel_has_the_deviation_one():
     split = Split(np.full((5, 2), 7, np.uint8), np.zeros(5, np.int32))
-    assert moments(split, "inputs") == ((7.0, 7.0), (1.0, 1.0))
+    assert moments(block.inputs for block in split.blocks()) == ((7.0, 7.0), (1.0, 1.0))
 
 
 def test_validation_examples_do_not_influence_the_normalisation():
