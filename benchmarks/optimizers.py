@@ -106,7 +106,7 @@ def trained(experiment: Experiment, tables: Sequence[Table]) -> np.ndarray:
     (test, valid), *_ = feed.split_batches("test")  # the digits are one batch
     train = jax.jit(jax.vmap(partial(_correct, experiment.static), (None, 0, None, None, None)))
     examples = feed.source("test").prepared(test), valid
-    correct = train(state, stacked, feed.train_source, batches, examples)
+    correct = train(state, stacked, feed.source("train"), batches, examples)
     return np.asarray(correct) / len(dataset.test)
 
 

@@ -73,19 +73,18 @@ class Feed:
         self._dataset, self._device = dataset, device
         self._batch_size, self._seed = batch_size, seed
         self._preparation = Preparation.of(dataset.mean, dataset.std, augmentation)
-        self._sources: dict[int, Source] = {}
-        self._evaluations: dict[int, list[tuple[Any, jax.Array]]] = {}
+        self._sources: dict[Split, Source] = {}
+        self._evaluations: dict[Split, list[tuple[Any, jax.Array]]] = {}
         self._ahead: Prefetch[Examples] | None = None
-        self.train_source = self.source("train")
 
     def source(self, name: SplitName) -> Source:
         """What the batches of a split are read from; one without validation has that of test."""
         split = self._split(name)
-        if id(split) not in self._sources:
+        if split not in self._sources:
             resident = split.all() if self.placement == "device" else None
             source = Source(resident, self._preparation)
-            self._sources[id(split)] = jax.device_put(source, self._device)
-        return self._sources[id(split)]
+            self._sources[split] = jax.device_put(source, self._device)
+        return self._sources[split]
 
     def batches(self, first_step: int, count: int, *, capacity: int) -> Any:
         """Batches [length, batch, ...] on the device, those after ``count`` are padding.
@@ -157,7 +156,7 @@ class Feed:
 
     def _evaluated(self, split: Split) -> list[tuple[Any, jax.Array]]:
         """The indices and the mask of each batch of an evaluation, made once."""
-        if id(split) not in self._evaluations:
+        if split not in self._evaluations:
             n = len(split)
             size, batches = min(n, EVALUATION_BATCH), []
             for start in range(0, n, size):
@@ -166,8 +165,8 @@ class Feed:
                 if self.placement == "device":
                     batch = jax.device_put(batch, self._device)
                 batches.append((batch, jax.device_put(indices < n, self._device)))
-            self._evaluations[id(split)] = batches
-        return self._evaluations[id(split)]
+            self._evaluations[split] = batches
+        return self._evaluations[split]
 
 
 def choose_placement(dataset: Dataset, device: jax.Device) -> Placement:

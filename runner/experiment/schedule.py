@@ -78,7 +78,7 @@ def _build(scheduler: Choice, key: str) -> Schedule:
 
 def _build_part(scheduler: Choice, key: str) -> Schedule:
     part = _build(scheduler, key)
-    if part.observes:
+    if part.plateau is not None:
         problem = f"{scheduler.name} depends on evaluations, so it cannot be a part"
         raise ConfigError(key, problem, "choose it as the scheduler, or another part")
     return part

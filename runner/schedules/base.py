@@ -41,8 +41,8 @@ class Schedule(Pytree, ABC):
 
     # Whether the schedule sets the momentum as well; static.
     cycles_momentum: bool = False
-    # Whether the rate depends on evaluations as well; see ``plateau.ReduceOnPlateau``.
-    observes: ClassVar[bool] = False
+    # Counts evaluations, if the rate depends on them as well; see ``plateau.ReduceOnPlateau``.
+    plateau: Any = None
     # Whether rates are constant in stages, the last of which is meant to last.
     staged: ClassVar[bool] = False
 

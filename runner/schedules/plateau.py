@@ -98,7 +98,6 @@ class ReduceOnPlateau(Schedule):
     0.25
     """
 
-    observes = True
     staged = True
 
     def __init__(

@@ -121,10 +121,11 @@ def train(
     """
     capacity = chunk_capacity(feed)
     step = int(state.step)
-    while not is_over(state, step, plan.steps) and not stopping():
+    over = is_over(state, step, plan.steps)
+    while not over and not stopping():
         speed = listener.steps_per_second
         length = plan.chunk_length(step, capacity=capacity, steps_per_second=speed)
-        run = static, state, hyperparams, feed.train_source
+        run = static, state, hyperparams, feed.source("train")
         if plan.dispatch == "scan":
             batches = feed.batches(step, length, capacity=capacity)
             state, metrics = scan_chunk(*run, batches, np.int32(length))
@@ -137,7 +138,8 @@ def train(
             if state.plateau is not None or state.stopping is not None:
                 value, highest = found[plan.ranking.metric], plan.ranking.highest
                 state = _observe(state, hyperparams, value, highest=highest)
-            if is_over(state, step, plan.steps):
+            over = is_over(state, step, plan.steps)  # only an evaluation can end it
+            if over:
                 found |= _metrics(static, state, hyperparams, feed, "test")
             listener.evaluation(step, found)
         if listener.wants_state(step, evaluated=evaluates):

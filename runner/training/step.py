@@ -52,7 +52,7 @@ def init_state(
         slow=None if wrappers.lookahead is None else jax.tree.map(jnp.copy, trained),
         average=None if wrappers.average is None else jax.tree.map(jnp.copy, trained),
         averaged_model_state=jax.tree.map(jnp.copy, variables) if averages and variables else None,
-        plateau=_start(getattr(hyperparams.schedule, "plateau", None)),
+        plateau=_start(hyperparams.schedule.plateau),
         stopping=_start(hyperparams.stopping),
         rate_factor=jnp.ones((), jnp.float32) if static.backs_off else None,
     )
@@ -180,13 +180,15 @@ def observe(
 
     ``highest``: whether the highest value is the best.
     """
-    schedule: Any = hyperparams.schedule
-    plateau, stopping = state.plateau, state.stopping
-    if plateau is not None:
-        plateau = schedule.plateau.after(plateau, value, highest=highest)
-    if hyperparams.stopping is not None:
-        stopping = hyperparams.stopping.after(stopping, value, highest=highest)
-    return replace(state, plateau=plateau, stopping=stopping)
+
+    def after(plateau: Plateau | None, counted: Any) -> PlateauState | None:
+        return None if plateau is None else plateau.after(counted, value, highest=highest)
+
+    return replace(
+        state,
+        plateau=after(hyperparams.schedule.plateau, state.plateau),
+        stopping=after(hyperparams.stopping, state.stopping),
+    )
 
 
 def _start(plateau: Plateau | None) -> PlateauState | None:
