@@ -1,5 +1,6 @@
 """The typed configuration and the validation of plain values; imports neither jax nor Hydra."""
 
+from runner.config.choice import Choice
 from runner.config.ranking import Ranking
 from runner.config.sections import (
     AugmentationSettings,
@@ -8,7 +9,7 @@ from runner.config.sections import (
     Training,
     WrapperSettings,
 )
-from runner.config.settings import Choice, Config, read_config
+from runner.config.settings import Config, read_config
 
 __all__ = [
     "AugmentationSettings",

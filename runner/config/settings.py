@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
-from runner.config.by_name import Parts, PerGroup
+from runner.config.choice import Choice, momentum_names, momentum_switch
 from runner.config.groups import GroupNames, group_names
 from runner.config.invalid import missing_value, unknown_setting
 from runner.config.ranking import Ranking, find_ranking
@@ -21,34 +21,15 @@ from runner.config.sections import (
     Training,
     WrapperSettings,
 )
-from runner.config.signature import MISSING, Context, markers, parameters, settings_of
-from runner.config.types import COMMON_TYPES, Switch, Unscheduled
+from runner.config.signature import MISSING, Context, parameters, settings_of
 from runner.errors import ConfigError, shown
 from runner.registry import GROUPS, eval_params_of
 
 Section = TypeVar("Section")
 
 ONE_GROUP = GroupNames()
-# A schedule's momentum replaces the first of these settings that an optimizer has.
-_MOMENTUM_NAMES = ("momentum", "b1")
 # Group → the settings that all its parts have.
 _COMMON: Mapping[str, Any] = {"optimizer": WrapperSettings, "dataset": DatasetSettings}
-
-
-@dataclass(frozen=True)
-class Choice:
-    """The chosen option of a config group.
-
-    Attributes:
-      option: the name of the chosen YAML file (``triangular2``).
-      name: the registered factory that the option configures (``cyclic``).
-      settings: the factory's arguments as attributes, typed by its signature; iterating over it
-        gives (name, value) pairs. Lengths are unresolved; nested parts are choices themselves.
-    """
-
-    option: str
-    name: str
-    settings: Any
 
 
 @dataclass(frozen=True)
@@ -170,30 +151,6 @@ def choice(group: str, section: Any, option: Any, *, key: str, groups: GroupName
     context = Context(groups, part)
     settings = settings_of(factory, arguments, key=key, group=group, context=context)
     return Choice(option or name, name, settings)
-
-
-def per_group_names(factory: Any) -> set[str]:
-    """The settings of an optimizer that may have one value per parameter group."""
-    return {*markers(factory, PerGroup), *COMMON_TYPES["optimizer"]}
-
-
-def momentum_names(factory: Any) -> list[str]:
-    """The settings that a schedule's momentum may replace, in order of preference."""
-    unscheduled = markers(factory, Unscheduled)
-    return [name for name in _MOMENTUM_NAMES if name not in unscheduled]
-
-
-def momentum_switch(scheduler: Choice, key: str = "scheduler") -> str | None:
-    """The key of the setting that makes a scheduler, or a part of it, cycle the momentum."""
-    factory = GROUPS["scheduler"].get(scheduler.name)
-    for name in markers(factory, Switch):
-        if getattr(scheduler.settings, name):
-            return f"{key}.{name}"
-    for name in markers(factory, Parts):
-        for part, inner in getattr(scheduler.settings, name).items():
-            if found := momentum_switch(inner, f"{key}.{name}.{part}"):
-                return found
-    return None
 
 
 @contextmanager

@@ -9,8 +9,8 @@ import numpy as np
 from runner import registry
 from runner.config import Choice
 from runner.config.by_name import Parts, PerGroup
+from runner.config.choice import momentum_switch
 from runner.config.markers import Series
-from runner.config.settings import momentum_switch
 from runner.config.signature import markers
 from runner.data.dataset import Examples
 from runner.data.feed import Source

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from runner.config import Choice
-from runner.config.settings import per_group_names
+from runner.config.choice import per_group_names
 from runner.experiment.build import Experiment
 from runner.experiment.schedule import Clock, in_steps
 from runner.optimizers import Groups

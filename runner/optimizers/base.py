@@ -8,7 +8,7 @@ from typing import Any
 
 from etils import epy
 
-from runner.config.settings import momentum_names, per_group_names
+from runner.config.choice import momentum_names, per_group_names
 from runner.config.signature import settings_of
 from runner.errors import ConfigError, shown, type_name
 from runner.registry import eval_params_of, optimizers

@@ -5,7 +5,7 @@ import numpy as np
 import optax
 import pytest
 
-from runner.config.settings import Choice
+from runner.config import Choice
 from runner.experiment.schedule import Clock, build_schedule
 from runner.registry import register_scheduler
 from runner.schedules import Constant, FunctionSchedule, Sequence
