@@ -13,6 +13,9 @@ from pathlib import Path
 from runner.errors import ConfigError, DataError
 
 DOWNLOAD_AGAIN = "download it again"
+# The highest compression ratio of deflate (zlib's documentation): a header that claims more is
+# damaged.
+MAX_DEFLATE_RATIO = 1032
 
 
 def existing_folder(path: str, remedy: str) -> Path:

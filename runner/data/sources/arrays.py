@@ -18,7 +18,7 @@ from runner.config.signature import checked
 from runner.config.types import InnerShare, Seed
 from runner.data.assembly import assembled
 from runner.data.dataset import Dataset, Split
-from runner.data.files import unreadable
+from runner.data.files import MAX_DEFLATE_RATIO, unreadable
 from runner.data.targets import check_class_count, class_numbers, real_numbers
 from runner.errors import ConfigError, DataError, nearest, reason
 from runner.registry import register_dataset
@@ -33,8 +33,6 @@ _TRAIN, _VALIDATION, _TEST = (
     ("x_validation", "y_validation"),
     ("x_test", "y_test"),
 )
-# The highest compression ratio of deflate (zlib's documentation).
-_MAX_DEFLATE_RATIO = 1032
 _READERS = {(1, 0): "read_array_header_1_0", (2, 0): "read_array_header_2_0"}
 _SAVE_AGAIN = "save it again with numpy.savez or numpy.save"
 
@@ -182,7 +180,7 @@ class _Store:
         place = self._places[name]
         if not self._is_archive:
             return os.path.getsize(place)
-        return min(place.file_size, place.compress_size * _MAX_DEFLATE_RATIO)
+        return min(place.file_size, place.compress_size * MAX_DEFLATE_RATIO)
 
 
 def _open_store(path: Path) -> _Store:

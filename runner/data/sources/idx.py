@@ -16,7 +16,7 @@ from runner.config.markers import Folder
 from runner.config.signature import checked
 from runner.config.types import Needs
 from runner.data.dataset import Dataset, Split, check_labels
-from runner.data.files import DOWNLOAD_AGAIN, existing_folder, opened
+from runner.data.files import DOWNLOAD_AGAIN, MAX_DEFLATE_RATIO, existing_folder, opened
 from runner.data.sources.download import Published, fetch
 from runner.data.sources.published import PUBLISHED
 from runner.errors import DataError
@@ -35,10 +35,6 @@ _EVERY_NAME = (
     "train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and "
     "t10k-labels-idx1-ubyte, each plain or .gz"
 )
-
-# The highest compression ratio of deflate (zlib's documentation): a header that claims more is
-# damaged.
-_MAX_GZIP_RATIO = 1032
 
 
 @register_dataset("idx")
@@ -202,7 +198,7 @@ def _read_shape(path: Path, file: BufferedIOBase, ndim: int) -> tuple[int, ...]:
         raise DataError(str(path), f"holds nothing (its shape is {shape})", DOWNLOAD_AGAIN)
     # Before anything is allocated: a damaged header may claim any size.
     count = math.prod(shape)
-    if count > path.stat().st_size * (_MAX_GZIP_RATIO if path.suffix == ".gz" else 1):
+    if count > path.stat().st_size * (MAX_DEFLATE_RATIO if path.suffix == ".gz" else 1):
         raise DataError(
             str(path), f"is too short for the {count} bytes in its header", DOWNLOAD_AGAIN
         )
