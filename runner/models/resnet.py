@@ -1,6 +1,7 @@
 """Residual networks (He et al. 2016, Deep Residual Learning for Image Recognition)."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import flax.linen as nn
@@ -107,16 +108,7 @@ class ResidualBlock(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """[batch, ..., channels] → [batch, ..., channels] with the last axis and stride changed."""
-
-        def norm(y: jax.Array, *, zero_scale: bool = False) -> jax.Array:
-            return batch_norm(
-                y,
-                train=train,
-                momentum=self.bn_momentum,
-                epsilon=self.bn_epsilon,
-                zero_scale=zero_scale,
-            )
-
+        norm = partial(batch_norm, train=train, momentum=self.bn_momentum, epsilon=self.bn_epsilon)
         width, stride, y = self.width, self.stride, x
         if self.layout.bottleneck:
             y = nn.relu(norm(convolution(y, width, kernel=1)))

@@ -337,13 +337,7 @@ def correct(static, state, params):
 def test_the_parameters_that_are_evaluated(wrappers, scored):
     static, hyperparams, state = set_up(wrappers=Wrappers.of(**wrappers))
     state, _ = updates(static, hyperparams, state)
-    found = score(
-        static,
-        evaluated_variables(static, state),
-        OBJECTIVE,
-        Examples(INPUTS, TARGETS),
-        jnp.ones(len(INPUTS), bool),
-    )
+    found = scored_by(static, state)
     hits, loss = correct(static, state, getattr(state, scored))
     assert int(found["correct"]) == hits
     np.testing.assert_allclose(found["loss"], loss, rtol=1e-5)
@@ -358,13 +352,7 @@ def test_the_parameters_that_are_evaluated(wrappers, scored):
 def test_frozen_parameters_are_evaluated_with_the_others(wrappers, scored):
     static, hyperparams, state = set_up(frozen=("first",), wrappers=Wrappers.of(**wrappers))
     state, _ = updates(static, hyperparams, state)
-    found = score(
-        static,
-        evaluated_variables(static, state),
-        OBJECTIVE,
-        Examples(INPUTS, TARGETS),
-        jnp.ones(len(INPUTS), bool),
-    )
+    found = scored_by(static, state)
     kept = getattr(state, scored)["Dense_1"]
     params = {"Dense_0": state.params["Dense_0"], "Dense_1": kept}
     np.testing.assert_allclose(found["loss"], correct(static, state, params)[1], rtol=1e-5)
@@ -390,13 +378,7 @@ def test_the_parameters_that_an_optimizer_declares_are_evaluated(frozen):
         y = jax.tree.map(lambda a, b: (a + b) / 2, z, mean)
     state, _ = updates(static, hyperparams, state)
     close(state.params, y)
-    found = score(
-        static,
-        evaluated_variables(static, state),
-        OBJECTIVE,
-        Examples(INPUTS, TARGETS),
-        jnp.ones(len(INPUTS), bool),
-    )
+    found = scored_by(static, state)
     np.testing.assert_allclose(found["loss"], correct(static, state, mean)[1], rtol=1e-5)
     assert abs(correct(static, state, y)[1] - found["loss"]) > 1e-3
 
@@ -413,9 +395,7 @@ def test_in_bfloat16_params_and_inputs_are_rounded_and_the_loss_is_not(odd):
     examples = Examples(inputs, jnp.zeros(4, jnp.int32))
     _, metrics = train_step(static, state, hyperparams, RAW, examples)
     np.testing.assert_allclose(metrics["train/loss"], np.log(10), rtol=1e-5)
-    found = score(
-        static, evaluated_variables(static, state), OBJECTIVE, examples, jnp.ones(4, bool)
-    )
+    found = scored_by(static, state, examples)
     np.testing.assert_allclose(found["loss"], 4 * np.log(10), rtol=1e-5)
     exact = replace(static, compute_dtype="float32")
     _, metrics = train_step(exact, state, hyperparams, RAW, examples)
@@ -591,13 +571,7 @@ def test_only_floating_point_arrays_are_in_the_compute_dtype():
 def test_evaluation_uses_running_statistics_and_no_dropout():
     static, hyperparams, start = set_up(Noisy())
     state, _ = updates(static, hyperparams, start, steps=3)
-    found = score(
-        static,
-        evaluated_variables(static, state),
-        OBJECTIVE,
-        Examples(INPUTS, TARGETS),
-        jnp.ones(len(INPUTS), bool),
-    )
+    found = scored_by(static, state)
 
     def loss(model_state):
         logits = Noisy().apply({"params": state.params, **model_state}, INPUTS, train=False)
