@@ -12,9 +12,11 @@ import pytest
 from runner.cli.commands import configure
 from runner.config import Choice
 from runner.data.order import batch_indices
-from runner.errors import OutOfMemoryError, RunnerError
+from runner.errors import ConfigError, OutOfMemoryError, RunnerError
 from runner.experiment.build import build
 from runner.experiment.check import check
+from runner.experiment.parts import build_objective
+from runner.objectives import Targets
 from runner.objectives.classification import Classification
 from runner.registry import (
     register_dataset,
@@ -229,3 +231,14 @@ def test_the_order_of_examples_is_that_of_the_runs_seed(seed):
     batches = checked(f"seed={seed}").feed().batches(0, 30, capacity=30)
     expected = batch_indices(seed=seed, first_step=0, count=30, batch_size=64, n=1437)
     np.testing.assert_array_equal(batches, expected)
+
+
+@pytest.mark.parametrize("objective", ["classification", "regression", "next_token"])
+def test_data_that_do_not_suit_an_objective_are_an_error_of_its_section(objective):
+    targets = {
+        "classification": Targets((2,)),
+        "regression": Targets((), 3),
+        "next_token": Targets(),
+    }
+    with pytest.raises(ConfigError, match=rf"^objective: {objective} needs .*; choose "):
+        build_objective(Choice(objective, objective, {}), targets[objective])
