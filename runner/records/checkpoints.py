@@ -14,7 +14,6 @@ import hashlib
 import json
 import logging
 import math
-import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -25,6 +24,7 @@ from typing import Any
 import numpy as np
 import orbax.checkpoint as ocp
 
+from runner.durable import sync
 from runner.errors import ConfigError, StorageError, reason
 from runner.records.run_folder import CHECKPOINTS, require_checkpoint, saved_steps
 from runner.records.run_record import check_run_record
@@ -91,7 +91,7 @@ class Checkpoints:
             self._remove_unfinished()
             _write(prepared, arrays, record)
             prepared.replace(path)
-            _sync(self.folder)
+            sync(self.folder)
             _read_manifest(path)
         except (OSError, ValueError) as error:
             shutil.rmtree(prepared, ignore_errors=True)
@@ -214,8 +214,8 @@ def _write(folder: Path, arrays: Mapping[str, np.ndarray], record: Mapping[str, 
     _sync_tree(folder)
     hashes = {name: _sha256(folder / name) for name in _file_names(folder)}
     (folder / _MANIFEST).write_bytes(_manifest(hashes))
-    _sync(folder / _MANIFEST)
-    _sync(folder)
+    sync(folder / _MANIFEST)
+    sync(folder)
 
 
 def _checkpointer() -> ocp.Checkpointer:
@@ -286,12 +286,4 @@ def _set_aside(path: Path) -> None:
 
 def _sync_tree(folder: Path) -> None:
     for path in folder.rglob("*"):
-        _sync(path)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        sync(path)
