@@ -79,6 +79,18 @@ class Fails(Schedule):
     _rate = fails
 
 
+class Momentum(Schedule):
+    """A schedule that cycles the momentum, and has no setting that says so."""
+
+    cycles_momentum = True
+
+    def _rate(self, steps):
+        return jnp.full(jnp.shape(steps), 0.1, jnp.float32)
+
+    def _momentum(self, steps):
+        return jnp.full(jnp.shape(steps), 0.9, jnp.float32)
+
+
 MODELS = {
     "fails": (fails, "model: 'model_fails' failed (RuntimeError: boom); fix it"),
     "none": (lambda *, num_outputs: None, "model model_none: is None; return a flax"),
@@ -242,3 +254,15 @@ def test_data_that_do_not_suit_an_objective_are_an_error_of_its_section(objectiv
     }
     with pytest.raises(ConfigError, match=rf"^objective: {objective} needs .*; choose "):
         build_objective(Choice(objective, objective, {}), targets[objective])
+
+
+def test_a_plugin_that_cycles_the_momentum_needs_an_optimizer_with_one():
+    register_scheduler("cycles_momentum")(Momentum)
+    assert checked(scheduler="cycles_momentum").schedule.cycles_momentum
+    for overrides, says in (
+        (["optimizer.momentum=null"], "optimizer.momentum is null; set optimizer.momentum (0.9)"),
+        (["optimizer=adagrad"], "the optimizer adagrad has no momentum to cycle; choose one"),
+    ):
+        with pytest.raises(ConfigError) as raised:
+            checked(*overrides, scheduler="cycles_momentum")
+        assert str(raised.value).startswith(f"scheduler: cycles the momentum, but {says}")
