@@ -12,9 +12,16 @@ from tempfile import TemporaryFile
 import jax
 from platformdirs import user_cache_path
 
+from runner.config import Config
 from runner.errors import ConfigError, shown
 
 _log = logging.getLogger("runner")
+
+
+def prepare_device(config: Config) -> jax.Device:
+    """The device of a run, with the compilation cache in use; see ``select_device``."""
+    use_compilation_cache(config.compilation_cache)
+    return select_device(config.accelerator)
 
 
 def select_device(accelerator: str) -> jax.Device:
