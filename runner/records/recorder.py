@@ -8,11 +8,9 @@ from queue import Empty, Full, Queue
 from threading import Thread
 from typing import Any, Self
 
-from runner.config import Ranking
 from runner.errors import StorageError
-from runner.records.class_tables import ClassTables
 from runner.records.events import EventWriter
-from runner.records.journal import Display, Figures, Journal
+from runner.records.journal import Journal
 from runner.records.saving import Saver
 
 # Chunks that may wait for the thread. If the queue is full, training waits, so memory is bounded.
@@ -29,42 +27,15 @@ class Recorder:
     the caller. Until it is closed, its figures lag a few chunks behind.
     """
 
-    def __init__(
-        self,
-        *,
-        events: EventWriter,
-        display: Display,
-        log_every: int,
-        started: float,
-        ranking: Ranking,
-        tables: ClassTables | None = None,
-        saver: Saver | None = None,
-        start: int = 0,
-        earlier: Figures = Figures(),  # noqa: B008
-    ) -> None:
-        """Takes over ``events``, ``display`` and ``saver``, and closes them at the end.
+    def __init__(self, journal: Journal, *, saver: Saver | None = None) -> None:
+        """Takes over ``journal``, with its events and display, and ``saver``; closes them.
 
         Args:
-          log_every: steps between those that are written; the last step always is.
-          started: the ``time.perf_counter()`` that ``seconds_to_first_step`` counts from.
-          ranking: the metric that ranks evaluations.
-          tables: logs metrics by class; None leaves them out.
           saver: saves the states handed over; None saves nothing.
-          start, earlier: the step that training starts at, and the figures of the run up to it.
         """
         self.failure: BaseException | None = None
-        self._start = start
-        self._events, self._display, self._saver = events, display, saver
-        self._journal = Journal(
-            events=events,
-            display=display,
-            log_every=log_every,
-            started=started,
-            ranking=ranking,
-            tables=tables,
-            start=start,
-            earlier=earlier,
-        )
+        self._journal, self._saver = journal, saver
+        self._events, self._display = journal.events, journal.display
         self._is_due = False
         self._queue: Queue[Callable[[], None] | None] = Queue(_QUEUE_SIZE)
         self._closed = False
@@ -114,7 +85,7 @@ class Recorder:
         Waits if the queue is full.
         """
         # TensorBoard hides what earlier attempts logged at that step.
-        self._queue.put(partial(self._events.figure, tag, png, step=self._start))
+        self._queue.put(partial(self._events.figure, tag, png, step=self._journal.start))
 
     def text(self, tag: str, text: str, *, step: int) -> None:
         """Hands over a text; waits if the queue is full."""

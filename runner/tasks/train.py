@@ -240,7 +240,7 @@ def _recorder(
             start=step,
             earlier=start.figures,
         )
-    return recorder.Recorder(
+    kept = journal.Journal(
         events=writer,
         display=progress.progress_display(
             lengths.steps,
@@ -251,10 +251,10 @@ def _recorder(
         started=ending.started,
         ranking=config.ranking,
         tables=drawing.class_tables(experiment),
-        saver=saver,
         start=step,
         earlier=start.figures,
     )
+    return recorder.Recorder(kept, saver=saver)
 
 
 def _save_plan(experiment: build.Experiment) -> saving.SavePlan:

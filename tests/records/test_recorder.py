@@ -49,14 +49,15 @@ class Pending:
 
 
 @contextmanager
-def recording(folder, *, log_every=1, screen=None, **more):
-    with Recorder(
+def recording(folder, *, log_every=1, screen=None, saver=None, **more):
+    journal = Journal(
         events=EventWriter(folder),
         display=screen or Screen(),
         log_every=log_every,
         started=time.perf_counter(),
         **{"ranking": ACCURACY, **more},
-    ) as recorder:
+    )
+    with Recorder(journal, saver=saver) as recorder:
         yield recorder
 
 
@@ -218,13 +219,14 @@ def test_the_caller_continues_while_a_few_results_are_pending(tmp_path):
 def stuck(folder, screen):
     """A recorder whose device never answers, until the test is over."""
     released, events = threading.Event(), EventWriter(folder)
-    recorder = Recorder(
+    journal = Journal(
         events=events,
         display=screen,
         log_every=1,
         started=time.perf_counter(),
         ranking=ACCURACY,
     )
+    recorder = Recorder(journal)
     for start in (0, 8, 16):
         recorder.chunk(start, 8, {"train/loss": Pending(np.ones(8), released)})
     before = time.monotonic()
