@@ -36,6 +36,10 @@ _DAMAGED = ".damaged"
 _log = logging.getLogger("runner")
 
 
+class NewerFormatError(StorageError):
+    """A newer version of the runner has written the checkpoint."""
+
+
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
     """A verified checkpoint.
@@ -151,7 +155,7 @@ class Checkpoints:
             record = json.loads((path / _RECORD).read_text(encoding="utf-8"))
             if record["format"] > FORMAT:
                 problem = f"was written by a newer version (format {record['format']})"
-                raise StorageError(str(path), problem, "update the runner")
+                raise NewerFormatError(str(path), problem, "update the runner")
             check_run_record(record["run"])
             with _checkpointer() as checkpointer:
                 stored = dict(_flat(checkpointer.restore(path / _STATE)))
@@ -175,9 +179,9 @@ class Checkpoints:
         for step in reversed(steps):
             try:
                 return self.load(step)
+            except NewerFormatError:
+                raise
             except StorageError as error:
-                if "newer version" in error.problem:
-                    raise
                 _log.warning("%s: %s; the one before it is used", error.key, error.problem)
         if not steps:
             return None
