@@ -1,5 +1,6 @@
 """The recorder: everything handed over is recorded in order, and the caller never hangs."""
 
+import logging
 import threading
 import time
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ import pytest
 
 from runner.config import Ranking
 from runner.errors import DivergedError, StorageError
+from runner.records import recorder as recorder_module
 from runner.records.events import EventWriter
 from runner.records.journal import Figures, Journal
 from runner.records.recorder import Recorder
@@ -213,6 +215,26 @@ def test_the_caller_continues_while_a_few_results_are_pending(tmp_path):
         released.set()
         trainer.join(10)
     assert recorder.steps == 80
+
+
+def test_a_disk_that_hangs_gives_one_warning_and_loses_nothing(tmp_path, monkeypatch, caplog):
+    """Training waits: a network file system that comes back has every step."""
+    monkeypatch.setattr(recorder_module, "_WARN_SECONDS", 0.1)
+    answers, write = threading.Event(), EventWriter.scalars
+
+    def hang(*arguments):
+        answers.wait()
+        write(*arguments)
+
+    monkeypatch.setattr(EventWriter, "scalars", hang)
+    with recording(tmp_path) as recorder, caplog.at_level(logging.WARNING, "runner"):
+        threading.Timer(1.0, answers.set).start()
+        for start in range(0, 80, 8):
+            recorder.chunk(start, 8, chunk_metrics(start, 8))
+    recorder.raise_failure()
+    (warning,) = caplog.messages
+    assert warning.startswith(f"{tmp_path}: nothing has been recorded for 0 s, and training waits")
+    assert sorted(read(tmp_path, "train/loss")) == list(range(80))
 
 
 @contextmanager
