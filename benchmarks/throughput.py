@@ -33,6 +33,7 @@ from runner.data.order import batch_indices
 from runner.experiment.build import Experiment, build
 from runner.experiment.device import describe_device
 from runner.records.events import EventWriter
+from runner.records.journal import Journal
 from runner.records.recorder import Recorder
 from runner.training.loop import train
 
@@ -68,13 +69,14 @@ def the_runner(experiment: Experiment) -> Callable[[], float]:
         state = jax.block_until_ready(experiment.initial_state())
         with tempfile.TemporaryDirectory() as folder:
             started = perf_counter()
-            recorder = Recorder(
+            journal = Journal(
                 events=EventWriter(Path(folder)),
                 display=Silent(),
                 log_every=experiment.lengths.log_every,
                 started=started,
                 ranking=experiment.config.ranking,
             )
+            recorder = Recorder(journal)
             with recorder:
                 train(
                     experiment.static,
