@@ -31,7 +31,7 @@ from runner.optimizers import Groups
 from runner.schedules import Schedule
 from runner.schedules.plateau import Plateau
 from runner.training.checkpoint import from_arrays
-from runner.training.loop import Dispatch, Plan
+from runner.training.plan import Dispatch, Plan
 from runner.training.state import Hyperparams, Static, TrainState
 from runner.training.step import init_state
 
