@@ -80,7 +80,7 @@ def train_lanes(static: Static, lanes: Sequence[Lane], *, mode: LaneMode) -> lis
 
 
 def _train_in_threads(static: Static, lanes: Sequence[Lane]) -> list[LaneEnd]:
-    device = jax.config.jax_default_device  # set for the calling thread only
+    device = jax.config.values["jax_default_device"]  # set for the calling thread only
     abandoned = Event()
 
     def train(lane: Lane) -> LaneEnd:
