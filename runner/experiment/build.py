@@ -88,6 +88,10 @@ class Experiment:
             hyperparams=replace(self.hyperparams, schedule=schedule),
         )
 
+    def seeded(self, seed: int) -> "Experiment":
+        """The same experiment with other initial parameters and another order of examples."""
+        return replace(self, config=replace(self.config, seed=seed))
+
     def lasting(self, steps: int) -> "Experiment":
         """The same experiment with a schedule for a run of that many steps.
 
@@ -99,6 +103,14 @@ class Experiment:
         return replace(
             self, lengths=lengths, hyperparams=replace(self.hyperparams, schedule=schedule)
         )
+
+    def changed(self, config: Config) -> "Experiment":
+        """The experiment of another ``config`` on the same data set, which is not read again.
+
+        Raises:
+          ConfigError: see ``build``.
+        """
+        return _assemble(config, self.device, self.dataset)
 
     def initial_state(self) -> TrainState:
         """The state before the first update."""
@@ -143,8 +155,11 @@ def build(config: Config, device: jax.Device) -> Experiment:
       ConfigError: a part cannot be built, or cannot take the data.
       DataError: a data file is missing or damaged.
     """
+    return _assemble(config, device, build_dataset(config.dataset, config.data))
+
+
+def _assemble(config: Config, device: jax.Device, dataset: Dataset) -> Experiment:
     training = config.training
-    dataset = build_dataset(config.dataset, config.data)
     targets = targets_of(dataset)
     objective = build_objective(config.objective, targets)
     lengths = resolve_lengths(

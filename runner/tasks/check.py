@@ -9,7 +9,7 @@ from etils import epy
 
 from runner.config import Choice, Config
 from runner.config.markers import OptionsOf
-from runner.config.settings import comparing
+from runner.config.settings import composing
 from runner.records.ending import Ending
 from runner.registry import register_task
 
@@ -61,7 +61,7 @@ def check(
 
 
 def _compared(experiment: build.Experiment, scheduler: Choice) -> Timeline:
-    with comparing(scheduler.option):
+    with composing(scheduler.option):
         other = experiment.under(scheduler)
         fit.check(other)
         return timeline.compute_timeline(other)
