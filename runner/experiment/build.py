@@ -1,6 +1,6 @@
 """Builds every part that a config names, fitted to the data and to each other."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -86,6 +86,7 @@ class Experiment:
             self,
             config=replace(self.config, scheduler=scheduler),
             hyperparams=replace(self.hyperparams, schedule=schedule),
+            plan=_with_cycle_ends(self.plan, self.config, schedule),
         )
 
     def seeded(self, seed: int) -> "Experiment":
@@ -195,17 +196,17 @@ def _assemble(config: Config, device: jax.Device, dataset: Dataset) -> Experimen
             objective=jax.device_put(objective, device),
             stopping=jax.device_put(_stopping(training), device),
         ),
-        plan=Plan(
-            steps=lengths.steps,
-            eval_every=lengths.eval_every,
-            chunk=training.chunk,
-            dispatch=_dispatch(config, model, device),
-            save_every=lengths.save_every,
-            cycle_ends=_saved_cycle_ends(config, schedule, lengths.steps),
-            evaluated_ends=(
-                schedule.cycle_ends(lengths.steps) if training.eval_at_cycle_end else ()
+        plan=_with_cycle_ends(
+            Plan(
+                steps=lengths.steps,
+                eval_every=lengths.eval_every,
+                chunk=training.chunk,
+                dispatch=_dispatch(config, model, device),
+                save_every=lengths.save_every,
+                ranking=config.ranking,
             ),
-            ranking=config.ranking,
+            config,
+            schedule,
         ),
         placement=placement_of(config.data.placement, dataset, device),
         augmentation=build_augmentation(config.augmentation, dataset),
@@ -260,11 +261,12 @@ def _schedule(scheduler: Choice, lengths: Lengths, device: jax.Device) -> Schedu
     return jax.device_put(schedule, device)
 
 
-def _saved_cycle_ends(config: Config, schedule: Schedule, steps: int) -> Sequence[int]:
-    checkpoint = config.checkpoint
-    if checkpoint.every is None or not checkpoint.cycle_ends:
-        return ()
-    return schedule.cycle_ends(steps)
+def _with_cycle_ends(plan: Plan, config: Config, schedule: Schedule) -> Plan:
+    """The plan with saves and evaluations at the ends of cycles, where they are asked for."""
+    ends, checkpoint = schedule.cycle_ends(plan.steps), config.checkpoint
+    saves = checkpoint.every is not None and checkpoint.cycle_ends
+    evaluates = config.training.eval_at_cycle_end
+    return replace(plan, cycle_ends=ends if saves else (), evaluated_ends=ends if evaluates else ())
 
 
 def _dispatch(config: Config, model: FittedModel, device: jax.Device) -> Dispatch:

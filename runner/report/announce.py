@@ -32,7 +32,7 @@ def announce(console: Console, experiment: Experiment, *, params: int) -> None:
     if dataset.validation is None:
         print_line(console, "no validation examples: the best is chosen on the test examples")
     print_line(console, _schedule_line(experiment))
-    if (scale := rate_scale_of(config.optimizer.name)) != 1:
+    if config.auto is None and (scale := rate_scale_of(config.optimizer.name)) != 1:
         rates = ", ".join(rate_texts(config.scheduler))
         print_line(console, f"default rates × {scale:g} for {config.optimizer.option}: {rates}")
     print_warnings(console, warnings(experiment))

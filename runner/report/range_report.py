@@ -10,10 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 from runner.config import Choice, Ranking
-from runner.experiment.range_test import RangeTest
+from runner.experiment.build import Experiment
+from runner.experiment.range_test import RangeTest, RangeTestSettings, test_lengths
 from runner.ranges import Answer, Curve, NoAnswer, table
 from runner.report.announce import print_line, rate_texts
-from runner.report.text import metric_value, number
+from runner.report.text import counted, metric_value, number
 
 _NONE = "–"
 # Overrides that a command with another scheduler leaves out.
@@ -72,6 +73,14 @@ def answer_line(scheduler: Choice, answer: Answer) -> str:
     ]
     found = ", ".join([*rate_texts(scheduler), *lengths])
     return f"range test: {found} (max_lr {number(spread.low)} to {number(spread.high)} over seeds)"
+
+
+def test_line(experiment: Experiment, settings: RangeTestSettings) -> str:
+    """``range test: 3 seeds of 100 updates at rates from 1e-07 to 10``."""
+    points = test_lengths(experiment, settings).points
+    seeds = counted(settings.seeds, "seed")
+    bounds = f"{settings.start_lr:g} to {settings.end_lr:g}"
+    return f"range test: {seeds} of {points:,} updates at rates from {bounds}"
 
 
 def print_reasons(console: Console, answer: Answer | NoAnswer) -> None:

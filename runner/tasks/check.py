@@ -54,6 +54,10 @@ def check(
         table.write_picture(folder / "schedule.png", _picture(own, compared))
         names = _write_tables(folder, own, compared)
         screen.print(inventory.inventory(own, compared))
+    if config.auto is not None:
+        policy = config.auto.settings.policy
+        line = f"the rates of {policy} are its defaults here; training starts by finding others"
+        announce.print_line(screen, line)
     announce.print_warnings(screen, _warnings(own, compared))
     announce.print_line(screen, f"{text.short_path(folder)}/{', '.join(names)}, schedule.png")
     if (rows := len(own.sample.steps)) < experiment.lengths.steps:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from time import time
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -76,8 +76,12 @@ def range_test(  # noqa: PLR0913 - one for each setting
         experiment = build.build(config, chosen)
         check.check(experiment)
         if over is None:
-            found = find_rates(experiment, settings, folder)
-            _print_found(screen, found, experiment, folder, ending)
+            test = run_test(experiment, settings)
+            scheduler = write_test(experiment, settings, test, folder)
+            _print_found(screen, test, scheduler, config)
+            if scheduler is not None:
+                for command in range_report.commands(folder, ending.overrides):
+                    announce.print_line(screen, command)
         else:
             _compare(experiment, settings, folder, screen, over=over, values=values)
     announce.print_line(screen, text.short_path(folder))
@@ -97,73 +101,60 @@ def settings_of(chosen: Choice, *, key: str = "task") -> RangeTestSettings:
         raise error.under(key) from error
 
 
-@dataclass(frozen=True, eq=False)
-class FoundRates:
-    """A range test, and the scheduler with the rates that it found, if it found any."""
-
-    test: RangeTest
-    scheduler: Choice | None
-
-
-def find_rates(
+def run_test(
     experiment: build.Experiment,
     settings: RangeTestSettings,
-    folder: Path,
     *,
     stopping: Callable[[], bool] = lambda: False,
-    kept: Collection[str] = (),
     key: str = "task",
     **options: Any,
-) -> FoundRates | None:
-    """Runs a range test and writes its files to ``folder``; None, without files, if it is stopped.
+) -> RangeTest:
+    """``run_range_test``, with the ``key`` of its settings in errors."""
+    try:
+        return lr_range.run_range_test(experiment, settings, stopping=stopping, **options)
+    except ConfigError as error:
+        raise error.under(key) from error
 
-    The last file to be written is ``range_test.json``.
+
+def write_test(
+    experiment: build.Experiment,
+    settings: RangeTestSettings,
+    test: RangeTest,
+    folder: Path,
+    *,
+    kept: Collection[str] = (),
+) -> Choice | None:
+    """Writes what a test found to ``folder``, ``range_test.json`` last.
 
     Args:
       kept: settings of the scheduler that stay as they are.
-      key: of the test's settings.
-      options: see ``run_range_test``.
+
+    Returns:
+      The scheduler with the rates that the test found, if it found any.
     """
-    try:
-        test = lr_range.run_range_test(experiment, settings, stopping=stopping, **options)
-    except ConfigError as error:
-        raise error.under(key) from error
-    if stopping():
-        return None
-    scheduler, answer, config = None, test.answer, experiment.config
+    config, answer, scheduler = experiment.config, test.answer, None
+    range_record.clear(folder)
+    range_record.write_curves(folder / range_record.TABLE, {None: test.curves}, over=None)
+    _write_pictures(folder, test, _title(experiment), is_log=settings.spacing == "exponential")
     if isinstance(answer, ranges.Answer):
         scheduler = range_choice.suggested_scheduler(
             config.scheduler, answer, experiment.lengths, kept=kept
         )
-    range_record.clear(folder)
-    range_record.write_curves(folder / range_record.TABLE, {None: test.curves}, over=None)
-    _write_pictures(folder, test, _title(experiment), is_log=settings.spacing == "exponential")
-    if scheduler is not None:
-        range_record.write_option(
-            folder, range_choice.option_of(scheduler), comments=_comments(config, answer)
-        )
+        section, comments = range_choice.option_of(scheduler), _comments(config, answer)
+        range_record.write_option(folder, section, comments=comments)
     range_record.write_result(folder, _result(test, experiment))
-    return FoundRates(test, scheduler)
+    return scheduler
 
 
 def _print_found(
-    screen: Console,
-    found: FoundRates,
-    experiment: build.Experiment,
-    folder: Path,
-    ending: Ending,
+    screen: Console, test: RangeTest, scheduler: Choice | None, config: Config
 ) -> None:
-    test = found.test
     range_report.print_rules(screen, test.curves, test.answer)
-    range_report.print_scores(screen, test, experiment.config.ranking)
+    range_report.print_scores(screen, test, config.ranking)
     range_report.print_reasons(screen, test.answer)
-    if found.scheduler is None:
-        return
-    announce.print_line(
-        screen, range_report.answer_line(found.scheduler, test.answer), style="bold"
-    )
-    for command in range_report.commands(folder, ending.overrides):
-        announce.print_line(screen, command)
+    if scheduler is not None and isinstance(test.answer, ranges.Answer):
+        line = range_report.answer_line(scheduler, test.answer)
+        announce.print_line(screen, line, style="bold")
 
 
 def _write_pictures(folder: Path, test: RangeTest, title: str, *, is_log: bool) -> None:

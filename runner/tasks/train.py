@@ -15,6 +15,7 @@ from runner.config import Config
 from runner.errors import DivergedError
 from runner.records.ending import Ending
 from runner.registry import register_task
+from runner.tasks.automatic import with_found_rates
 from runner.tasks.start import Start, start_of
 
 with epy.lazy_imports():
@@ -58,6 +59,8 @@ def train(config: Config, folder: Path, ending: Ending) -> float | None:
     with jax.default_device(chosen):
         experiment = build.build(config, chosen)
         check.check(experiment)
+        if config.auto is not None:
+            experiment = with_found_rates(experiment, folder, screen, ending)
         start = start_of(experiment, folder, resumes=config.resume is not None)
         is_over = loop.is_over(start.state, start.step, experiment.lengths.steps)
         if is_over and ending.keep_finished():
