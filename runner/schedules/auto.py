@@ -28,6 +28,11 @@ def auto(
       settings: settings of the policy that differ from those of the option.
       range_test: the settings of the task ``range_test``.
 
+    >>> from runner.schedules.auto import auto
+    >>> auto(policy="triangular", settings={}, range_test={})  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    runner.errors.ConfigError: : auto finds the rates of a whole run, so it cannot be a part; ...
+
     Raises:
       ConfigError: always.
     """
