@@ -99,7 +99,7 @@ def _bounds(settings: Mapping[str, Any], answer: Answer) -> dict[str, Any]:
 
 
 def _cycle(settings: Mapping[str, Any], answer: Answer, lengths: Lengths) -> dict[str, Any]:
-    """The half cycles in steps, so that whole cycles fill the run as far as possible."""
+    """The half cycles, so that whole cycles fill the run as far as possible."""
     up = next((name for name in ("step_size_up", "step_size") if name in settings), None)
     if up is None:
         return {}
@@ -111,11 +111,18 @@ def _cycle(settings: Mapping[str, Any], answer: Answer, lengths: Lengths) -> dic
         clock = Clock(lengths.steps_per_epoch, lengths.steps)
         halves = [clock.to_steps(settings[name], name) for name in (up, "step_size_down")]
         share = halves[0] / sum(halves)
-    rising = min(max(round(share * length), 1), max(length - 1, 1))
+    rising = min(max(round(share * length), 1), length - 1)
     found = {up: rising}
     if "step_size_down" in settings and (down is not None or 2 * rising != length):
-        found["step_size_down"] = max(length - rising, 1)
-    return found
+        found["step_size_down"] = length - rising
+    return {name: _in_epochs(half, lengths.steps_per_epoch) for name, half in found.items()}
+
+
+def _in_epochs(steps: int, steps_per_epoch: int) -> str:
+    """The length in epochs, in the fewest digits that give that many ``steps``."""
+    exact = steps / steps_per_epoch
+    texts = (f"{exact:.{digits}f}" for digits in range(20))
+    return next(f"{text}ep" for text in texts if round(float(text) * steps_per_epoch) == steps)
 
 
 def _cycle_length(wanted: float, steps: int) -> int:

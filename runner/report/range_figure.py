@@ -111,6 +111,9 @@ def _draw_bounds(axes: Any, answer: Answer) -> None:
             fontsize=9,
             color=_GREEN,
             fontweight="bold",
+            # Legible where the rising losses cross it.
+            bbox={"facecolor": "white", "alpha": 0.85, "linewidth": 0, "pad": 1},
+            zorder=6,
         )
 
 

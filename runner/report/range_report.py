@@ -72,7 +72,7 @@ def answer_line(scheduler: Choice, answer: Answer) -> str:
         if getattr(scheduler.settings, name, None) is not None
     ]
     found = ", ".join([*rate_texts(scheduler), *lengths])
-    return f"range test: {found} (max_lr {number(spread.low)} to {number(spread.high)} over seeds)"
+    return f"range test: {found} (max_lr {spread.low:.3g} to {spread.high:.3g} over seeds)"
 
 
 def test_line(experiment: Experiment, settings: RangeTestSettings) -> str:
