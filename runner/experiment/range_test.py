@@ -38,6 +38,8 @@ _SHORTEST = 40
 # Seeds of each rate that is verified, and how many rates may be added to those tried first.
 _VERIFIED_SEEDS = 2
 _FURTHER_RATES = 3
+# How far the average of the losses lags behind them, as a share of the points.
+_LAG = 0.04
 # The fewest updates after which rates are compared.
 _FEWEST_UPDATES = 10
 
@@ -49,6 +51,7 @@ class RangeTestSettings:
     Attributes:
       steps: a length, or None for 100 points or an epoch, whichever is longer, but no longer than
         suits the run.
+      smoothing: decay rate of the average of the losses, or None for one that suits the points.
       warmup: a length; updates at ``start_lr`` before the first point.
       verify: whether rates around the answer are tried in short runs.
     """
@@ -58,7 +61,7 @@ class RangeTestSettings:
     steps: Length | None
     spacing: Spacing
     seeds: int
-    smoothing: float
+    smoothing: float | None
     warmup: Length
     verify: bool
 
@@ -178,13 +181,15 @@ def measure(
     runs: ShortRuns, settings: RangeTestSettings, lengths: TestLengths
 ) -> tuple[tuple[Curve, ...], int]:
     """The curve of each seed, and the updates of all."""
-    experiment = runs.experiment
+    experiment, smoothing = runs.experiment, settings.smoothing
+    if smoothing is None:
+        smoothing = 1 - 1 / (1 + _LAG * lengths.points)
     rates = test_rates(settings.start_lr, settings.end_lr, lengths.points, settings.spacing)
     ramp = np.concatenate([np.full(lengths.warmup, settings.start_lr), rates])
     factors = np.asarray(group_factors(experiment.config.scheduler))
     by_group = ramp[:, None] * factors if factors.ndim else ramp
     listeners = {
-        seed: Losses(lengths.steps, warmup=lengths.warmup, smoothing=settings.smoothing)
+        seed: Losses(lengths.steps, warmup=lengths.warmup, smoothing=smoothing)
         for seed in seeds_of(experiment, settings.seeds)
     }
     updates = runs.train([ShortRun(seed, by_group, each) for seed, each in listeners.items()])
@@ -192,7 +197,7 @@ def measure(
     for seed, listener in listeners.items():
         listener.catch_up()
         losses = listener.losses[: lengths.points]
-        curves.append(make_curve(seed, rates, losses, smoothing=settings.smoothing))
+        curves.append(make_curve(seed, rates, losses, smoothing=smoothing))
     return tuple(curves), updates
 
 

@@ -49,7 +49,7 @@ def range_test(  # noqa: PLR0913 - one for each setting
     steps: Annotated[int, InSteps(10)] | None = None,
     spacing: Literal["exponential", "linear"] = "exponential",
     seeds: Count = 3,
-    smoothing: Decay = 0.9,
+    smoothing: Decay | None = None,
     warmup: StepsFromZero = 0,
     verify: bool = True,
     over: str | None = None,
