@@ -1,5 +1,6 @@
 """Gives a scheduler the rates and the cycle length that a range test suggests."""
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
@@ -111,7 +112,7 @@ def _cycle(settings: Mapping[str, Any], answer: Answer, lengths: Lengths) -> dic
         clock = Clock(lengths.steps_per_epoch, lengths.steps)
         halves = [clock.to_steps(settings[name], name) for name in (up, "step_size_down")]
         share = halves[0] / sum(halves)
-    rising = min(max(round(share * length), 1), length - 1)
+    rising = min(max(math.floor(share * length), 1), length - 1)
     found = {up: rising}
     if "step_size_down" in settings and (down is not None or 2 * rising != length):
         found["step_size_down"] = length - rising

@@ -92,7 +92,7 @@ class RangeTest:
 
 
 @dataclass(frozen=True)
-class TestLengths:
+class RangeTestLengths:
     """The lengths of a range test in steps.
 
     points: of each seed, after ``warmup`` updates at the first rate.
@@ -123,7 +123,7 @@ def run_range_test(
     Raises:
       ConfigError: the test has fewer than ten points; its key is relative to the test's.
     """
-    lengths = test_lengths(experiment, settings)
+    lengths = lengths_of_test(experiment, settings)
     table = max(lengths.steps, lengths.verification)
     with ShortRuns(experiment, table=table, start=start, stopping=stopping) as runs:
         curves, updates = measure(runs, settings, lengths)
@@ -149,7 +149,7 @@ def can_verify(experiment: Experiment) -> bool:
     return experiment.dataset.validation is not None
 
 
-def test_lengths(experiment: Experiment, settings: RangeTestSettings) -> TestLengths:
+def lengths_of_test(experiment: Experiment, settings: RangeTestSettings) -> RangeTestLengths:
     """The lengths of the test; those that are not given depend on the length of the run.
 
     Raises:
@@ -174,11 +174,11 @@ def test_lengths(experiment: Experiment, settings: RangeTestSettings) -> TestLen
         points = in_steps("steps", settings.steps, FEWEST_POINTS)
     left = COST * steps - settings.seeds * (warmup + points)
     runs = (len(MULTIPLES) + _FURTHER_RATES) * _verified(settings.seeds)
-    return TestLengths(points, warmup, min(max(int(left / runs), _FEWEST_UPDATES), steps))
+    return RangeTestLengths(points, warmup, min(max(int(left / runs), _FEWEST_UPDATES), steps))
 
 
 def measure(
-    runs: ShortRuns, settings: RangeTestSettings, lengths: TestLengths
+    runs: ShortRuns, settings: RangeTestSettings, lengths: RangeTestLengths
 ) -> tuple[tuple[Curve, ...], int]:
     """The curve of each seed, and the updates of all."""
     experiment, smoothing = runs.experiment, settings.smoothing
@@ -211,7 +211,7 @@ def _scores(
     runs: ShortRuns,
     answer: Answer,
     multiples: Sequence[float],
-    lengths: TestLengths,
+    lengths: RangeTestLengths,
     seeds: int,
 ) -> tuple[dict[float, tuple[float, ...]], int]:
     """What runs at multiples of the answer's rates reach, for each seed, and their updates."""

@@ -10,7 +10,7 @@ from runner.errors import ConfigError, nearest, shown
 from runner.experiment.build import Experiment
 from runner.experiment.check import check
 from runner.experiment.range_lanes import ShortRuns
-from runner.experiment.range_test import RangeTestSettings, measure, test_lengths
+from runner.experiment.range_test import RangeTestSettings, measure, lengths_of_test
 from runner.ranges import Curve
 
 BATCH_SIZE = "batch_size"
@@ -34,7 +34,7 @@ def curves_by_value(
     experiments = {value: _with_value(experiment, over, value) for value in _checked(values)}
     curves = {}
     for value, each in experiments.items():
-        lengths = test_lengths(each, settings)
+        lengths = lengths_of_test(each, settings)
         with ShortRuns(each, table=lengths.steps, stopping=lambda: False) as runs:
             curves[value], _ = measure(runs, settings, lengths)
     return curves

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from runner.config import Choice, Ranking
 from runner.experiment.build import Experiment
-from runner.experiment.range_test import RangeTest, RangeTestSettings, test_lengths
+from runner.experiment.range_test import RangeTest, RangeTestSettings, lengths_of_test
 from runner.ranges import Answer, Curve, NoAnswer, table
 from runner.report.announce import print_line, rate_texts
 from runner.report.text import counted, metric_value, number
@@ -77,7 +77,7 @@ def answer_line(scheduler: Choice, answer: Answer) -> str:
 
 def test_line(experiment: Experiment, settings: RangeTestSettings) -> str:
     """``range test: 3 seeds of 100 updates at rates from 1e-07 to 10``."""
-    points = test_lengths(experiment, settings).points
+    points = lengths_of_test(experiment, settings).points
     seeds = counted(settings.seeds, "seed")
     bounds = f"{settings.start_lr:g} to {settings.end_lr:g}"
     return f"range test: {seeds} of {points:,} updates at rates from {bounds}"
