@@ -10,7 +10,7 @@ from runner.errors import ConfigError, nearest, shown
 from runner.experiment.build import Experiment
 from runner.experiment.check import check
 from runner.experiment.range_lanes import ShortRuns
-from runner.experiment.range_test import RangeTestSettings, measure, lengths_of_test
+from runner.experiment.range_test import RangeTestSettings, lengths_of_test, measure
 from runner.ranges import Curve
 
 BATCH_SIZE = "batch_size"
@@ -31,6 +31,7 @@ def curves_by_value(
     Raises:
       ConfigError: there is no such setting, or a value is wrong for it.
     """
+    _check_setting(experiment.config, over)
     experiments = {value: _with_value(experiment, over, value) for value in _checked(values)}
     curves = {}
     for value, each in experiments.items():
@@ -38,6 +39,14 @@ def curves_by_value(
         with ShortRuns(each, table=lengths.steps, stopping=lambda: False) as runs:
             curves[value], _ = measure(runs, settings, lengths)
     return curves
+
+
+def _check_setting(config: Config, over: str) -> None:
+    optimizer = config.optimizer
+    numbers = [name for name, found in optimizer.settings if _is_number(found)]
+    if over not in (*numbers, BATCH_SIZE):
+        problem = f"{shown(over)} is not a number of the optimizer {optimizer.option}"
+        raise ConfigError("over", problem, nearest(over, [*numbers, BATCH_SIZE]))
 
 
 def _checked(values: Sequence[float]) -> Sequence[float]:
@@ -56,19 +65,15 @@ def _with_value(experiment: Experiment, over: str, value: float) -> Experiment:
         changed = experiment.changed(_config_with(config, over, value))
         check(changed)
     except ConfigError as error:
-        raise ConfigError(f"{over} {value:g}: {error.key}", error.problem, error.remedy) from error
+        key = f"values {value:g}: {error.key}"
+        raise ConfigError(key, error.problem, error.remedy) from error
     return changed
 
 
 def _config_with(config: Config, over: str, value: float) -> Config:
     if over == BATCH_SIZE:
         return replace(config, training=replace(config.training, batch_size=_whole(value)))
-    optimizer = config.optimizer
-    numbers = [name for name, found in optimizer.settings if _is_number(found)]
-    if over not in numbers:
-        problem = f"{shown(over)} is not a number of the optimizer {optimizer.option}"
-        raise ConfigError("over", problem, nearest(over, [*numbers, BATCH_SIZE]))
-    return replace(config, optimizer=_optimizer_with(config, optimizer, over, value))
+    return replace(config, optimizer=_optimizer_with(config, config.optimizer, over, value))
 
 
 def _optimizer_with(config: Config, optimizer: Choice, over: str, value: float) -> Choice:
@@ -79,7 +84,9 @@ def _optimizer_with(config: Config, optimizer: Choice, over: str, value: float) 
 
 def _whole(value: float) -> int:
     if value != int(value) or value < 1:
-        raise ConfigError("", f"{shown(value)} is not a whole number", "write one such as 64")
+        raise ConfigError(
+            BATCH_SIZE, f"{shown(value)} is not a whole number", "write one such as 64"
+        )
     return int(value)
 
 

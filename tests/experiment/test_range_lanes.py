@@ -14,8 +14,8 @@ from runner.experiment.range_lanes import Losses, ShortRuns
 from runner.experiment.range_test import (
     COST,
     RangeTestSettings,
-    run_range_test,
     lengths_of_test,
+    run_range_test,
 )
 from runner.experiment.range_values import curves_by_value
 from runner.ranges import MULTIPLES, Answer, NoAnswer
@@ -136,8 +136,8 @@ def test_warm_up_updates_are_at_the_first_rate_and_leave_no_points(monkeypatch):
 
 
 def test_without_an_answer_nothing_is_verified():
-    low = replace(SETTINGS, start_lr=1e-9, end_lr=1e-8, seeds=3)
-    test = run_range_test(experiment(), low, stopping=never)
+    high = replace(SETTINGS, start_lr=1e3, end_lr=1e6)
+    test = run_range_test(experiment(), high, stopping=never)
     assert isinstance(test.answer, NoAnswer)
     assert test.scores == {}
 
@@ -178,9 +178,9 @@ def test_a_value_gives_the_curves_of_an_experiment_with_that_setting():
         ("nesterov", [1.0], r"over: 'nesterov' is not a number"),
         ("momentum", [], r"values: there are no values"),
         ("momentum", [0.9, 0.9], r"values\[1\]: 0.9 is given twice"),
-        ("momentum", [1.5], r"momentum 1.5: optimizer.momentum: 1.5 is not"),
-        ("batch_size", [0.5], r"batch_size 0.5: .*0.5 is not a whole number"),
-        ("batch_size", [5000.0], r"batch_size 5000: training.batch_size: 5000 is more than"),
+        ("momentum", [1.5], r"values 1.5: optimizer.momentum: 1.5 is not"),
+        ("batch_size", [0.5], r"values 0.5: batch_size: 0.5 is not a whole number"),
+        ("batch_size", [5000.0], r"values 5000: training.batch_size: 5000 is more than"),
     ],
 )
 def test_a_wrong_value_is_named(over, values, said):
