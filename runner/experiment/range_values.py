@@ -84,9 +84,8 @@ def _optimizer_with(config: Config, optimizer: Choice, over: str, value: float) 
 
 def _whole(value: float) -> int:
     if value != int(value) or value < 1:
-        raise ConfigError(
-            BATCH_SIZE, f"{shown(value)} is not a whole number", "write one such as 64"
-        )
+        problem = f"{shown(value)} is not a whole number above 0"
+        raise ConfigError(BATCH_SIZE, problem, "write one such as 64")
     return int(value)
 
 

@@ -24,7 +24,13 @@ def auto(run):
 
 
 @pytest.mark.parametrize(
-    ("policy", "name"), [("triangular2", "max_lr"), ("one_cycle", "max_lr"), ("cosine", "base_lr")]
+    ("policy", "name"),
+    [
+        ("triangular2", "max_lr"),
+        pytest.param("one_cycle", "max_lr", marks=pytest.mark.slow),
+        pytest.param("cosine", "base_lr", marks=pytest.mark.slow),
+        pytest.param("wsd", "base_lr", marks=pytest.mark.slow),
+    ],
 )
 def test_the_policy_is_trained_at_the_rates_found_as_if_there_had_been_no_test(
     auto, run, summary, policy, name
@@ -85,6 +91,7 @@ def test_a_run_that_is_made_longer_keeps_its_cycles(auto, run):
     assert cycles == [step // length for step in range(9 * 22)]
 
 
+@pytest.mark.slow
 def test_a_damaged_result_is_found_again(auto, run, summary):
     _, folder = auto()
     for step in Checkpoints(folder).steps():
@@ -116,7 +123,8 @@ def test_a_signal_ends_the_test_and_leaves_no_result(auto, summary, monkeypatch)
 def test_groups_keep_their_ratios(auto):
     code, folder = auto(
         "model=mlp",
-        "optimizer.groups={head: Dense_2/*}",
+        "model.hidden=[8]",
+        "optimizer.groups={head: Dense_1/*}",
         "scheduler.settings={max_lr: {head: 0.4, default: 0.1}, step_size_up: 1ep}",
     )
     assert code == 0
@@ -196,6 +204,7 @@ def test_what_cannot_be_found_is_refused_and_leaves_no_folder(run, capsys, overr
     assert not folder.exists()
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_from_a_state_takes_no_range_test_but_one_from_parameters_does(
     run, capsys
 ):
