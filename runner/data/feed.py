@@ -82,7 +82,7 @@ class Feed:
         self._ahead: Prefetch[Examples] | None = None
 
     def reseeded(self, seed: int) -> Self:
-        """A feed with another order of examples, which shares what is on the device."""
+        """A feed with another order of examples that shares what is on the device; close both."""
         feed = copy(self)
         feed.seed, feed._ahead = seed, None
         return feed

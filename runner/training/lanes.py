@@ -1,4 +1,4 @@
-"""Several runs that share one compiled program: in threads, or as lanes of a vmapped program.
+"""Trains several runs that share a compiled program, in threads or vmapped.
 
 Lanes have the same ``Static`` and shapes; everything else may differ. No lane affects another.
 """
@@ -27,7 +27,10 @@ LaneMode = Literal["threads", "vmap"]
 class Lane:
     """One run among several that share a program.
 
+    Each lane has its own order of examples, hyperparameters, plan, listener and end.
+
     state: where it starts; training takes over its buffers.
+    stopping: whether to end after the current chunk; called before each chunk.
     """
 
     state: TrainState
@@ -63,11 +66,12 @@ def choose_lane_mode(platform: str) -> LaneMode:
 def train_lanes(static: Static, lanes: Sequence[Lane], *, mode: LaneMode) -> list[LaneEnd]:
     """Trains each lane as ``loop.train`` would, and returns their ends in the same order.
 
-    ``threads``: each lane is trained by itself, as many at a time as there are cores; the results
-    are those of ``loop.train`` to the bit. ``vmap``: lanes advance together, a chunk at a time, as
-    one batched program; the results differ from those of ``loop.train`` by rounding.
+    ``threads``: each core trains one lane at a time; results equal those of ``loop.train`` to the
+    bit. ``vmap``: all lanes advance together, chunk by chunk, in one batched program; results
+    differ from those of ``loop.train`` by rounding.
 
-    Any exception but a ``DivergedError`` ends all lanes and is raised.
+    A ``DivergedError`` from a listener ends its lane. Any other exception ends all lanes and is
+    raised.
 
     Raises:
       ValueError: the lanes cannot be vmapped: their arrays have different shapes, their feeds do
@@ -91,10 +95,10 @@ def _train_in_threads(static: Static, lanes: Sequence[Lane]) -> list[LaneEnd]:
         futures = [executor.submit(train, lane) for lane in lanes]
         try:
             wait(futures, return_when=FIRST_EXCEPTION)
-        finally:  # also interrupted by the keyboard
+        finally:  # a KeyboardInterrupt ends the wait, too
             abandoned.set()
             executor.shutdown(wait=False, cancel_futures=True)
-        # A lane that has failed comes before those that were cancelled, as it had begun.
+        # Lanes start in order: one that raised comes before those that were cancelled.
         return [future.result() for future in futures]
 
 
@@ -207,7 +211,7 @@ def _layout(lane: Lane) -> Any:
 
 
 def _batches(slots: Sequence[_Slot], running: Sequence[_Slot], length: int, capacity: int) -> Any:
-    """The batches of a chunk [capacity, lanes, batch, ...]; those of a lane at rest are unused."""
+    """The batches of a chunk [capacity, lanes, batch, ...]; arbitrary for lanes not running."""
     chunks: dict[tuple[int, int], Any] = {}  # lanes often have the same order of examples
     for slot in running:
         feed, key = slot.lane.feed, (slot.lane.feed.seed, slot.step)

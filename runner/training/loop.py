@@ -32,8 +32,7 @@ from runner.training.tags import metric_tag
 Metrics = Mapping[str, jax.Array]
 Trained = tuple[TrainState, Metrics]
 
-# In steps.
-LONGEST_CHUNK = 1024
+LONGEST_CHUNK = 1024  # in steps
 
 
 class Listener(Protocol):
@@ -84,9 +83,9 @@ def train_chunks(
     listener: Listener,
     stopping: Callable[[], bool],
 ) -> Iterator[TrainState]:
-    """Trains as ``train`` does; yields the state after each chunk, once the listener has all of it.
+    """Trains as ``train`` does; yields the state after each chunk, once the listener was called.
 
-    Asking for the next state donates the previous one.
+    A state is valid until the next one is requested, which donates its buffers.
 
     Where chunks begin and end never changes a result. The next chunk is sent to the device before
     the metrics of the previous one are fetched.
