@@ -1,6 +1,7 @@
 """The trend of a range test's losses: a centred smooth in log(lr), with its slope and its error."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -13,6 +14,9 @@ _MOST_POINTS = 200
 _START_SHARE, _START_POINTS = 0.1, 3
 # Bandwidths tried, in points: from one to this share of the curve.
 _WIDEST_SHARE, _BANDWIDTHS = 0.1, 8
+# The ends of a fall that are left out to find its width, as shares of its height, and the bandwidth
+# of slopes as a share of that width: for a logistic fall about its scale.
+_FALL_MARGIN, _SLOPE_SHARE = 0.1, 0.25
 # A fall or rise must exceed this many standard errors: the largest of 200 correlated deviations
 # reaches three by chance.
 _SIGNIFICANT = 4.0
@@ -25,10 +29,11 @@ class Trend:
     Attributes:
       log_rates: natural logarithms of the rates, [m].
       losses: [m].
-      slopes: derivative of the loss by log(lr), [m].
+      slopes: derivative of the loss by log(lr), [m]; the fit is as wide as suits the fall.
       start: the level that the loss starts at.
       errors: standard error of ``losses``, [m].
       lowest: index of the lowest loss.
+      steepest: index of the steepest slope during the fall.
     """
 
     log_rates: np.ndarray
@@ -37,6 +42,7 @@ class Trend:
     start: float
     errors: np.ndarray
     lowest: int
+    steepest: int
 
     @property
     def fall(self) -> float:
@@ -84,14 +90,17 @@ def trend(curve: Curve) -> Trend | None:
     losses = np.minimum(losses, start + (start - losses.min()))
     smooth = _smoothing_matrix(losses)
     smoothed = smooth @ losses
-    noise = _noise(losses)
+    lowest = int(np.argmin(smoothed))
+    first, last = _fall(smoothed[: lowest + 1], start)
+    slopes = _slopes(losses, (last - first) * _SLOPE_SHARE) / np.gradient(log_rates)
     return Trend(
         log_rates=log_rates,
         losses=smoothed * unit,
-        slopes=np.gradient(smoothed, log_rates) * unit,
+        slopes=slopes * unit,
         start=start * unit,
-        errors=noise * unit * np.sqrt(np.sum(smooth**2, axis=1)),
-        lowest=int(np.argmin(smoothed)),
+        errors=_noise(losses) * unit * np.sqrt(np.sum(smooth**2, axis=1)),
+        lowest=lowest,
+        steepest=first + int(np.argmin(slopes[first : last + 1])),
     )
 
 
@@ -115,28 +124,52 @@ def _binned(log_rates: np.ndarray, losses: np.ndarray) -> tuple[np.ndarray, np.n
     )
 
 
+def _fall(smoothed: np.ndarray, start: float) -> tuple[int, int]:
+    """The points between which the loss passes through the middle 80% of its fall.
+
+    Args:
+      smoothed: up to its lowest.
+    """
+    lowest = len(smoothed) - 1
+    margin = _FALL_MARGIN * (start - smoothed[lowest])
+    before = np.flatnonzero(smoothed >= start - margin)
+    first = int(before[-1]) if len(before) else 0
+    after = np.flatnonzero(smoothed[first:] <= smoothed[lowest] + margin)
+    return first, first + int(after[0])
+
+
 def _smoothing_matrix(losses: np.ndarray) -> np.ndarray:
     """[m, m]: the local linear smoother of the bandwidth that predicts points left out best."""
     m = len(losses)
-    widest = max(_WIDEST_SHARE * m, 1.5)
-    best, chosen = np.inf, np.eye(m)
-    for bandwidth in np.geomspace(1.0, widest, _BANDWIDTHS):
-        smooth = _local_linear(m, float(bandwidth))
-        left_out = (losses - smooth @ losses) / (1 - np.diag(smooth))
-        score = float(np.mean(left_out**2))
-        if score <= best:
-            best, chosen = score, smooth
-    return chosen
+    bandwidths = np.geomspace(1.0, max(_WIDEST_SHARE * m, 1.5), _BANDWIDTHS)
+    smoothers = [_local_linear(m, float(bandwidth)) for bandwidth in bandwidths]
+    errors = [
+        float(np.mean(((losses - smooth @ losses) / (1 - np.diag(smooth))) ** 2))
+        for smooth in smoothers
+    ]
+    return smoothers[len(errors) - 1 - int(np.argmin(errors[::-1]))]
 
 
+@lru_cache(maxsize=2 * _BANDWIDTHS)
 def _local_linear(m: int, bandwidth: float) -> np.ndarray:
     """The matrix whose row i gives the local linear fit at point i from the values of all."""
     offsets = np.arange(m) - np.arange(m)[:, None]
+    weights, (total, first, second) = _kernel(offsets, bandwidth)
+    return weights * (second - offsets * first) / (total * second - first**2)
+
+
+def _slopes(losses: np.ndarray, bandwidth: float) -> np.ndarray:
+    """The slope of the local linear fit at each point, by the number of the point."""
+    offsets = np.arange(len(losses)) - np.arange(len(losses))[:, None]
+    weights, (total, first, second) = _kernel(offsets, max(bandwidth, 1.0))
+    return (weights * (total * offsets - first) / (total * second - first**2)) @ losses
+
+
+def _kernel(offsets: np.ndarray, bandwidth: float) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Gaussian weights at ``offsets`` [m, m], and their moments 0 to 2 [m, 1]."""
     weights = np.exp(-0.5 * (offsets / bandwidth) ** 2)
-    first = np.sum(weights * offsets, axis=1, keepdims=True)
-    second = np.sum(weights * offsets**2, axis=1, keepdims=True)
-    weights = weights * (second - offsets * first)
-    return weights / np.sum(weights, axis=1, keepdims=True)
+    moments = [weights, weights * offsets, weights * offsets**2]
+    return weights, [np.sum(moment, axis=1, keepdims=True) for moment in moments]
 
 
 def _noise(losses: np.ndarray) -> float:
