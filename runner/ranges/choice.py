@@ -28,9 +28,9 @@ _TOO_FEW = NoAnswer(
     f"the curve has fewer than {FEWEST_POINTS} points",
     "lower start_lr, or raise the steps of the range test",
 )
-_RISES_AT_ONCE = NoAnswer(
-    "the loss rises from the start of the range and never falls",
-    "lower start_lr; if it still rises, check the data, the loss and the model",
+_RISES = NoAnswer(
+    "the loss rises without having fallen",
+    "lower start_lr, raise the steps of the range test, or check the data and the model",
 )
 _NEVER_FALLS = NoAnswer(
     "no learning rate in the range lowers the loss beyond its noise",
@@ -66,7 +66,7 @@ def choose(curves: Sequence[Curve]) -> Answer | NoAnswer:
     1. Losses become a trend: a centred smooth in log(lr), with a standard error (``trend``). An
        exponential average lags, and slopes by lr instead of log(lr) favour the lowest rates.
     2. The trend must fall by more than four standard errors. Otherwise there is no answer: the
-       loss rises at once, or no rate lowers it.
+       loss rises without having fallen, or no rate lowers it.
     3. The edge is the rate of the trend's lowest point. Beyond it, rising rates undo more than they
        learn. If the loss never rises, the edge is where the last 5% of the fall begin; if it still
        falls at the end of the range, the range is too short to answer. A test that stopped while
@@ -112,7 +112,7 @@ def _bounds(curve: Curve) -> _Bounds | NoAnswer:
         return _TOO_FEW
     if not found.falls:
         rises = curve.stopped or found.rises_from_start
-        return _RISES_AT_ONCE if rises else _NEVER_FALLS
+        return _RISES if rises else _NEVER_FALLS
     rises = curve.stopped or found.rises
     if not rises and _falls_at_end(found):
         return _STILL_FALLS

@@ -27,10 +27,10 @@ def steepest(curve: Curve) -> float | None:
     """The rate where the loss falls fastest in log(lr).
 
     fastai's ``steep``; Lightning and torch-lr-finder differentiate by the rate and by the point.
-    Only rates up to that of the lowest loss count.
+    The slope counts while the loss passes through the middle 80% of its fall.
     """
     found = _falling(curve)
-    return found and found.rate(int(np.argmin(found.slopes[: found.lowest + 1])))
+    return found and found.rate(found.steepest)
 
 
 def valley(curve: Curve) -> float | None:

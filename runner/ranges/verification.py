@@ -63,7 +63,7 @@ def revise(answer: Answer, scores: Scores, *, highest: bool) -> Answer:
     if not equal:
         lowest = tried[0]
         reason = (
-            f"every short run diverged; the rates are set to the lowest tried, {lowest:g} times"
+            f"all short runs diverged; the rates are multiplied by {lowest:g}, the lowest tried"
         )
         return _moved(answer, lowest, reason)
     if 1.0 in equal:
