@@ -266,6 +266,8 @@ def _with_cycle_ends(plan: Plan, config: Config, schedule: Schedule) -> Plan:
     ends, checkpoint = schedule.cycle_ends(plan.steps), config.checkpoint
     saves = checkpoint.every is not None and checkpoint.cycle_ends
     evaluates = config.training.eval_at_cycle_end
+    if not (saves or evaluates):
+        return plan
     return replace(plan, cycle_ends=ends if saves else (), evaluated_ends=ends if evaluates else ())
 
 
