@@ -70,6 +70,12 @@ class Experiment:
         return self.hyperparams.schedule
 
     @property
+    def snapshot_ends(self) -> Sequence[int]:
+        """The steps at which cycles end, if snapshots are kept there."""
+        kept = self.config.training.snapshots
+        return self.schedule.cycle_ends(self.lengths.steps) if kept else ()
+
+    @property
     def samples_text(self) -> bool:
         """Whether the model continues a text: its inputs and its targets are tokens."""
         dataset = self.dataset
@@ -186,7 +192,7 @@ def build(config: Config, device: jax.Device) -> Experiment:
             chunk=training.chunk,
             dispatch=_dispatch(config, model, device),
             save_every=lengths.save_every,
-            cycle_ends=_saved_cycle_ends(config, schedule, lengths.steps),
+            cycle_ends=_chunk_cycle_ends(config, schedule, lengths.steps),
             evaluated_ends=(
                 schedule.cycle_ends(lengths.steps) if training.eval_at_cycle_end else ()
             ),
@@ -245,11 +251,11 @@ def _schedule(scheduler: Choice, lengths: Lengths, device: jax.Device) -> Schedu
     return jax.device_put(schedule, device)
 
 
-def _saved_cycle_ends(config: Config, schedule: Schedule, steps: int) -> Sequence[int]:
+def _chunk_cycle_ends(config: Config, schedule: Schedule, steps: int) -> Sequence[int]:
+    """The cycle ends at which checkpoints or snapshots are due."""
     checkpoint = config.checkpoint
-    if checkpoint.every is None or not checkpoint.cycle_ends:
-        return ()
-    return schedule.cycle_ends(steps)
+    saves = checkpoint.every is not None and checkpoint.cycle_ends
+    return schedule.cycle_ends(steps) if saves or config.training.snapshots else ()
 
 
 def _dispatch(config: Config, model: FittedModel, device: jax.Device) -> Dispatch:

@@ -14,6 +14,7 @@ from runner.records.class_tables import ClassTables
 from runner.records.events import EventWriter
 from runner.records.journal import Display, Figures, Journal
 from runner.records.saving import Saver
+from runner.records.snapshots import SnapshotSaver
 
 # Chunks that may wait for the thread. If the queue is full, training waits, so memory is bounded.
 _QUEUE_SIZE = 2
@@ -39,6 +40,7 @@ class Recorder:
         ranking: Ranking,
         tables: ClassTables | None = None,
         saver: Saver | None = None,
+        snapshots: SnapshotSaver | None = None,
         start: int = 0,
         earlier: Figures = Figures(),  # noqa: B008
     ) -> None:
@@ -50,11 +52,13 @@ class Recorder:
           ranking: the metric that ranks evaluations.
           tables: logs metrics by class; None leaves them out.
           saver: saves the states handed over; None saves nothing.
+          snapshots: saves the states at cycle ends for evaluation; None saves none.
           start, earlier: the step that training starts at, and the figures of the run up to it.
         """
         self.failure: BaseException | None = None
         self._start = start
         self._events, self._display, self._saver = events, display, saver
+        self._snapshots = snapshots
         self._journal = Journal(
             events=events,
             display=display,
@@ -65,7 +69,7 @@ class Recorder:
             start=start,
             earlier=earlier,
         )
-        self._is_due = False
+        self._is_due = self._is_snapshot = False
         self._queue: Queue[Callable[[], None] | None] = Queue(_QUEUE_SIZE)
         self._closed = False
         self._thread = Thread(target=self._work, name="recorder", daemon=True)
@@ -92,16 +96,19 @@ class Recorder:
 
     def wants_state(self, step: int, *, evaluated: bool) -> bool:
         """Whether ``state`` is to be called with the state after ``step`` updates."""
+        self._is_snapshot = self._snapshots is not None and self._snapshots.is_due(step)
         if self._saver is None:
-            return False
+            return self._is_snapshot
         self._is_due = self._saver.is_due(step)
-        return self._is_due or (evaluated and self._saver.keeps_best)
+        return self._is_due or self._is_snapshot or (evaluated and self._saver.keeps_best)
 
     def state(self, step: int, state: Any) -> None:
         """Hands over a state that ``wants_state`` asked for, after the metrics of its last step.
 
         The caller must not donate its buffers. Waits if the queue is full.
         """
+        if self._snapshots is not None and self._is_snapshot:
+            self._queue.put(partial(self._snapshots.save, step, state))
         self._queue.put(partial(self._offer, step, state, due=self._is_due))
 
     def final_state(self, step: int, state: Any) -> None:

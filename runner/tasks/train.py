@@ -23,7 +23,7 @@ with epy.lazy_imports():
 
     from runner.experiment import build, check, device, hparams, timeline
     from runner.records import checkpoints, events, journal, recorder, run_folder, saving
-    from runner.report import announce, console, drawing, progress, text
+    from runner.report import announce, console, drawing, progress, snapshots, text
     from runner.training import checkpoint, evaluation, loop, sampling, state
 
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ def train(config: Config, folder: Path, ending: Ending) -> float | None:
             announce.print_line(screen, f"{waited} {config.ranking.metric}: stopped early")
         else:
             ending.raise_if_stopped(step, steps)
+        snapshots.conclude_snapshots(experiment, trained, folder, screen, ending, start=start.step)
     summary = ending.finish()
     announce.conclude(screen, summary, folder)
     return summary["best"]["value"]
@@ -254,6 +255,7 @@ def _recorder(
         ranking=config.ranking,
         tables=drawing.class_tables(experiment),
         saver=saver,
+        snapshots=snapshots.snapshot_saver(experiment, folder, start=step),
         start=step,
         earlier=start.figures,
     )
@@ -264,7 +266,7 @@ def _save_plan(experiment: build.Experiment) -> saving.SavePlan:
         seconds=SAVE_SECONDS,
         steps=int(SAVE_SHARE * experiment.lengths.steps),
         every=experiment.plan.save_every,
-        cycle_ends=experiment.plan.cycle_ends,
+        cycle_ends=experiment.plan.cycle_ends if experiment.config.checkpoint.cycle_ends else (),
         best=experiment.config.checkpoint.best,
     )
 
