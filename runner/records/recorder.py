@@ -14,7 +14,7 @@ from runner.records.class_tables import ClassTables
 from runner.records.events import EventWriter
 from runner.records.journal import Display, Figures, Journal
 from runner.records.saving import Saver
-from runner.records.snapshots import SnapshotSaver
+from runner.records.snapshot_files import SnapshotSaver
 
 # Chunks that may wait for the thread. If the queue is full, training waits, so memory is bounded.
 _QUEUE_SIZE = 2

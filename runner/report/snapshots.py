@@ -14,10 +14,10 @@ from rich.table import Table
 from runner.config import Ranking
 from runner.errors import reason
 from runner.experiment.build import Experiment
-from runner.experiment.snapshots import score_snapshots
+from runner.experiment.snapshot_scores import score_snapshots
 from runner.records.ending import Ending
 from runner.records.events import EventWriter
-from runner.records.snapshots import SWA, Snapshots, SnapshotSaver, SnapshotTable
+from runner.records.snapshot_files import SWA, Snapshots, SnapshotSaver, SnapshotTable
 from runner.records.table import replaced, write_picture
 from runner.report.announce import print_warnings
 from runner.report.figure import INK, as_png, new_figure

@@ -10,6 +10,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from runner.errors import StorageError, reason
+from runner.errors import ConfigError, StorageError, reason
+from runner.records.checkpoints import Checkpoint
 from runner.records.table import replaced, write_table
 
 SWA = "swa"
@@ -62,7 +64,7 @@ class Snapshots:
         """
         path = self.path(name)
         prepared = path.with_name(f".{path.name}")
-        contiguous = {key: np.ascontiguousarray(array) for key, array in arrays.items()}
+        contiguous = {key: np.asarray(array, order="C") for key, array in arrays.items()}
         content = save(contiguous, {"sha256": _sha256(contiguous)})
         try:
             self.folder.mkdir(exist_ok=True)
@@ -174,6 +176,32 @@ class SnapshotTable:
             return int(last.partition(",")[0])
         except (OSError, ValueError, IndexError):
             return 0
+
+
+def with_snapshot(
+    checkpoint: Checkpoint, name: int | str | None, *, is_chosen: bool, key: str = "snapshot"
+) -> Checkpoint:
+    """A checkpoint with the parameters of a snapshot of its run; ``name`` is None for its own.
+
+    Args:
+      name: the step of the snapshot, or ``swa`` for the average of all, whose step is that of the
+        last one.
+      is_chosen: whether the checkpoint was asked for by its step or as the best one.
+      key: that of ``name``, for errors.
+
+    Raises:
+      ConfigError: both a checkpoint and a snapshot were asked for.
+      StorageError: there is no such snapshot, or it is damaged.
+    """
+    if name is None:
+        return checkpoint
+    if is_chosen:
+        problem = f"{name}, but step or best chooses a checkpoint"
+        raise ConfigError(key, problem, "give one of them")
+    snapshots = Snapshots(checkpoint.path.parents[1])
+    arrays = snapshots.load(name)
+    step = snapshots.steps()[-1] if isinstance(name, str) else name
+    return replace(checkpoint, step=step, path=snapshots.path(name), arrays=arrays)
 
 
 def _sha256(arrays: Mapping[str, np.ndarray]) -> str:
