@@ -5,7 +5,7 @@ come from that run: the last snapshot, the one that is best on the validation ex
 of all, and the average of all weights. The table has the test accuracy, with mean and deviation
 over the seeds.
 
-    python benchmarks/snapshots.py --root FOLDER [--model mlp] [--seeds 3] [--cycles 5] [--epochs 3]
+    python benchmarks/snapshots.py --root FOLDER [--model mlp] [--seeds 3] [--cycles 5] [--epochs 2]
 """
 
 import argparse
@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--model", choices=SETTINGS, default="cnn")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--cycles", type=int, default=5)
-    parser.add_argument("--epochs", type=float, default=3.0, help="of each cycle")
+    parser.add_argument("--epochs", type=float, default=2.0, help="of each cycle")
     options = parser.parse_args()
     found = []
     with tempfile.TemporaryDirectory() as scratch:
