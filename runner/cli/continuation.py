@@ -34,6 +34,7 @@ _MAY_CHANGE = (
     "training.eval_at_cycle_end",
     "training.eval_every",
     "training.log_every",
+    "training.snapshots",
     "training.steps",
 )
 

@@ -52,6 +52,7 @@ class Training:
     log_every: WrittenLength
     eval_every: WrittenLength | None
     eval_at_cycle_end: bool
+    snapshots: bool
     patience: Count | None
     min_delta: NonNegative
     dispatch: Literal["auto", "scan", "step"]

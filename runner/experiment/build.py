@@ -1,6 +1,6 @@
 """Builds every part that a config names, fitted to the data and to each other."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -68,6 +68,12 @@ class Experiment:
     @property
     def schedule(self) -> Schedule:
         return self.hyperparams.schedule
+
+    @property
+    def snapshot_ends(self) -> Sequence[int]:
+        """The steps at which cycles end, if snapshots are kept there."""
+        kept = self.config.training.snapshots
+        return self.schedule.cycle_ends(self.lengths.steps) if kept else ()
 
     @property
     def samples_text(self) -> bool:
@@ -262,12 +268,13 @@ def _schedule(scheduler: Choice, lengths: Lengths, device: jax.Device) -> Schedu
 
 
 def _with_cycle_ends(plan: Plan, config: Config, schedule: Schedule) -> Plan:
-    """The plan with saves and evaluations at the ends of cycles, where they are asked for."""
-    ends, checkpoint = schedule.cycle_ends(plan.steps), config.checkpoint
-    saves = checkpoint.every is not None and checkpoint.cycle_ends
-    evaluates = config.training.eval_at_cycle_end
+    """The plan with saves, snapshots and evaluations at the ends of cycles, as far as wanted."""
+    checkpoint, training = config.checkpoint, config.training
+    saves = training.snapshots or (checkpoint.every is not None and checkpoint.cycle_ends)
+    evaluates = training.eval_at_cycle_end
     if not (saves or evaluates):
         return plan
+    ends = schedule.cycle_ends(plan.steps)
     return replace(plan, cycle_ends=ends if saves else (), evaluated_ends=ends if evaluates else ())
 
 

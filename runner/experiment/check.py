@@ -33,11 +33,12 @@ def check(experiment: Experiment) -> None:
 
     Raises:
       ConfigError: lists of rates or hyperparameters do not have one entry per group, a momentum
-        is cycled that the optimizer lacks, lookahead never synchronises, or a plugin fails in an
-        update or changes the shape of the state.
+        is cycled that the optimizer lacks, lookahead never synchronises, snapshots are to be kept
+        but no cycle ends, or a plugin fails in an update or changes the shape of the state.
       OutOfMemoryError: the state cannot fit in memory.
     """
     _check_group_counts(experiment)
+    _check_snapshots(experiment)
     config = experiment.config
     if experiment.schedule.cycles_momentum:
         key = momentum_switch(config.scheduler) or "scheduler"
@@ -102,6 +103,18 @@ def _check_lookahead(experiment: Experiment) -> None:
     if period is not None and period > steps:
         problem = f"{period} is longer than the run of {steps} steps"
         raise ConfigError("optimizer.lookahead.sync_period", problem, f"write at most {steps}")
+
+
+def _check_snapshots(experiment: Experiment) -> None:
+    """Refuses to keep snapshots at cycle ends if there are none."""
+    if experiment.config.training.snapshots and not experiment.snapshot_ends:
+        option, steps = experiment.config.scheduler.option, experiment.lengths.steps
+        raise ConfigError(
+            "training.snapshots",
+            f"true, but no cycle of scheduler={option} ends within the run of {steps} steps",
+            "train longer, or choose a schedule with shorter cycles, such as "
+            "scheduler=cosine_restarts scheduler.T_0=25%",
+        )
 
 
 def _check_update(experiment: Experiment) -> None:

@@ -15,7 +15,15 @@ from runner.registry import GROUPS
 Value = str | int | float | bool
 
 # How a run is computed and recorded; none of it decides what is trained.
-_LEFT_OUT = ("log_every", "eval_every", "eval_at_cycle_end", "dispatch", "chunk", "placement")
+_LEFT_OUT = (
+    "log_every",
+    "eval_every",
+    "eval_at_cycle_end",
+    "snapshots",
+    "dispatch",
+    "chunk",
+    "placement",
+)
 # A value that is one reference, absolute or relative: ``${scheduler.max_lr}``, ``${.max_lr}``.
 _REFERENCE = re.compile(r"\$\{(\.*)([\w.]+)\}")
 

@@ -106,6 +106,28 @@ class Objective(Pytree, ABC, static=("output_shape",)):
         """
         return {"loss": sums["loss"] / sums["examples"]}
 
+    def ensemble(self, outputs: jax.Array, member: jax.Array, count: ArrayLike) -> jax.Array:
+        """The outputs of an ensemble after one more member, float32 [batch, *output_shape].
+
+        By default, the outputs of an ensemble are the mean of its members' outputs.
+
+        Args:
+          outputs: of the ensemble of the first ``count`` members, [batch, *output_shape].
+          member: the outputs of the new member, likewise.
+          count: at least 1.
+        """
+        return outputs + (member - outputs) / (count + 1)
+
     def predictions(self, outputs: ArrayLike) -> Any:
         """What a user of the model gets for its outputs: logits, or values in the data's units."""
         return outputs
+
+
+def mean_probability_logits(outputs: jax.Array, member: jax.Array, count: ArrayLike) -> jax.Array:
+    """``Objective.ensemble`` for logits: the logarithms of the mean of the members' softmax.
+
+    This is the snapshot ensemble of Huang et al. (2017), section 3. It is computed in logarithms,
+    so that no probability underflows.
+    """
+    before = jax.nn.log_softmax(outputs) + jnp.log(count)
+    return jnp.logaddexp(before, jax.nn.log_softmax(member)) - jnp.log(count + 1)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from etils import epy
 
 from runner.config.markers import Number, Series
 from runner.config.types import Count, Share
 from runner.errors import ConfigError
-from runner.objectives.base import Objective, Sums, Targets
+from runner.objectives.base import Objective, Sums, Targets, mean_probability_logits
 from runner.registry import register_objective
+
+if TYPE_CHECKING:
+    from jax.typing import ArrayLike
 
 with epy.lazy_imports():
     import jax
@@ -93,6 +96,9 @@ class Classification(Objective, static=("top_k",)):
                 of_all = of_all * self.class_weights
             losses = (1 - self.label_smoothing) * losses + self.label_smoothing * of_all.mean(-1)
         return losses, weights
+
+    def ensemble(self, outputs: jax.Array, member: jax.Array, count: ArrayLike) -> jax.Array:
+        return mean_probability_logits(outputs, member, count)
 
     def sums(self, outputs: jax.Array, targets: jax.Array, valid: jax.Array) -> Sums:
         predicted = outputs.argmax(-1)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 from etils import epy
 
 from runner.errors import ConfigError
-from runner.objectives.base import Objective, Sums, Targets
+from runner.objectives.base import Objective, Sums, Targets, mean_probability_logits
 from runner.registry import register_objective
+
+if TYPE_CHECKING:
+    from jax.typing import ArrayLike
 
 with epy.lazy_imports():
     import jax
@@ -46,6 +50,9 @@ class NextToken(Objective):
 
     def losses(self, outputs: jax.Array, targets: jax.Array) -> jax.Array:
         return optax.softmax_cross_entropy_with_integer_labels(outputs, targets).mean(-1)
+
+    def ensemble(self, outputs: jax.Array, member: jax.Array, count: ArrayLike) -> jax.Array:
+        return mean_probability_logits(outputs, member, count)
 
     def sums(self, outputs: jax.Array, targets: jax.Array, valid: jax.Array) -> Sums:
         hits = (outputs.argmax(-1) == targets).mean(-1)

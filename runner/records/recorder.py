@@ -13,6 +13,7 @@ from runner.errors import StorageError
 from runner.records.events import EventWriter
 from runner.records.journal import Journal
 from runner.records.saving import Saver
+from runner.records.snapshot_files import SnapshotSaver
 
 # Chunks that may wait for the thread. If the queue is full, training waits, so memory is bounded.
 _QUEUE_SIZE = 2
@@ -32,16 +33,23 @@ class Recorder:
     the caller. Until it is closed, its figures lag a few chunks behind.
     """
 
-    def __init__(self, journal: Journal, *, saver: Saver | None = None) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        *,
+        saver: Saver | None = None,
+        snapshots: SnapshotSaver | None = None,
+    ) -> None:
         """Takes over ``journal``, with its events and display, and ``saver``; closes them.
 
         Args:
           saver: saves the states handed over; None saves nothing.
+          snapshots: saves the states at cycle ends for evaluation; None saves none.
         """
         self.failure: BaseException | None = None
-        self._journal, self._saver = journal, saver
+        self._journal, self._saver, self._snapshots = journal, saver, snapshots
         self._events, self._display = journal.events, journal.display
-        self._is_due = self._has_warned = False
+        self._is_due = self._is_snapshot = self._has_warned = False
         self._queue: Queue[Callable[[], None] | None] = Queue(_QUEUE_SIZE)
         self._closed = False
         self._thread = Thread(target=self._work, name="recorder", daemon=True)
@@ -68,16 +76,19 @@ class Recorder:
 
     def wants_state(self, step: int, *, evaluated: bool) -> bool:
         """Whether ``state`` is to be called with the state after ``step`` updates."""
+        self._is_snapshot = self._snapshots is not None and self._snapshots.is_due(step)
         if self._saver is None:
-            return False
+            return self._is_snapshot
         self._is_due = self._saver.is_due(step)
-        return self._is_due or (evaluated and self._saver.keeps_best)
+        return self._is_due or self._is_snapshot or (evaluated and self._saver.keeps_best)
 
     def state(self, step: int, state: Any) -> None:
         """Hands over a state that ``wants_state`` asked for, after the metrics of its last step.
 
         The caller must not donate its buffers. Waits if the queue is full.
         """
+        if self._snapshots is not None and self._is_snapshot:
+            self._hand_over(partial(self._snapshots.save, step, state))
         self._hand_over(partial(self._offer, step, state, due=self._is_due))
 
     def final_state(self, step: int, state: Any) -> None:

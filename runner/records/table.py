@@ -1,6 +1,6 @@
 """Writes the tables and pictures of a run folder; an error names the file."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +37,24 @@ def write_picture(path: Path, png: bytes) -> None:
     try:
         with path.open("xb") as file:
             file.write(png)
+    except OSError as error:
+        raise _cannot_be_written(path, error) from error
+
+
+def replaced(path: Path, write: Callable[[Path], None]) -> None:
+    """Replaces a file in one piece, so that a crash leaves either the old or the new one.
+
+    Args:
+      write: creates a file at the path it is given.
+
+    Raises:
+      StorageError: the file cannot be written; the old one is unchanged.
+    """
+    prepared = path.with_name(f".{path.name}")
+    try:
+        prepared.unlink(missing_ok=True)
+        write(prepared)
+        prepared.replace(path)
     except OSError as error:
         raise _cannot_be_written(path, error) from error
 

@@ -21,7 +21,7 @@ with epy.lazy_imports():
     import numpy as np
 
     from runner.experiment import device, parts, saved_run
-    from runner.records import checkpoints
+    from runner.records import checkpoints, snapshot_files
     from runner.report import announce, text
     from runner.training import tags
 
@@ -40,6 +40,7 @@ def evaluate(
     predictions: bool = False,
     step: Annotated[int, Whole(0)] | None = None,
     best: bool = False,
+    snapshot: Annotated[int, Whole(0)] | Literal["swa"] | None = None,
 ) -> None:
     """Writes ``evaluation.json`` and, with ``predictions``, ``predictions.npz`` to ``folder``.
 
@@ -53,6 +54,10 @@ def evaluate(
     screen = announce.open_screen(chosen)
     with jax.default_device(chosen):
         saved = checkpoints.task_checkpoint(config.resume, step=step, best=best)
+        is_chosen = best or step is not None
+        saved = snapshot_files.with_snapshot(
+            saved, snapshot, is_chosen=is_chosen, key="task.snapshot"
+        )
         run = saved_run.saved_run(config, saved)
         announce.print_line(screen, f"step {run.step:,} of {run.origin['folder']}")
         dataset = parts.build_dataset(config.dataset, config.data)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from etils import epy
 
@@ -18,7 +18,7 @@ with epy.lazy_imports():
 
     from runner.experiment import device, saved_run
     from runner.experiment import export as stablehlo
-    from runner.records import checkpoints, model_files
+    from runner.records import checkpoints, model_files, snapshot_files
     from runner.report import announce, text
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def export(
     *,
     step: Annotated[int, Whole(0)] | None = None,
     best: bool = False,
+    snapshot: Annotated[int, Whole(0)] | Literal["swa"] | None = None,
 ) -> None:
     """Writes ``model.stablehlo``, ``model.safetensors`` and ``model.json`` to ``folder``.
 
@@ -45,6 +46,10 @@ def export(
     screen = announce.open_screen(chosen)
     with jax.default_device(chosen):
         saved = checkpoints.task_checkpoint(config.resume, step=step, best=best)
+        is_chosen = best or step is not None
+        saved = snapshot_files.with_snapshot(
+            saved, snapshot, is_chosen=is_chosen, key="task.snapshot"
+        )
         run = saved_run.saved_run(config, saved)
         announce.print_line(screen, f"step {run.step:,} of {run.origin['folder']}")
         exported = stablehlo.exported_model(run)

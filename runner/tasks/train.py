@@ -24,7 +24,7 @@ with epy.lazy_imports():
 
     from runner.experiment import build, check, device, hparams, timeline
     from runner.records import checkpoints, events, journal, recorder, saving
-    from runner.report import announce, drawing, progress, text
+    from runner.report import announce, drawing, progress, snapshots, text
     from runner.training import checkpoint, evaluation, loop, sampling, state
 
 if TYPE_CHECKING:
@@ -85,6 +85,7 @@ def train(config: Config, folder: Path, ending: Ending) -> float | None:
             announce.print_line(screen, f"{waited} {config.ranking.metric}: stopped early")
         else:
             ending.raise_if_stopped(step, steps)
+        snapshots.conclude_snapshots(experiment, trained, folder, screen, ending, start=start.step)
     summary = ending.finish()
     announce.conclude(screen, summary, folder)
     return summary["best"]["value"]
@@ -193,7 +194,8 @@ def _recorder(
         start=step,
         earlier=start.figures,
     )
-    return recorder.Recorder(kept, saver=saver)
+    kept_at_ends = snapshots.snapshot_saver(experiment, folder, start=step)
+    return recorder.Recorder(kept, saver=saver, snapshots=kept_at_ends)
 
 
 def _save_plan(experiment: build.Experiment) -> saving.SavePlan:
@@ -201,7 +203,7 @@ def _save_plan(experiment: build.Experiment) -> saving.SavePlan:
         seconds=SAVE_SECONDS,
         steps=int(SAVE_SHARE * experiment.lengths.steps),
         every=experiment.plan.save_every,
-        cycle_ends=experiment.plan.cycle_ends,
+        cycle_ends=experiment.plan.cycle_ends if experiment.config.checkpoint.cycle_ends else (),
         best=experiment.config.checkpoint.best,
     )
 

@@ -39,7 +39,7 @@ def evaluate(
         return _batch_metrics(static, variables, objective, source, *first)
     batches = chain([first, second], batches)
     sums = [_batch_sums(static, variables, objective, source, *batch) for batch in batches]
-    return _metrics(objective, sums)
+    return total_metrics(objective, sums)
 
 
 def score(
@@ -107,5 +107,6 @@ def _batch_metrics(
 
 
 @jax.jit
-def _metrics(objective: Objective, batches: list[Metrics]) -> Metrics:
+def total_metrics(objective: Objective, batches: list[Metrics]) -> Metrics:
+    """The metrics of a split from the sums of its batches."""
     return objective.metrics(jax.tree.map(lambda *sums: sum(sums), *batches))

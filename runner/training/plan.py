@@ -22,7 +22,7 @@ class Plan:
     steps: updates of the whole run.
     eval_every: updates between evaluations, or None to evaluate at the end only.
     save_every: updates between saves, or None if saves may be at the end of any chunk.
-    cycle_ends: rising steps after which states are saved.
+    cycle_ends: rising steps after which checkpoints or snapshots may be due.
     evaluated_ends: rising steps at which cycles end, if evaluations are due there.
     ranking: the metric that is observed by the schedule and by early stopping.
     scores_test: whether the test split is scored at the end.

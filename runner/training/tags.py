@@ -7,6 +7,9 @@ MOMENTUM = "schedule/momentum"
 THROUGHPUT = "throughput/steps_per_second"
 EVAL_LOSS = "eval/loss"
 
+# The tags of snapshots at cycle ends begin with one of these, see ``snapshot_tag``.
+SNAPSHOT, ENSEMBLE, SWA = "snapshot", "ensemble", "swa"
+
 # The first part of the tag of a metric, by the split that it was measured on.
 PREFIXES = {"train": "train", "validation": "eval", "test": "test"}
 
@@ -14,6 +17,14 @@ PREFIXES = {"train": "train", "validation": "eval", "test": "test"}
 def metric_tag(split: str, metric: str) -> str:
     """The tag of a metric of a split: ``eval/accuracy``, ``test/loss``."""
     return f"{PREFIXES[split]}/{metric}"
+
+
+def snapshot_tag(kind: str, tag: str) -> str:
+    """The tag of a metric of snapshots, such as ``ensemble/test/accuracy`` for ``test/accuracy``.
+
+    ``kind``: ``snapshot``, ``ensemble`` or ``swa``.
+    """
+    return f"{kind}/{tag}"
 
 
 def group_rate(group: str) -> str:
