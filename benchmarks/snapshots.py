@@ -32,7 +32,7 @@ COMMON = (
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Compares snapshots on Fashion-MNIST.")
     parser.add_argument("--root", required=True, help="folder of the files of Fashion-MNIST")
     parser.add_argument("--model", choices=SETTINGS, default="cnn")
     parser.add_argument("--seeds", type=int, default=3)
