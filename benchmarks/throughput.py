@@ -243,7 +243,8 @@ def main() -> None:
     # One more pair for the first, which compiles.
     pair_seconds = sum(USER_SECONDS if name == "user" else ROWS[name].seconds for name in measured)
     minutes = pair_seconds * (given["pairs"] + 1) / 60
-    print(f"about {minutes:.0f} minutes on two quiet cores", file=sys.stderr, flush=True)
+    if measured:
+        print(f"about {minutes:.1f} minutes on two quiet cores", file=sys.stderr, flush=True)
     for name in measured:
         measure_row(name, given)
 
