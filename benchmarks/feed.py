@@ -1,11 +1,12 @@
 """Compares the placements of a data set: speed, memory and the parameters that come of it.
 
 Trains the same multilayer perceptron on a small file of examples from the device, the host and in a
-stream, then on a file of ``--gib`` in a stream, with the process's own data limited to ``--limit``
-(Linux's RLIMIT_DATA, which counts no mapped files). Prints the steps per second, the peak of the
-anonymous memory (RssAnon, sampled) and the hash of the final parameters.
+stream, and on a file of ``--gib`` in a stream, with the process's own data limited to ``--limit``
+(Linux's RLIMIT_DATA, which counts no mapped files). All take turns, for ``--rounds``. Prints the
+steps per second (median), their ratio to the first line's of the same round (median and range), the
+peak of the anonymous memory (RssAnon, sampled) and the hash of the final parameters.
 
-    python benchmarks/feed.py [--gib 4] [--limit 3] [--steps 300] [--folder FOLDER]
+    python benchmarks/feed.py [--gib 4] [--limit 3] [--steps 300] [--rounds 5] [--folder FOLDER]
 """
 
 import argparse
@@ -17,6 +18,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -33,6 +35,7 @@ def main() -> None:
     parser.add_argument("--gib", type=float, default=4, help="size of the large file")
     parser.add_argument("--limit", type=float, default=3, help="GiB of data of a process")
     parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--folder", type=Path, help="for the files; a temporary one by default")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -43,17 +46,30 @@ def main() -> None:
         small, large = Path(folder, "small"), Path(folder, "large")
         write(small, SMALL)
         write(large, int(options.gib * GIB) // COLUMNS)
-        print("| file | placement | steps/s | peak RssAnon | parameters |\n|---|---|---|---|---|")
-        for path, placement in [
-            *((small, placement) for placement in ("device", "host", "stream")),
-            (large, "stream"),
-        ]:
-            found = measured(path, placement, options)
-            print(
-                f"| {path.name} | {placement} | {found['steps_per_second']:,.1f} | "
-                f"{found['anonymous'] / 2**20:,.0f} MiB | {found['sha256'][:12]} |",
-                flush=True,
-            )
+        lines = [(small, placement) for placement in ("device", "host", "stream")]
+        lines.append((large, "stream"))
+        found: dict[Any, list[dict[str, Any]]] = {line: [] for line in lines}
+        for number in range(options.rounds):
+            print(f"round {number + 1} of {options.rounds}", file=sys.stderr, flush=True)
+            for line in lines:
+                found[line].append(measured(*line, options))
+        print("| file | placement | steps/s | of the first line | peak RssAnon | parameters |")
+        print("|---|---|---|---|---|---|")
+        for (path, placement), results in found.items():
+            print(f"| {path.name} | {placement} | {row(results, found[lines[0]])} |")
+
+
+def row(results: list[dict[str, Any]], first: list[dict[str, Any]]) -> str:
+    """The figures of a line over all rounds; ``first`` are those of the first line."""
+    speeds = [result["steps_per_second"] for result in results]
+    ratios = [speed / other["steps_per_second"] for speed, other in zip(speeds, first, strict=True)]
+    cells = (
+        f"{median(speeds):,.1f}",
+        f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})",
+        f"{max(result['anonymous'] for result in results) / 2**20:,.0f} MiB",
+        ", ".join(sorted({result["sha256"][:12] for result in results})),
+    )
+    return " | ".join(cells)
 
 
 def write(folder: Path, examples: int) -> None:

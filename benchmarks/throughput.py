@@ -33,6 +33,7 @@ from runner.data.dataset import Dataset, Split
 from runner.experiment.build import Experiment, build
 from runner.experiment.device import describe_device
 from runner.records.events import EventWriter
+from runner.records.journal import Journal
 from runner.records.recorder import Recorder
 from runner.training.loop import train
 
@@ -89,13 +90,14 @@ def the_runner(experiment: Experiment) -> Side:
 
     def run(state: Any) -> Any:
         with tempfile.TemporaryDirectory() as folder:
-            recorder = Recorder(
+            journal = Journal(
                 events=EventWriter(Path(folder)),
                 display=Silent(),
                 log_every=experiment.lengths.log_every,
                 started=perf_counter(),
                 ranking=experiment.config.ranking,
             )
+            recorder = Recorder(journal)
             with recorder:
                 trained = train(
                     experiment.static,

@@ -12,7 +12,11 @@ FLOAT32_MAX = (2 - 2**-23) * 2.0**127
 
 
 class RunnerError(Exception):
-    """An error that a user can act on: ``key: problem; remedy``."""
+    """An error that a user can act on: ``key: problem; remedy``.
+
+    A part of an experiment leaves the key of an error about the part as a whole empty; its caller
+    adds the key of the part's section (``under``).
+    """
 
     exit_code: int
 
@@ -21,7 +25,7 @@ class RunnerError(Exception):
         self.key, self.problem, self.remedy = key, problem, remedy
 
     def __str__(self) -> str:
-        return f"{self.key}: {self.problem}; {self.remedy}"
+        return f"{self.key}{': ' if self.key else ''}{self.problem}; {self.remedy}"
 
     def under(self, prefix: str) -> "RunnerError":
         """The same error with its key below ``prefix``: ``base_lr`` → ``scheduler.base_lr``."""

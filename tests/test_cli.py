@@ -538,6 +538,43 @@ def test_a_jax_platform_that_is_not_there_exits_2(run_cli: Callable[..., Complet
     assert not Path("run").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("XLA_FLAGS", "--nope", r"XLA cannot use '--nope' \(Unknown flag in XLA_FLAGS: --nope\)"),
+        (
+            "XLA_FLAGS",
+            "--xla_backend_optimization_level=x",
+            r".* \(Couldn't interpret value x for flag xla_backend_optimization_level\)",
+        ),
+        ("JAX_ENABLE_X64", "nope", "JAX refuses its value .*'nope'.*"),
+    ],
+)
+def test_a_variable_that_xla_or_jax_cannot_use_exits_2(
+    run_cli: Callable[..., Completed], name: str, value: str, says: str
+) -> None:
+    done = run_cli("hydra.run.dir=run", env={name: value})
+
+    assert done.returncode == 2
+    assert re.fullmatch(f"error: {name}: {says}; correct it, or unset it\n", done.stderr)
+    assert not Path("run").exists()
+
+
+def test_a_variable_that_jax_names_in_lower_case_exits_2(
+    fake_task: Callable[..., Called],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(_: Config) -> None:
+        raise ValueError('Invalid value "x" for JAX flag jax_num_cpu_devices')
+
+    monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "x")
+    fake_task(fail)
+
+    assert main([]) == 2
+    assert capsys.readouterr().err.startswith("error: JAX_NUM_CPU_DEVICES: JAX refuses its value (")
+
+
 def test_a_memory_limit_that_libraries_cannot_load_under_exits_6(
     environment: dict[str, str],
 ) -> None:

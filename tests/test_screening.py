@@ -32,6 +32,12 @@ REFUSED = {
     "a target in a text": ("x: '${oc.create:{_target_: os.system}}'\n", 1, "_target_ is not"),
     "a Python object": ("name: !!python/object/apply:os.system [ls]\n", 1, "python/object"),
     "a Python path": ("name: !!python/object/apply:pathlib.Path [x]\n", 1, "python/object"),
+    "a tag that does not suit the value": (
+        "seed: !!timestamp x\n",
+        1,
+        "!!timestamp is not allowed",
+    ),
+    "a mapping as a set": ("x: !!set {a}\n", 1, "!!set is not allowed"),
     "a tag of one's own": ("name: !mine x\n", 1, "!mine"),
     "an empty group": ("defaults:\n- '': x\n", 2, "'' in the defaults list is not the name of"),
     "a number for a group": ("defaults: [1: x]\n", 1, "'1' in the defaults list is not the name"),

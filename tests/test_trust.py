@@ -373,6 +373,16 @@ def test_a_pipe_in_the_record_of_a_run_is_not_read(folder: Path, name: str) -> N
     assert configure("resume=run").seed == 0
 
 
+@pytest.mark.parametrize(
+    "damage", ["seed: !!timestamp x", "[!!bool x]", "[!!int x]", "- !!python/x y"]
+)
+def test_a_damaged_record_of_overrides_is_not_read(folder: Path, damage: str) -> None:
+    (folder / "run/.hydra").mkdir(parents=True)
+    (folder / "run/.hydra/config.yaml").write_text(yaml.safe_dump(show()))
+    (folder / "run/.hydra/overrides.yaml").write_text(damage)
+    assert configure("resume=run").seed == 0
+
+
 def show(*overrides: str) -> Any:
     """The settings that ``--cfg job`` prints."""
     printed = StringIO()

@@ -11,6 +11,7 @@ from io import TextIOWrapper
 
 from runner.cli.interpolation import conceal
 from runner.errors import (
+    ConfigError,
     DivergedError,
     InterruptedRunError,
     OutOfMemoryError,
@@ -77,17 +78,8 @@ def explain(error: BaseException) -> RunnerError | None:
     """The error of a documented kind that ``error`` stands for; None for a bug in the runner."""
     if isinstance(error, RunnerError):
         return error
-    if exhausted := _out_of_memory(error):
-        return exhausted
-    if isinstance(error, FloatingPointError):
-        return _not_finite(error)
-    if isinstance(error, OSError):
-        return _storage(error)
-    if isinstance(error, KeyboardInterrupt):
-        kind = stop_kind(getattr(error, "number", signal.SIGINT))
-        problem = f"ended at once by {error}" if str(error) else "interrupted"
-        return kind("run", problem, "start it again")
-    return None
+    kinds = (_out_of_memory, _not_finite, _storage, _environment_variable, _interrupted)
+    return next(filter(None, (kind(error) for kind in kinds)), None)
 
 
 def _out_of_memory(error: BaseException) -> OutOfMemoryError | None:
@@ -104,14 +96,18 @@ def _out_of_memory(error: BaseException) -> OutOfMemoryError | None:
     return OutOfMemoryError("memory", problem, remedy)
 
 
-def _not_finite(error: FloatingPointError) -> DivergedError:
+def _not_finite(error: BaseException) -> DivergedError | None:
+    if not isinstance(error, FloatingPointError):
+        return None
     names = [name for name in ("JAX_DEBUG_NANS", "JAX_DEBUG_INFS") if os.environ.get(name)]
     found = f" ({', '.join(names)} found it)" if names else ""
     problem = f"{str(error).splitlines()[0]}{found}"
     return DivergedError("training", problem, "lower scheduler.max_lr")
 
 
-def _storage(error: OSError) -> StorageError:
+def _storage(error: BaseException) -> StorageError | None:
+    if not isinstance(error, OSError):
+        return None
     if isinstance(error, BrokenPipeError):
         remedy = "keep it open, or write to a file"
         return StorageError("standard output", "was closed by its reader", remedy)
@@ -120,6 +116,27 @@ def _storage(error: OSError) -> StorageError:
         f"cannot be read or written ({error.strerror or type(error).__name__})",
         "check the path, its permissions and the space left on the disk",
     )
+
+
+def _environment_variable(error: BaseException) -> ConfigError | None:
+    """The error for a variable ``JAX_...`` whose value jax refuses when it is imported."""
+    if type(error) is not ValueError:
+        return None
+    message = str(error)
+    for name in filter(lambda name: name.startswith("JAX_"), os.environ):
+        # jax names the variable, or its option in lower case.
+        if re.search(rf"\b{re.escape(name)}\b", message, re.IGNORECASE):
+            problem = f"JAX refuses its value ({message})"
+            return ConfigError(name, problem, "correct it, or unset it")
+    return None
+
+
+def _interrupted(error: BaseException) -> RunnerError | None:
+    if not isinstance(error, KeyboardInterrupt):
+        return None
+    kind = stop_kind(getattr(error, "number", signal.SIGINT))
+    problem = f"ended at once by {error}" if str(error) else "interrupted"
+    return kind("run", problem, "start it again")
 
 
 def _shortened(text: str, limit: int) -> str:

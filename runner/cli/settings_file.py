@@ -52,7 +52,16 @@ def read_record(path: Path) -> Any:
         if not path.is_file() or path.stat().st_size > MAX_BYTES:
             return None
         return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, TypeError, RecursionError, yaml.YAMLError):
+    # The last four are raised for a value that does not suit its tag, such as !!timestamp x.
+    except (
+        OSError,
+        RecursionError,
+        yaml.YAMLError,
+        ValueError,
+        TypeError,
+        LookupError,
+        AttributeError,
+    ):
         return None
 
 
@@ -95,13 +104,22 @@ def _faults(root: yaml.Node) -> Iterator[Fault]:
 
 
 def _tag_faults(node: yaml.Node) -> Iterator[Fault]:
-    if not node.tag.startswith(_PLAIN_TAG) or node.tag.startswith(f"{_PLAIN_TAG}python"):
+    if node.tag not in _tags_without_mark(node):
         problem = f"the tag {node.tag.replace(_PLAIN_TAG, '!!')} is not allowed"
         yield node, problem, "write a plain value"
     # A quoted number has the tag of a string.
     if node.tag == f"{_PLAIN_TAG}int" and _SURPRISE.fullmatch(node.value):
         problem = f"{node.value} would be read as {yaml.safe_load(node.value)}"
         yield node, problem, "write it in quotes, or as a plain number"
+
+
+def _tags_without_mark(node: yaml.Node) -> set[str]:
+    """The tags that YAML gives to a value like that of ``node`` if the file names none."""
+    kinds = {yaml.MappingNode: "map", yaml.SequenceNode: "seq"}
+    if kind := kinds.get(type(node)):
+        return {f"{_PLAIN_TAG}{kind}"}
+    resolved = yaml.SafeLoader("").resolve(yaml.ScalarNode, node.value, (node.style is None, True))
+    return {f"{_PLAIN_TAG}str", resolved}
 
 
 def _key_faults(node: yaml.MappingNode) -> Iterator[Fault]:

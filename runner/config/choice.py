@@ -8,6 +8,7 @@ from typing import Any
 from runner.config.by_name import Parts, PerGroup
 from runner.config.signature import markers
 from runner.config.types import COMMON_TYPES, Switch, Unscheduled
+from runner.errors import ConfigError, shown
 from runner.registry import GROUPS
 
 # A schedule's momentum replaces the first of these settings that an optimizer has.
@@ -52,3 +53,29 @@ def momentum_switch(scheduler: Choice, key: str = "scheduler") -> str | None:
             if found := momentum_switch(inner, f"{key}.{name}.{part}"):
                 return found
     return None
+
+
+def check_momentum(optimizer: Choice, *, key: str) -> None:
+    """Checks that an optimizer has a momentum, as the schedule cycles it.
+
+    Args:
+      key: the setting that makes the schedule cycle it, or the schedule's section.
+
+    Raises:
+      ConfigError: the optimizer has no such setting, or it is null or 0.
+    """
+    factory, settings = GROUPS["optimizer"].get(optimizer.name), dict(optimizer.settings)
+    found = {name: settings[name] for name in momentum_names(factory) if name in settings}
+    used = next((value for value in found.values() if value is not None), None)
+    if used:
+        return
+    is_switch = "." in key
+    says = "true" if is_switch else "cycles the momentum"
+    if not found:
+        problem = f"{says}, but the optimizer {optimizer.name} has no momentum to cycle"
+        remedies = ["choose one with a momentum, such as sgd or adam", f"set {key}=false"]
+    else:
+        name, value = next(iter(found.items()))
+        problem = f"{says}, but optimizer.{name} is {shown(value)}"
+        remedies = [f"set optimizer.{name} (0.9)", f"{key}=false"]
+    raise ConfigError(key, problem, ", or ".join(remedies if is_switch else remedies[:1]))

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
-from runner.config.choice import Choice, momentum_names, momentum_switch
+from runner.config.choice import Choice, check_momentum, momentum_switch
 from runner.config.groups import GroupNames, group_names
 from runner.config.invalid import missing_value, unknown_setting
 from runner.config.ranking import Ranking, find_ranking
@@ -108,7 +108,8 @@ def read_config(
     choices: dict[str, Any] = {
         g: choice(g, sections[g], options.get(g), key=g, groups=groups) for g in order
     }
-    _check_momentum(choices["scheduler"], choices["optimizer"])
+    if key := momentum_switch(choices["scheduler"]):
+        check_momentum(choices["optimizer"], key=key)
     _check_evaluated(training, wrappers, choices["optimizer"])
     ranking = find_ranking(choices["objective"].name, general.metric)
     return Config(
@@ -228,28 +229,6 @@ _EXAMPLES = {
     "dataset": "digits",
     "task": "train",
 }
-
-
-def _check_momentum(scheduler: Choice, optimizer: Choice) -> None:
-    """A schedule may cycle the momentum only if the optimizer has one."""
-    key = momentum_switch(scheduler)
-    if key is None:
-        return
-    settings = dict(optimizer.settings)
-    factory = GROUPS["optimizer"].get(optimizer.name)
-    found = [name for name in momentum_names(factory) if name in settings]
-    if not found:
-        raise ConfigError(
-            key,
-            f"true, but the optimizer {optimizer.name} has no momentum to cycle",
-            f"choose one with a momentum, such as sgd or adam, or set {key}=false",
-        )
-    if not any(settings[name] for name in found):
-        raise ConfigError(
-            key,
-            f"true, but optimizer.{found[0]} is {shown(settings[found[0]])}",
-            f"set optimizer.{found[0]} (0.9), or {key}=false",
-        )
 
 
 def _check_evaluated(training: Training, wrappers: WrapperSettings, optimizer: Choice) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -96,6 +96,8 @@ class Dataset:
       mean, std: the model sees ``(inputs - mean) / std``: numbers, or one per channel (the last
         axis of the inputs); None to compute them from the training split.
       normalized: False if the model sees inputs as stored, such as tokens.
+      hold_out: share → training and validation split, for examples that must not be drawn at
+        random, such as blocks of a text; None draws them.
 
     Raises:
       DataError: a split is empty, its shapes or the shapes of two splits disagree, inputs are not
@@ -112,6 +114,7 @@ class Dataset:
     mean: float | Sequence[float] | None = None
     std: float | Sequence[float] | None = None
     normalized: bool = True
+    hold_out: Callable[[float], tuple[Split, Split]] | None = None
 
     def __post_init__(self) -> None:
         self._check_examples()

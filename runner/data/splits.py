@@ -19,7 +19,8 @@ with epy.lazy_imports():
 def with_validation(dataset: Dataset, *, share: float, seed: int) -> Dataset:
     """The data set with a part of its training split for validation, unless it has one.
 
-    The part is drawn at random, by ``seed``, and for class labels in equal shares of each class.
+    The data set holds the part out itself (``Dataset.hold_out``), or it is drawn at random, by
+    ``seed``, and for class labels in equal shares of each class.
 
     Args:
       share: of the training examples, 0 for none.
@@ -29,6 +30,9 @@ def with_validation(dataset: Dataset, *, share: float, seed: int) -> Dataset:
     """
     if dataset.validation is not None or share == 0:
         return dataset
+    if dataset.hold_out is not None:
+        train, validation = dataset.hold_out(share)
+        return dataset.divided(train=train, validation=validation)
     train = dataset.train
     by_class = dataset.num_classes is not None and train.targets.ndim == 1
     labels = train.all_targets if by_class else None

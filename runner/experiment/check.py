@@ -9,7 +9,7 @@ import numpy as np
 from runner import registry
 from runner.config import Choice
 from runner.config.by_name import Parts, PerGroup
-from runner.config.choice import momentum_switch
+from runner.config.choice import check_momentum, momentum_switch
 from runner.config.markers import Series
 from runner.config.signature import markers
 from runner.data.dataset import Examples
@@ -38,9 +38,11 @@ def check(experiment: Experiment) -> None:
       OutOfMemoryError: the state cannot fit in memory.
     """
     _check_group_counts(experiment)
-    _check_momentum(experiment)
-    _check_lookahead(experiment)
     config = experiment.config
+    if experiment.schedule.cycles_momentum:
+        key = momentum_switch(config.scheduler) or "scheduler"
+        check_momentum(config.optimizer, key=key)
+    _check_lookahead(experiment)
     factories = (
         registry.schedulers.get(config.scheduler.name),
         registry.optimizers.get(config.optimizer.name),
@@ -92,17 +94,6 @@ def _check_count(count: int, groups: Groups, *, key: str) -> None:
         needed = f"{len(names)} groups" if len(names) > 1 else "one group"
         problem = f"{given}, but the parameters are in {needed} ({', '.join(names)})"
         raise ConfigError(key, problem, "write one for each group, or a number for all")
-
-
-def _check_momentum(experiment: Experiment) -> None:
-    """Refuses to cycle the momentum of an optimizer that has none, or one of zero."""
-    optimizer, values = experiment.static.optimizer, experiment.hyperparams.optimizer
-    if experiment.schedule.cycles_momentum and not values.get(optimizer.momentum_name or ""):
-        raise ConfigError(
-            momentum_switch(experiment.config.scheduler) or "scheduler",
-            f"cycles the momentum, but the optimizer {optimizer.name!r} has none here",
-            "give it one (optimizer.momentum=0.9), choose adam, or set cycle_momentum=false",
-        )
 
 
 def _check_lookahead(experiment: Experiment) -> None:

@@ -2,24 +2,37 @@
 
 import logging
 import os
+import re
+import subprocess
+import sys
 import warnings
+from functools import lru_cache
 from tempfile import TemporaryFile
 
 import jax
 from platformdirs import user_cache_path
 
-from runner.errors import ConfigError
+from runner.config import Config
+from runner.errors import ConfigError, shown
 
 _log = logging.getLogger("runner")
+
+
+def prepare_device(config: Config) -> jax.Device:
+    """The device of a run, with the compilation cache in use; see ``select_device``."""
+    use_compilation_cache(config.compilation_cache)
+    return select_device(config.accelerator)
 
 
 def select_device(accelerator: str) -> jax.Device:
     """The first device of a platform (cpu, gpu, tpu); ``auto`` is the best that JAX finds.
 
     Raises:
-      ConfigError: there is no such device, or JAX cannot start the platforms that
-        ``JAX_PLATFORMS`` names.
+      ConfigError: there is no such device, JAX cannot start the platforms that ``JAX_PLATFORMS``
+        names, or XLA cannot read ``XLA_FLAGS``.
     """
+    if flags := os.environ.get("XLA_FLAGS"):
+        _check_xla_flags(flags)
     try:
         devices = jax.devices()
     except RuntimeError as error:
@@ -44,6 +57,25 @@ def _no_platform(error: RuntimeError) -> ConfigError:
         return ConfigError("JAX_PLATFORMS", f"JAX cannot use {platforms!r} ({message})", remedy)
     problem = f"JAX finds none ({message})"
     return ConfigError("accelerator", problem, "check the installation of JAX")
+
+
+@lru_cache
+def _check_xla_flags(flags: str) -> None:
+    """Lets XLA read its flags in another process: it ends the process if it cannot.
+
+    Raises:
+      ConfigError: XLA cannot read them.
+    """
+    reading = "import jaxlib.xla_client as xla; xla.CompileOptions()"
+    command = [sys.executable, "-P", "-c", reading]
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    # The first line says what is wrong, after the time and the place in XLA's source.
+    message, *_ = re.findall(r"^[EF]\d{4} .*?\] (.*)", done.stderr, re.MULTILINE) or [""]
+    if done.returncode and message:
+        problem = f"XLA cannot use {shown(flags)} ({message.strip().removesuffix('.')})"
+        raise ConfigError("XLA_FLAGS", problem, "correct it, or unset it")
 
 
 def describe_device(device: jax.Device) -> str:

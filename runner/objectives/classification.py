@@ -63,9 +63,11 @@ class Classification(Objective, static=("top_k",)):
         """
         if targets.num_classes is None or targets.shape:
             found = "real numbers" if targets.num_classes is None else f"shape {targets.shape}"
-            problem = f"needs one class for each example, but the targets are {found}"
+            problem = (
+                f"classification needs one class for each example, but the targets are {found}"
+            )
             remedy = "choose another objective, such as objective=regression"
-            raise ConfigError("classification", problem, remedy)
+            raise ConfigError("", problem, remedy)
         self.output_shape = (targets.num_classes,)
         if top_k is not None and top_k >= targets.num_classes:
             problem = f"{top_k} of {targets.num_classes} classes are always right"

@@ -53,8 +53,8 @@ class Regression(Objective, static=("loss", "squeezed")):
         """
         if targets.num_classes is not None or len(targets.shape) > 1:
             found = f"shape {targets.shape}" if targets.num_classes is None else "classes"
-            problem = f"needs real numbers as targets, but they are {found}"
-            raise ConfigError("regression", problem, "choose objective=classification")
+            problem = f"regression needs real numbers as targets, but they are {found}"
+            raise ConfigError("", problem, "choose objective=classification")
         self.output_shape = targets.shape or (1,)
         self.squeezed, self.loss = not targets.shape, loss
         mean, std = (targets.mean, targets.std) if standardize else (0.0, 1.0)

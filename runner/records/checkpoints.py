@@ -14,7 +14,6 @@ import hashlib
 import json
 import logging
 import math
-import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -25,6 +24,7 @@ from typing import Any
 import numpy as np
 import orbax.checkpoint as ocp
 
+from runner.durable import sync
 from runner.errors import ConfigError, StorageError, reason
 from runner.records.run_folder import CHECKPOINTS, require_checkpoint, saved_steps
 from runner.records.run_record import check_run_record
@@ -34,6 +34,10 @@ FORMAT = 1
 _STATE, _RECORD, _MANIFEST = "state", "record.json", "manifest.json"
 _DAMAGED = ".damaged"
 _log = logging.getLogger("runner")
+
+
+class NewerFormatError(StorageError):
+    """A newer version of the runner has written the checkpoint."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +95,7 @@ class Checkpoints:
             self._remove_unfinished()
             _write(prepared, arrays, record)
             prepared.replace(path)
-            _sync(self.folder)
+            sync(self.folder)
             _read_manifest(path)
         except (OSError, ValueError) as error:
             shutil.rmtree(prepared, ignore_errors=True)
@@ -151,7 +155,7 @@ class Checkpoints:
             record = json.loads((path / _RECORD).read_text(encoding="utf-8"))
             if record["format"] > FORMAT:
                 problem = f"was written by a newer version (format {record['format']})"
-                raise StorageError(str(path), problem, "update the runner")
+                raise NewerFormatError(str(path), problem, "update the runner")
             check_run_record(record["run"])
             with _checkpointer() as checkpointer:
                 stored = dict(_flat(checkpointer.restore(path / _STATE)))
@@ -175,9 +179,9 @@ class Checkpoints:
         for step in reversed(steps):
             try:
                 return self.load(step)
+            except NewerFormatError:
+                raise
             except StorageError as error:
-                if "newer version" in error.problem:
-                    raise
                 _log.warning("%s: %s; the one before it is used", error.key, error.problem)
         if not steps:
             return None
@@ -214,8 +218,8 @@ def _write(folder: Path, arrays: Mapping[str, np.ndarray], record: Mapping[str, 
     _sync_tree(folder)
     hashes = {name: _sha256(folder / name) for name in _file_names(folder)}
     (folder / _MANIFEST).write_bytes(_manifest(hashes))
-    _sync(folder / _MANIFEST)
-    _sync(folder)
+    sync(folder / _MANIFEST)
+    sync(folder)
 
 
 def _checkpointer() -> ocp.Checkpointer:
@@ -286,12 +290,4 @@ def _set_aside(path: Path) -> None:
 
 def _sync_tree(folder: Path) -> None:
     for path in folder.rglob("*"):
-        _sync(path)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        sync(path)

@@ -12,11 +12,8 @@ from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
-from tensorboardX.crc32c import crc32c
 
-# protobuf creates its classes at import time, so type checkers do not see them.
-from tensorboardX.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]
-from tensorboardX.record_writer import masked_crc32c
+from runner.records.protos import Event, crc32c, masked_crc32c
 
 # Records encoded between two releases of the interpreter lock: about 0.2 ms of work.
 SLICE = 1024

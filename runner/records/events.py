@@ -10,21 +10,20 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
-from tensorboardX import summary
-from tensorboardX.proto import event_pb2, plugin_hparams_pb2, summary_pb2
-from tensorboardX.proto.api_pb2 import Status  # pyright: ignore[reportAttributeAccessIssue]
 
 from runner.records.encoding import record, scalar_records
+from runner.records.protos import (
+    Event,
+    HParamsPluginData,
+    SessionEndInfo,
+    SessionLog,
+    Status,
+    Summary,
+    SummaryMetadata,
+    summary,
+)
 
 _log = logging.getLogger("runner")
-
-# protobuf creates its classes at import time, so type checkers do not see them.
-_Event = event_pb2.Event  # pyright: ignore[reportAttributeAccessIssue]
-_SessionLog = event_pb2.SessionLog  # pyright: ignore[reportAttributeAccessIssue]
-_Summary = summary_pb2.Summary  # pyright: ignore[reportAttributeAccessIssue]
-_Metadata = summary_pb2.SummaryMetadata  # pyright: ignore[reportAttributeAccessIssue]
-_HParams = plugin_hparams_pb2.HParamsPluginData  # pyright: ignore[reportAttributeAccessIssue]
-_SessionEnd = plugin_hparams_pb2.SessionEndInfo  # pyright: ignore[reportAttributeAccessIssue]
 
 
 class EventWriter:
@@ -57,7 +56,7 @@ class EventWriter:
             self._give_up(error)
         self._event(file_version="brain.Event:2")
         if purge_step is not None:
-            start = _SessionLog(status=_SessionLog.START)
+            start = SessionLog(status=SessionLog.START)
             self._event(step=purge_step, session_log=start)
 
     def scalars(
@@ -94,9 +93,9 @@ class EventWriter:
     def figure(self, tag: str, png: bytes, *, step: int = 0) -> None:
         """Writes a PNG image, to be shown at ``step``."""
         width, height = struct.unpack(">II", png[16:24])  # the IHDR chunk, always the first
-        image = _Summary.Image(width=width, height=height, colorspace=4, encoded_image_string=png)
-        value = _Summary.Value(tag=tag, image=image)
-        self._event(step=step, summary=_Summary(value=[value]))
+        image = Summary.Image(width=width, height=height, colorspace=4, encoded_image_string=png)
+        value = Summary.Value(tag=tag, image=image)
+        self._event(step=step, summary=Summary(value=[value]))
 
     def flush(self) -> None:
         """Waits until everything written is on the disk."""
@@ -117,7 +116,7 @@ class EventWriter:
             _attempt(file.close)
 
     def _event(self, **fields: object) -> None:
-        self._write(record(_Event(wall_time=time.time(), **fields).SerializeToString()))
+        self._write(record(Event(wall_time=time.time(), **fields).SerializeToString()))
 
     def _write(self, block: bytes) -> None:
         if self._file is None:
@@ -153,13 +152,14 @@ def _file_name() -> str:
 
 def _session_end(succeeded: bool) -> object:
     status = Status.Value("STATUS_SUCCESS" if succeeded else "STATUS_FAILURE")
-    end = _SessionEnd(status=status, end_time_secs=time.time())
-    plugin = _Metadata.PluginData(
-        plugin_name="hparams", content=_HParams(session_end_info=end, version=0).SerializeToString()
+    end = SessionEndInfo(status=status, end_time_secs=time.time())
+    plugin = SummaryMetadata.PluginData(
+        plugin_name="hparams",
+        content=HParamsPluginData(session_end_info=end, version=0).SerializeToString(),
     )
-    metadata = _Metadata(plugin_data=plugin)
+    metadata = SummaryMetadata(plugin_data=plugin)
     tag = "_hparams_/session_end_info"
-    return _Summary(value=[_Summary.Value(tag=tag, metadata=metadata)])
+    return Summary(value=[Summary.Value(tag=tag, metadata=metadata)])
 
 
 def _attempt(action: Callable[[], object]) -> None:

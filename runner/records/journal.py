@@ -92,7 +92,11 @@ class Display(Protocol):
 
 
 class Journal:
-    """The figures of a run so far; methods wait for the device and are called in order."""
+    """The figures of a run so far; methods wait for the device and are called in order.
+
+    Attributes:
+      start: the step that training starts at.
+    """
 
     def __init__(
         self,
@@ -106,8 +110,17 @@ class Journal:
         start: int = 0,
         earlier: Figures = Figures(),
     ) -> None:
-        """See ``Recorder``."""
-        self.steps = self._start = start
+        """Logs the last evaluation again if ``start`` is its step.
+
+        Args:
+          log_every: steps between those that are written; the last step always is.
+          started: the ``time.perf_counter()`` that ``seconds_to_first_step`` counts from.
+          ranking: the metric that ranks evaluations.
+          tables: logs metrics by class; None leaves them out.
+          start, earlier: the step that training starts at, and the figures of the run up to it.
+        """
+        self.events, self.display = events, display
+        self.steps = self.start = start
         self.last_metrics: dict[str, float] = dict(earlier.metrics)
         self.best: dict[str, str | float | int] | None = (
             dict(earlier.best) if earlier.best else None
@@ -115,7 +128,6 @@ class Journal:
         self.throughput = Throughput(started=started)
         self._started, self._earlier = started, earlier
         self._evaluated_step = earlier.evaluated_step
-        self._events, self._display = events, display
         self._log_every, self._ranking = log_every, ranking
         self._tables = tables
         self._last: _Rows | None = None
@@ -165,7 +177,7 @@ class Journal:
         self.throughput.pause(since=submitted, seen=seen)
         self._log_evaluation(step, values)
         self.last_metrics, self._evaluated_step = values, step
-        self._display.evaluation(step, values)
+        self.display.evaluation(step, values)
         if not math.isfinite(values.get(EVAL_LOSS, 0.0)):
             problem = f"{values[EVAL_LOSS]} after {step} updates"
             raise DivergedError(EVAL_LOSS, problem, _remedy(step))
@@ -174,8 +186,8 @@ class Journal:
     def figures(self) -> Figures:
         """The figures up to the last chunk or evaluation recorded."""
         speed = self.throughput.steps_per_second
-        training = (self.steps - self._start) / speed if speed else 0.0
-        earlier, lost = self._earlier, self._events.lost_at_step
+        training = (self.steps - self.start) / speed if speed else 0.0
+        earlier, lost = self._earlier, self.events.lost_at_step
         if earlier.logging_lost_at_step is not None:
             lost = earlier.logging_lost_at_step
         return Figures(
@@ -191,14 +203,14 @@ class Journal:
         """Writes the last step of the run, if ``log_every`` skipped it, and the throughput."""
         if self._tables is not None:
             for tag, png in self._tables.pictures():
-                self._events.figure(tag, png, step=self.steps)
+                self.events.figure(tag, png, step=self.steps)
         tested = self.last_metrics.keys() - _without_test(self.last_metrics)
-        if self.steps == self._start and tested:  # nothing was left to do but this
-            self._log_evaluation(self._start, {tag: self.last_metrics[tag] for tag in tested})
+        if self.steps == self.start and tested:  # nothing was left to do but this
+            self._log_evaluation(self.start, {tag: self.last_metrics[tag] for tag in tested})
         if self._last is None:
             return
         if self._last[0][-1] % self._log_every:
-            self._events.scalars(*self._last)
+            self.events.scalars(*self._last)
         self._log_throughput(self.throughput.overall())
         self._last = None
 
@@ -211,12 +223,12 @@ class Journal:
 
     def _log_evaluation(self, step: int, values: Mapping[str, float]) -> None:
         columns = {tag: np.array([value]) for tag, value in values.items()}
-        self._events.scalars(np.array([step]), columns, np.array([time.time()]))
+        self.events.scalars(np.array([step]), columns, np.array([time.time()]))
 
     def _log(self, rows: _Rows) -> None:
         steps, columns, wall_times = rows
         due = steps % self._log_every == 0
-        self._events.scalars(
+        self.events.scalars(
             steps[due], {tag: column[due] for tag, column in columns.items()}, wall_times[due]
         )
         self._last = _last_row(rows)
@@ -225,11 +237,11 @@ class Journal:
     def _log_throughput(self, speed: float | None) -> None:
         if speed is not None and self._last is not None:
             steps, _, wall_times = self._last
-            self._events.scalars(steps, {THROUGHPUT: np.array([speed])}, wall_times)
+            self.events.scalars(steps, {THROUGHPUT: np.array([speed])}, wall_times)
 
     def _show(self, rows: _Rows) -> None:
         values = {tag: column[-1].item() for tag, column in rows[1].items()}
-        self._display.update(self.steps, values, self.throughput.steps_per_second)
+        self.display.update(self.steps, values, self.throughput.steps_per_second)
 
     def _rank(self, step: int, values: Mapping[str, float]) -> None:
         """Keeps the best evaluation by the metric."""

@@ -1,5 +1,6 @@
 """Records a run in a background thread, which fetches, writes, shows and checks metrics."""
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -8,18 +9,20 @@ from queue import Empty, Full, Queue
 from threading import Thread
 from typing import Any, Self
 
-from runner.config import Ranking
 from runner.errors import StorageError
-from runner.records.class_tables import ClassTables
 from runner.records.events import EventWriter
-from runner.records.journal import Display, Figures, Journal
+from runner.records.journal import Journal
 from runner.records.saving import Saver
 
 # Chunks that may wait for the thread. If the queue is full, training waits, so memory is bounded.
 _QUEUE_SIZE = 2
+# Longer than chunks take, and than most checkpoints.
+_WARN_SECONDS = 60.0
 # Closing waits for computations on the device, but not for a disk or a device that hangs.
 _CLOSE_SECONDS = 600.0
 _CLOSE_AT_ONCE_SECONDS = 2.0
+
+_log = logging.getLogger("runner")
 
 
 class Recorder:
@@ -29,43 +32,16 @@ class Recorder:
     the caller. Until it is closed, its figures lag a few chunks behind.
     """
 
-    def __init__(
-        self,
-        *,
-        events: EventWriter,
-        display: Display,
-        log_every: int,
-        started: float,
-        ranking: Ranking,
-        tables: ClassTables | None = None,
-        saver: Saver | None = None,
-        start: int = 0,
-        earlier: Figures = Figures(),  # noqa: B008
-    ) -> None:
-        """Takes over ``events``, ``display`` and ``saver``, and closes them at the end.
+    def __init__(self, journal: Journal, *, saver: Saver | None = None) -> None:
+        """Takes over ``journal``, with its events and display, and ``saver``; closes them.
 
         Args:
-          log_every: steps between those that are written; the last step always is.
-          started: the ``time.perf_counter()`` that ``seconds_to_first_step`` counts from.
-          ranking: the metric that ranks evaluations.
-          tables: logs metrics by class; None leaves them out.
           saver: saves the states handed over; None saves nothing.
-          start, earlier: the step that training starts at, and the figures of the run up to it.
         """
         self.failure: BaseException | None = None
-        self._start = start
-        self._events, self._display, self._saver = events, display, saver
-        self._journal = Journal(
-            events=events,
-            display=display,
-            log_every=log_every,
-            started=started,
-            ranking=ranking,
-            tables=tables,
-            start=start,
-            earlier=earlier,
-        )
-        self._is_due = False
+        self._journal, self._saver = journal, saver
+        self._events, self._display = journal.events, journal.display
+        self._is_due = self._has_warned = False
         self._queue: Queue[Callable[[], None] | None] = Queue(_QUEUE_SIZE)
         self._closed = False
         self._thread = Thread(target=self._work, name="recorder", daemon=True)
@@ -80,7 +56,7 @@ class Recorder:
           metrics: TensorBoard tag → array [capacity], on the device; the first ``length`` are set.
         """
         journal = self._journal
-        self._queue.put(partial(journal.chunk, start, length, metrics, submitted=time.time()))
+        self._hand_over(partial(journal.chunk, start, length, metrics, submitted=time.time()))
 
     def evaluation(self, step: int, metrics: Mapping[str, Any]) -> None:
         """Hands over scalars by tag, measured after ``step`` updates.
@@ -88,7 +64,7 @@ class Recorder:
         Waits if the queue is full.
         """
         evaluation = self._journal.evaluation
-        self._queue.put(partial(evaluation, step, metrics, submitted=time.perf_counter()))
+        self._hand_over(partial(evaluation, step, metrics, submitted=time.perf_counter()))
 
     def wants_state(self, step: int, *, evaluated: bool) -> bool:
         """Whether ``state`` is to be called with the state after ``step`` updates."""
@@ -102,11 +78,11 @@ class Recorder:
 
         The caller must not donate its buffers. Waits if the queue is full.
         """
-        self._queue.put(partial(self._offer, step, state, due=self._is_due))
+        self._hand_over(partial(self._offer, step, state, due=self._is_due))
 
     def final_state(self, step: int, state: Any) -> None:
         """Hands over the state at the end of training, to be saved in any case."""
-        self._queue.put(partial(self._offer, step, state, due=True))
+        self._hand_over(partial(self._offer, step, state, due=True))
 
     def figure(self, tag: str, png: bytes) -> None:
         """Hands over a picture, to be shown at the step that training starts at.
@@ -114,11 +90,11 @@ class Recorder:
         Waits if the queue is full.
         """
         # TensorBoard hides what earlier attempts logged at that step.
-        self._queue.put(partial(self._events.figure, tag, png, step=self._start))
+        self._hand_over(partial(self._events.figure, tag, png, step=self._journal.start))
 
     def text(self, tag: str, text: str, *, step: int) -> None:
         """Hands over a text; waits if the queue is full."""
-        self._queue.put(partial(self._events.text, tag, text, step=step))
+        self._hand_over(partial(self._events.text, tag, text, step=step))
 
     def raise_failure(self) -> None:
         """Raises the first exception of the thread, if any; later metrics were dropped.
@@ -196,6 +172,22 @@ class Recorder:
         at_once = isinstance(error, KeyboardInterrupt)  # a second signal
         timeout = _CLOSE_AT_ONCE_SECONDS if at_once else _CLOSE_SECONDS
         self.close(succeeded=error is None, timeout=timeout)
+
+    def _hand_over(self, item: Callable[[], None]) -> None:
+        """Gives the thread an item; warns once if nothing is recorded for long."""
+        if not self._has_warned:
+            try:
+                self._queue.put(item, timeout=_WARN_SECONDS)
+                return
+            except Full:
+                self._has_warned = True
+                _log.warning(
+                    "%s: nothing has been recorded for %.0f s, and training waits; check whether "
+                    "the disk or the device hangs",
+                    self._events.path.parent,
+                    _WARN_SECONDS,
+                )
+        self._queue.put(item)
 
     def _offer(self, step: int, state: Any, *, due: bool) -> None:
         if self._saver is not None:

@@ -10,6 +10,7 @@ from itertools import count
 from pathlib import Path
 from typing import TypeVar
 
+from runner.durable import write_file
 from runner.errors import INT32_MAX, ConfigError, FolderInUseError, StorageError, shown
 from runner.records.summary import SUMMARY
 
@@ -110,16 +111,9 @@ def replace_file(path: Path, text: str) -> None:
     Raises:
       StorageError: it cannot be written; it is unchanged.
     """
-    prepared = path.with_name(f".{path.name}")
     try:
-        with prepared.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        prepared.replace(path)
+        write_file(path, text.encode())
     except OSError as error:
-        with suppress(OSError):
-            prepared.unlink(missing_ok=True)
         problem = f"cannot be written ({error.strerror or error})"
         raise StorageError(
             str(path), problem, "free some space, or choose another folder"

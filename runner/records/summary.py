@@ -13,6 +13,7 @@ from platform import python_version
 from typing import Any
 
 from runner import __version__
+from runner.durable import sync
 from runner.errors import StorageError
 
 LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy")
@@ -102,7 +103,8 @@ def write_summary(folder: Path, summary: Mapping[str, Any]) -> Path:
             file.truncate()
             os.fsync(file.fileno())
         prepared.replace(path)
-        _sync_folder(folder)
+        with suppress(OSError):  # the file itself is written
+            sync(folder)
     except OSError as error:
         raise _cannot_be_written(path, error) from error
     return path
@@ -161,13 +163,3 @@ def _cannot_be_written(path: Path, error: OSError) -> StorageError:
         path.with_name(_PREPARED).unlink(missing_ok=True)
     problem = f"cannot be written ({error.strerror or error})"
     return StorageError(str(path), problem, "free some space, or choose another folder")
-
-
-def _sync_folder(folder: Path) -> None:
-    """Makes the rename itself durable, where the system lets a folder be opened (not Windows)."""
-    with suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from rich.console import Console
 from rich.text import Text
@@ -14,14 +15,23 @@ from runner.config.markers import Series
 from runner.config.signature import markers
 from runner.data.dataset import Dataset
 from runner.experiment.build import Experiment
+from runner.experiment.device import describe_device
 from runner.registry import rate_scale_of, schedulers
 from runner.report.advice import warnings
+from runner.report.console import open_console
 from runner.report.text import counted, metric_value, short_path
 from runner.training.tags import PREFIXES
 
 # A final accuracy this far below the best one is not noise of the last updates.
 LOST_ACCURACY = 0.05
 _TEST = f"{PREFIXES['test']}/"
+
+
+def open_screen(device: jax.Device) -> Console:
+    """The console of a task; prints the device there."""
+    screen = open_console()
+    print_line(screen, describe_device(device))
+    return screen
 
 
 def announce(console: Console, experiment: Experiment, *, params: int) -> None:

@@ -19,7 +19,7 @@ with epy.lazy_imports():
     from runner.experiment import build, device, timeline
     from runner.experiment import check as fit
     from runner.records import table
-    from runner.report import advice, announce, console, inventory, plots, text
+    from runner.report import advice, announce, inventory, plots, text
 
 if TYPE_CHECKING:
     from runner.experiment.timeline import Timeline
@@ -42,10 +42,8 @@ def check(
     Raises:
       RunnerError: an error that would keep the run from starting.
     """
-    screen = console.open_console()
-    device.use_compilation_cache(config.compilation_cache)
-    chosen = device.select_device(config.accelerator)
-    announce.print_line(screen, device.describe_device(chosen))
+    chosen = device.prepare_device(config)
+    screen = announce.open_screen(chosen)
     with jax.default_device(chosen):
         experiment = build.build(config, chosen)
         fit.check(experiment)

@@ -22,7 +22,7 @@ with epy.lazy_imports():
 
     from runner.experiment import device, parts, saved_run
     from runner.records import checkpoints
-    from runner.report import announce, console, text
+    from runner.report import announce, text
     from runner.training import tags
 
 if TYPE_CHECKING:
@@ -49,10 +49,8 @@ def evaluate(
     Raises:
       RunnerError: no run is named, or its checkpoint or the data set cannot be used.
     """
-    screen = console.open_console()
-    device.use_compilation_cache(config.compilation_cache)
-    chosen = device.select_device(config.accelerator)
-    announce.print_line(screen, device.describe_device(chosen))
+    chosen = device.prepare_device(config)
+    screen = announce.open_screen(chosen)
     with jax.default_device(chosen):
         saved = checkpoints.task_checkpoint(config.resume, step=step, best=best)
         run = saved_run.saved_run(config, saved)

@@ -19,7 +19,7 @@ with epy.lazy_imports():
     from runner.experiment import device, saved_run
     from runner.experiment import export as stablehlo
     from runner.records import checkpoints, model_files
-    from runner.report import announce, console, text
+    from runner.report import announce, text
 
 if TYPE_CHECKING:
     from jax.export import Exported
@@ -41,9 +41,8 @@ def export(
     Raises:
       RunnerError: no run is named, its checkpoint cannot be used, or the model cannot be exported.
     """
-    screen = console.open_console()
-    chosen = device.select_device(config.accelerator)
-    announce.print_line(screen, device.describe_device(chosen))
+    chosen = device.prepare_device(config)
+    screen = announce.open_screen(chosen)
     with jax.default_device(chosen):
         saved = checkpoints.task_checkpoint(config.resume, step=step, best=best)
         run = saved_run.saved_run(config, saved)

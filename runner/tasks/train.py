@@ -23,7 +23,7 @@ with epy.lazy_imports():
 
     from runner.experiment import build, check, device, hparams, timeline
     from runner.records import checkpoints, events, journal, recorder, run_folder, saving
-    from runner.report import announce, console, drawing, progress, text
+    from runner.report import announce, drawing, progress, text
     from runner.training import checkpoint, evaluation, loop, sampling, state
 
 if TYPE_CHECKING:
@@ -50,11 +50,9 @@ def train(config: Config, folder: Path, ending: Ending) -> float | None:
     # The first use of a module imports it, which is not part of the run's seconds.
     _ = build.build, check.check, loop.train, recorder.Recorder, progress.progress_display
     ending.begin(device.compile_clock)
-    screen = console.open_console()
-    device.use_compilation_cache(config.compilation_cache)
-    chosen = device.select_device(config.accelerator)
+    chosen = device.prepare_device(config)
     ending.device = chosen.platform
-    announce.print_line(screen, device.describe_device(chosen))
+    screen = announce.open_screen(chosen)
     with jax.default_device(chosen):
         experiment = build.build(config, chosen)
         check.check(experiment)
@@ -242,7 +240,7 @@ def _recorder(
             start=step,
             earlier=start.figures,
         )
-    return recorder.Recorder(
+    kept = journal.Journal(
         events=writer,
         display=progress.progress_display(
             lengths.steps,
@@ -253,10 +251,10 @@ def _recorder(
         started=ending.started,
         ranking=config.ranking,
         tables=drawing.class_tables(experiment),
-        saver=saver,
         start=step,
         earlier=start.figures,
     )
+    return recorder.Recorder(kept, saver=saver)
 
 
 def _save_plan(experiment: build.Experiment) -> saving.SavePlan:

@@ -1,6 +1,8 @@
 """EMNIST's files are read upright, with its own labels."""
 
+import errno
 import gzip
+import os
 import struct
 import zipfile
 
@@ -118,3 +120,18 @@ def test_what_is_missing_is_named(tmp_path):
         load(str(tmp_path / "none"))
     with pytest.raises(ConfigError, match=r"^dataset\.root: no folder is given"):
         load(None)
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path, monkeypatch):
+    with zipfile.ZipFile(tmp_path / "gzip.zip", "w") as archive:
+        for name, content in files("digits", [3]).items():
+            archive.writestr(f"gzip/{name}", content)
+
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(DataError, match=r"cannot be written \(No space left") as raised:
+        load(str(tmp_path), split="digits")
+    assert raised.value.key == str(tmp_path / "emnist-digits-train-images-idx3-ubyte.gz")
+    assert [path.name for path in tmp_path.iterdir()] == ["gzip.zip"]

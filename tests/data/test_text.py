@@ -5,6 +5,7 @@ import gzip
 import numpy as np
 import pytest
 
+from runner.data.splits import with_validation
 from runner.errors import ConfigError, DataError
 from runner.registry import datasets
 
@@ -24,6 +25,12 @@ def write(request, tmp_path):
 
 def load(path, **settings):
     return datasets.build("text", {"path": str(path), **settings})
+
+
+def ends(dataset):
+    """The first and the last token of each split."""
+    splits = dataset.splits.items()
+    return {name: (split.inputs[0, 0], split.targets[-1, -1]) for name, split in splits}
 
 
 def refused(path, **settings) -> str:
@@ -54,11 +61,25 @@ def test_characters_are_numbered_in_their_order(write):
 def test_the_parts_follow_each_other_and_no_block_crosses_a_border(write):
     content = bytes(range(200))
     dataset = load(write(content), block=4, stride=1)
-    parts = [dataset.train, dataset.validation, dataset.test]
-    # 160 tokens for training, then 20 and 20; a block spans five tokens with its last target.
-    assert [len(part) for part in parts] == [156, 16, 16]
-    ends = [(part.inputs[0, 0], part.targets[-1, -1]) for part in parts]
-    assert ends == [(0, 159), (160, 179), (180, 199)]
+    # The last 20 of 200 tokens are for the test; a block spans five tokens with its last target.
+    assert ends(dataset) == {"train": (0, 179), "test": (180, 199)}
+    assert [len(part) for part in dataset.splits.values()] == [176, 16]
+
+
+@pytest.mark.parametrize(("share", "border"), [(0.1, 162), (0.25, 135), (0.5, 90)])
+def test_the_end_of_the_training_text_is_held_out_for_validation(write, share, border):
+    dataset = load(write(bytes(range(200))), block=4, stride=1)
+    divided = with_validation(dataset, share=share, seed=0)
+    expected = {"train": (0, border - 1), "validation": (border, 179), "test": (180, 199)}
+    assert ends(divided) == expected
+    assert with_validation(dataset, share=0, seed=0).validation is None
+
+
+@pytest.mark.parametrize("share", [0.05, 0.96])
+def test_a_share_that_leaves_less_than_a_block_is_refused(write, share):
+    dataset = load(write(bytes(range(200))), block=9)
+    with pytest.raises(ConfigError, match=r"^dataset\.validation: .* of 180 tokens, too few"):
+        with_validation(dataset, share=share, seed=0)
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,11 @@ import pytest
 from runner.cli.commands import configure
 from runner.config import Choice
 from runner.data.order import batch_indices
-from runner.errors import OutOfMemoryError, RunnerError
+from runner.errors import ConfigError, OutOfMemoryError, RunnerError
 from runner.experiment.build import build
 from runner.experiment.check import check
+from runner.experiment.parts import build_objective
+from runner.objectives import Targets
 from runner.objectives.classification import Classification
 from runner.registry import (
     register_dataset,
@@ -75,6 +77,18 @@ class Fails(Schedule):
     """A schedule that has no rate."""
 
     _rate = fails
+
+
+class Momentum(Schedule):
+    """A schedule that cycles the momentum, and has no setting that says so."""
+
+    cycles_momentum = True
+
+    def _rate(self, steps):
+        return jnp.full(jnp.shape(steps), 0.1, jnp.float32)
+
+    def _momentum(self, steps):
+        return jnp.full(jnp.shape(steps), 0.9, jnp.float32)
 
 
 MODELS = {
@@ -229,3 +243,26 @@ def test_the_order_of_examples_is_that_of_the_runs_seed(seed):
     batches = checked(f"seed={seed}").feed().batches(0, 30, capacity=30)
     expected = batch_indices(seed=seed, first_step=0, count=30, batch_size=64, n=1437)
     np.testing.assert_array_equal(batches, expected)
+
+
+@pytest.mark.parametrize("objective", ["classification", "regression", "next_token"])
+def test_data_that_do_not_suit_an_objective_are_an_error_of_its_section(objective):
+    targets = {
+        "classification": Targets((2,)),
+        "regression": Targets((), 3),
+        "next_token": Targets(),
+    }
+    with pytest.raises(ConfigError, match=rf"^objective: {objective} needs .*; choose "):
+        build_objective(Choice(objective, objective, {}), targets[objective])
+
+
+def test_a_plugin_that_cycles_the_momentum_needs_an_optimizer_with_one():
+    register_scheduler("cycles_momentum")(Momentum)
+    assert checked(scheduler="cycles_momentum").schedule.cycles_momentum
+    for overrides, says in (
+        (["optimizer.momentum=null"], "optimizer.momentum is null; set optimizer.momentum (0.9)"),
+        (["optimizer=adagrad"], "the optimizer adagrad has no momentum to cycle; choose one"),
+    ):
+        with pytest.raises(ConfigError) as raised:
+            checked(*overrides, scheduler="cycles_momentum")
+        assert str(raised.value).startswith(f"scheduler: cycles the momentum, but {says}")

@@ -68,7 +68,7 @@ def test_metrics_are_counts_over_the_valid_examples():
 @pytest.mark.parametrize(
     ("targets", "settings", "said"),
     [
-        (Targets(), {}, r"^classification: .*real numbers; choose another objective"),
+        (Targets(), {}, r"^classification .*real numbers; choose another objective"),
         (Targets((5,), 3), {}, r"the targets are shape \(5,\)"),
         (TARGETS, {"class_weights": (1.0,)}, "^class_weights: 1 weights for 4 classes"),
         (TARGETS, {"class_weights": (0.0,) * 4}, r"^class_weights\[0\]: 0.0 is not above 0"),

@@ -37,5 +37,5 @@ def test_bits_per_byte_counts_the_bytes_of_each_token():
 
 @pytest.mark.parametrize("targets", [Targets(num_classes=3), Targets((5,)), Targets((5, 5), 3)])
 def test_other_targets_are_refused(targets):
-    with pytest.raises(ConfigError, match=r"^next_token: .*block of tokens"):
+    with pytest.raises(ConfigError, match=r"^next_token .*block of tokens"):
         NextToken(targets=targets)

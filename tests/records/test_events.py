@@ -5,6 +5,7 @@ import logging
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -27,6 +28,17 @@ def png(width, height):
     buffer = io.BytesIO()
     Image.new("RGBA", (width, height), (255, 0, 0, 255)).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+@pytest.mark.skipif(find_spec("torch") is None, reason="needs the oracle extra, PyTorch")
+def test_pytorch_is_not_imported_and_can_be_imported_later(environment):
+    checks = (
+        "import sys, runner.records.events",
+        "assert 'torch' not in sys.modules",
+        "import torch, tensorboardX.x2num",
+        "assert tensorboardX.x2num.make_np(torch.ones(2)).tolist() == [1, 1]",
+    )
+    subprocess.run([sys.executable, "-c", "; ".join(checks)], env=environment, check=True)
 
 
 def test_every_step_is_there_with_its_exact_float32_value(tmp_path):

@@ -1,5 +1,6 @@
 """The recorder: everything handed over is recorded in order, and the caller never hangs."""
 
+import logging
 import threading
 import time
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ import pytest
 
 from runner.config import Ranking
 from runner.errors import DivergedError, StorageError
+from runner.records import recorder as recorder_module
 from runner.records.events import EventWriter
 from runner.records.journal import Figures, Journal
 from runner.records.recorder import Recorder
@@ -49,14 +51,15 @@ class Pending:
 
 
 @contextmanager
-def recording(folder, *, log_every=1, screen=None, **more):
-    with Recorder(
+def recording(folder, *, log_every=1, screen=None, saver=None, **more):
+    journal = Journal(
         events=EventWriter(folder),
         display=screen or Screen(),
         log_every=log_every,
         started=time.perf_counter(),
         **{"ranking": ACCURACY, **more},
-    ) as recorder:
+    )
+    with Recorder(journal, saver=saver) as recorder:
         yield recorder
 
 
@@ -214,17 +217,38 @@ def test_the_caller_continues_while_a_few_results_are_pending(tmp_path):
     assert recorder.steps == 80
 
 
+def test_a_disk_that_hangs_gives_one_warning_and_loses_nothing(tmp_path, monkeypatch, caplog):
+    """Training waits: a network file system that comes back has every step."""
+    monkeypatch.setattr(recorder_module, "_WARN_SECONDS", 0.1)
+    answers, write = threading.Event(), EventWriter.scalars
+
+    def hang(*arguments):
+        answers.wait()
+        write(*arguments)
+
+    monkeypatch.setattr(EventWriter, "scalars", hang)
+    with recording(tmp_path) as recorder, caplog.at_level(logging.WARNING, "runner"):
+        threading.Timer(1.0, answers.set).start()
+        for start in range(0, 80, 8):
+            recorder.chunk(start, 8, chunk_metrics(start, 8))
+    recorder.raise_failure()
+    (warning,) = caplog.messages
+    assert warning.startswith(f"{tmp_path}: nothing has been recorded for 0 s, and training waits")
+    assert sorted(read(tmp_path, "train/loss")) == list(range(80))
+
+
 @contextmanager
 def stuck(folder, screen):
     """A recorder whose device never answers, until the test is over."""
     released, events = threading.Event(), EventWriter(folder)
-    recorder = Recorder(
+    journal = Journal(
         events=events,
         display=screen,
         log_every=1,
         started=time.perf_counter(),
         ranking=ACCURACY,
     )
+    recorder = Recorder(journal)
     for start in (0, 8, 16):
         recorder.chunk(start, 8, {"train/loss": Pending(np.ones(8), released)})
     before = time.monotonic()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from runner.durable import sync
 from runner.errors import DataError
 
 _BLOCK = 2**20
@@ -84,7 +85,7 @@ def _fetch(file: Published, target: Path) -> None:
             remedy = f"check the network and try again, or put a good copy of {file.url} there"
             raise DataError(str(target), problem, remedy)
         part.replace(target)
-    _sync_folder(target.parent)
+    sync(target.parent)
 
 
 def _receive(file: Published, target: Path, output: IO[bytes]) -> None:
@@ -152,15 +153,6 @@ def _lock(file: IO[bytes]) -> None:
         return
     fcntl.flock(file, fcntl.LOCK_EX)
     file.seek(0, os.SEEK_END)
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 class _Progress:

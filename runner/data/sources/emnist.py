@@ -18,6 +18,7 @@ from runner.data.files import DOWNLOAD_AGAIN, existing_folder, unreadable
 from runner.data.sources.download import fetch
 from runner.data.sources.idx import read_dataset
 from runner.data.sources.published import PUBLISHED
+from runner.durable import write_file
 from runner.errors import DataError, reason
 from runner.registry import register_dataset
 
@@ -101,19 +102,26 @@ def _exists(folder: Path, name: str) -> bool:
 
 def _extract(archive: Path, names: list[str]) -> None:
     """Writes these files beside the archive, each only once it is complete."""
+    for name in names:
+        packed = f"{name}.gz"
+        content, target = _member(archive, f"gzip/{packed}"), archive.with_name(packed)
+        try:
+            write_file(target, content)
+        except OSError as error:
+            problem = f"cannot be written ({error.strerror or error})"
+            remedy = f"extract it from {archive.name} yourself, or set another dataset.root"
+            raise DataError(str(target), problem, remedy) from error
+
+
+def _member(archive: Path, name: str) -> bytes:
+    """The contents of a file of the archive."""
     try:
         with zipfile.ZipFile(archive) as opened:
-            for name in names:
-                member = opened.getinfo(f"gzip/{name}.gz")
-                if member.file_size > _MAX_MEMBER:
-                    problem = f"its {member.filename} has {member.file_size} bytes"
-                    raise DataError(str(archive), problem, DOWNLOAD_AGAIN)
-                part = archive.with_name(f"{name}.gz.{os.getpid()}.part")
-                try:
-                    part.write_bytes(opened.read(member))
-                    part.replace(archive.with_name(f"{name}.gz"))
-                finally:
-                    part.unlink(missing_ok=True)
+            member = opened.getinfo(name)
+            if member.file_size > _MAX_MEMBER:
+                problem = f"its {member.filename} has {member.file_size} bytes"
+                raise DataError(str(archive), problem, DOWNLOAD_AGAIN)
+            return opened.read(member)
     except OSError as error:
         raise unreadable(archive, error) from error
     except (EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,14 +13,14 @@ from runner.config.signature import checked
 from runner.config.types import Count
 from runner.data.dataset import Dataset, Split
 from runner.data.files import existing_file, opened
-from runner.errors import DataError
+from runner.errors import ConfigError, DataError
 from runner.registry import register_dataset
 
 with epy.lazy_imports():
     import numpy as np
 
-# The share of the text for validation, and that for the test.
-HELD_OUT = 0.1
+# The share of the text for the test.
+TEST_SHARE = 0.1
 
 
 @register_dataset("text")
@@ -33,9 +34,9 @@ def text(
 ) -> Dataset:
     """Blocks of tokens: inputs int32 [n, block], targets int32 [n, block] one token later.
 
-    The first 80 % of the text is for training, then come 10 % for validation and 10 % for the test;
-    no block crosses a border. Both arrays are views of the tokens, so overlapping blocks take no
-    memory.
+    The last 10 % of the text is for the test, and the end of the rest for validation, as much as
+    ``dataset.validation`` says; no block crosses a border. Both arrays are views of the tokens, so
+    overlapping blocks take no memory.
 
     Args:
       tokens: the 256 bytes, which have no names, or the characters of the UTF-8 text, whose numbers
@@ -55,19 +56,17 @@ def text(
         numbers = np.frombuffer(data, np.uint8).astype(np.int32)
     else:
         numbers, classes = _characters(file, data)
-    held_out = int(HELD_OUT * len(numbers))
-    borders = (len(numbers) - 2 * held_out, len(numbers) - held_out)
-    parts = np.split(numbers, borders)
-    if min(map(len, parts)) <= block:
-        shortest = -(-(block + 1) // HELD_OUT)
+    training, test = np.split(numbers, [len(numbers) - int(TEST_SHARE * len(numbers))])
+    if len(test) <= block:
+        shortest = -(-(block + 1) // TEST_SHARE)
         problem = f"has {len(numbers)} tokens, too few for blocks of {block}"
         remedy = f"give {shortest:.0f} tokens or more, or set a shorter dataset.block"
         raise DataError(str(file), problem, remedy)
-    train, validation, test = (_blocks(part, block, stride or block) for part in parts)
+    stride = stride or block
     return Dataset(
-        train=train,
-        validation=validation,
-        test=test,
+        train=_blocks(training, block, stride),
+        test=_blocks(test, block, stride),
+        hold_out=partial(_hold_out, training, block=block, stride=stride),
         num_classes=256 if classes is None else len(classes),
         classes=classes,
         normalized=False,
@@ -88,6 +87,21 @@ def _characters(path: Path, data: bytes) -> tuple[np.ndarray, tuple[str, ...]]:
         problem = f"has {len(found)} different characters"
         raise DataError(str(path), problem, "give a text with two or more")
     return numbers.astype(np.int32), tuple(map(chr, found))
+
+
+def _hold_out(tokens: np.ndarray, share: float, *, block: int, stride: int) -> tuple[Split, Split]:
+    """The blocks of the beginning, and those of a share of the text at its end."""
+    border = len(tokens) - round(share * len(tokens))
+    parts = np.split(tokens, [border])
+    if (shortest := min(map(len, parts))) <= block:
+        problem = (
+            f"{share:g} leaves a part of {shortest} of {len(tokens)} tokens, "
+            f"too few for blocks of {block}"
+        )
+        remedy = "write another share, 0 for none, or a shorter dataset.block"
+        raise ConfigError("dataset.validation", problem, remedy)
+    train, validation = (_blocks(part, block, stride) for part in parts)
+    return train, validation
 
 
 def _blocks(tokens: np.ndarray, block: int, stride: int) -> Split:
