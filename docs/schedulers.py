@@ -182,7 +182,7 @@ def settings(option: str) -> list[Setting]:
     """The settings in an option's own YAML, without inherited ones."""
     found, above, path = [], [], []
     for line in _yaml(option):
-        entry = re.fullmatch(r"( *)(?:- /scheduler@)?([\w.]+): ?(.*)", line)
+        entry = re.fullmatch(r"( *)(?:- /\w+@)?([\w.]+): ?(.*)", line)
         if entry:
             indent, key, default = entry.groups()
             path = [*path[: len(indent) // 2], key]

@@ -152,9 +152,9 @@ REFUSED = [
     (
         "scheduler=foo",
         "scheduler",
-        "known: chained, constant, cosine, cosine_restarts, cyclic, exp",
+        "known: auto, chained, constant, cosine, cosine_restarts, cyclic, exp",
     ),
-    ("scheduler=", "scheduler", "known: chained"),
+    ("scheduler=", "scheduler", "known: auto, chained"),
     ("scheduler=null", "scheduler", "null is not the name of an option"),
     ("scheduler=[triangular,constant]", "scheduler", "is not the name of an option"),
     ("~scheduler", "scheduler", "has no value"),

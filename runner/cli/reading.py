@@ -1,4 +1,4 @@
-"""Converts composed settings to the typed configuration, including schedulers to compare."""
+"""Converts composed settings to the typed configuration, including other schedulers it names."""
 
 import re
 from collections.abc import Mapping
@@ -14,11 +14,11 @@ from runner.cli.allow_list import dotted, plain
 from runner.cli.composition import Composer
 from runner.cli.exit import check_memory_limit
 from runner.config import Choice, Config, read_config
-from runner.config.markers import OptionsOf
-from runner.config.settings import comparing
+from runner.config.markers import OptionOf, OptionsOf
+from runner.config.settings import composing
 from runner.config.signature import Settings, markers
 from runner.errors import ConfigError, nearest
-from runner.registry import tasks
+from runner.registry import Registry, schedulers, tasks
 
 GROUP = "scheduler"
 
@@ -53,10 +53,12 @@ def read_settings(composer: Composer, settings: DictConfig) -> Config:
 
     Raises:
       ConfigError: see ``read_config``; or an interpolation cannot be resolved, or a scheduler to
-        compare is unknown or invalid.
+        compare, or the policy of ``scheduler=auto``, is unknown or invalid.
     """
     check_memory_limit()
-    _check_compared(composer, plain(settings).get("task"))
+    sections = plain(settings)
+    _check_named(composer, tasks, sections.get("task"), OptionsOf)
+    _check_named(composer, schedulers, sections.get(GROUP), OptionOf)
     config = _read(composer, settings, HydraConfig.get().runtime.choices)
     for setting in markers(tasks.get(config.task.name), OptionsOf):
         named = dict.fromkeys(getattr(config.task.settings, setting))
@@ -96,19 +98,30 @@ def _has(known: Mapping[str, Any], key: str) -> bool:
     return key in known or may_add
 
 
-def _check_compared(composer: Composer, task: Any) -> None:
-    """Checks that schedulers to compare exist, before the model is read, which imports jax."""
-    name = task.get("name") if isinstance(task, Mapping) else None
-    for setting in markers(tasks.get(name), OptionsOf) if name in tasks.names() else ():
-        named = task.get(setting)
-        for option in named if isinstance(named, list) else []:
+def _check_named(composer: Composer, registry: Registry, section: Any, kind: type[Any]) -> None:
+    """Checks that named schedulers exist, before the model is read, which imports jax."""
+    name = section.get("name") if isinstance(section, Mapping) else None
+    for setting in markers(registry.get(name), kind) if name in registry.names() else ():
+        named = section.get(setting)
+        for option in named if isinstance(named, list) else [named]:
             known = composer.options(GROUP, wanted=str(option))
             if isinstance(option, str) and option not in known:
                 problem = f"there is no {GROUP} {option!r}"
-                raise ConfigError(f"task.{setting}", problem, nearest(option, known))
+                raise ConfigError(f"{registry.group}.{setting}", problem, nearest(option, known))
 
 
 def _read(composer: Composer, settings: DictConfig, options: Mapping[str, Any]) -> Config:
+    """The typed configuration, with the policy of ``scheduler=auto`` in its place."""
+    config = _read_sections(composer, settings, options)
+    if not markers(schedulers.get(config.scheduler.name), OptionOf):
+        return config
+    policy = _policy(composer, config.scheduler.settings)
+    return replace(
+        config, scheduler=replace(policy, option=config.scheduler.option), auto=config.scheduler
+    )
+
+
+def _read_sections(composer: Composer, settings: DictConfig, options: Mapping[str, Any]) -> Config:
     as_written = plain(settings)
     with composer.answered():
         values: Any = OmegaConf.to_container(settings, resolve=True)
@@ -127,8 +140,36 @@ def _compared(composer: Composer, option: str) -> Choice:
 
     Overrides of the scheduler's settings are applied if the option has those settings.
     """
+    choice, others, within = _typed(option)
+    lines = [*others, *applying(composer, [choice, *within])]
+    with composing(option):
+        cfg = composer.compose(lines)
+        return _read(composer, without_hydra(cfg), cfg.hydra.runtime.choices).scheduler
+
+
+def _policy(composer: Composer, auto: Any) -> Choice:
+    """The scheduler that the settings ``auto`` of ``scheduler=auto`` name, with its settings."""
+    choice, others, _ = _typed(auto.policy)
+    with composing(auto.policy, named_by=f"{GROUP}.policy"):
+        cfg = composer.compose([*others, choice])
+        with read_write(cfg), open_dict(cfg):
+            cfg[GROUP] = OmegaConf.merge(cfg[GROUP], dict(auto.settings))
+        options = cfg.hydra.runtime.choices
+        policy = _read_sections(composer, without_hydra(cfg), options).scheduler
+    if markers(schedulers.get(policy.name), OptionOf):
+        problem = f"{auto.policy} finds the rates of another scheduler itself"
+        raise ConfigError(f"{GROUP}.policy", problem, "choose triangular, one_cycle, ...")
+    return policy
+
+
+def _typed(option: str) -> tuple[str, list[str], list[str]]:
+    """The overrides of the current job with ``option`` as its scheduler.
+
+    Returns:
+      The choice of the scheduler, the overrides of everything else, and those of its settings.
+    """
     recorded: Any = plain(HydraConfig.get().overrides)
-    chosen, others, within = GROUP, [], []
+    chosen, others, within = GROUP, [*recorded["hydra"]], []
     for line in recorded["task"]:
         key, _, package = line.partition("=")[0].lstrip("+~").partition("@")
         if key == GROUP and package in ("", GROUP):
@@ -137,8 +178,4 @@ def _compared(composer: Composer, option: str) -> Choice:
             within.append(line.lstrip("+"))
         else:
             others.append(line)
-    choice = f"{chosen}={QuotedString(option, Quote.single).with_quotes()}"
-    lines = [*recorded["hydra"], *others, *applying(composer, [choice, *within])]
-    with comparing(option):
-        cfg = composer.compose(lines)
-        return _read(composer, without_hydra(cfg), cfg.hydra.runtime.choices).scheduler
+    return f"{chosen}={QuotedString(option, Quote.single).with_quotes()}", others, within

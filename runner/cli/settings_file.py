@@ -116,8 +116,8 @@ def _tag_faults(node: yaml.Node) -> Iterator[Fault]:
 def _tags_without_mark(node: yaml.Node) -> set[str]:
     """The tags that YAML gives to a value like that of ``node`` if the file names none."""
     kinds = {yaml.MappingNode: "map", yaml.SequenceNode: "seq"}
-    if kind := kinds.get(type(node)):
-        return {f"{_PLAIN_TAG}{kind}"}
+    if not isinstance(node, yaml.ScalarNode):
+        return {f"{_PLAIN_TAG}{kinds[type(node)]}"}
     resolved = yaml.SafeLoader("").resolve(yaml.ScalarNode, node.value, (node.style is None, True))
     return {f"{_PLAIN_TAG}str", resolved}
 

@@ -10,7 +10,7 @@ from etils import epy
 
 from runner.config.lengths import is_zero
 from runner.config.markers import InSteps, Marker, Number, is_list, tuple_of
-from runner.errors import ConfigError
+from runner.errors import ConfigError, shown
 
 if TYPE_CHECKING:
     from pydantic_core import CoreSchema
@@ -106,6 +106,24 @@ class Parts(_Converted):
         if context is None:
             return value
         return {name: context.choose(self.group, part, name) for name, part in value.items()}
+
+
+@dataclass(frozen=True)
+class SettingsOf(_Converted):
+    """A nested section: the settings of the part ``name`` of ``group``; a choice once validated."""
+
+    group: str
+    name: str
+
+    def value_schema(self) -> CoreSchema:
+        return cs.dict_schema(cs.str_schema())
+
+    def check(self, value: Any, context: Any = None) -> Any:
+        if context is None:
+            return value
+        if value.get("name", self.name) != self.name:
+            raise ConfigError("name", f"{shown(value['name'])} is not {self.name}", "leave it out")
+        return context.choose(self.group, {**value, "name": self.name}, "")
 
 
 @dataclass(frozen=True)

@@ -212,6 +212,16 @@ class Folder(DataPath):
 
 
 @dataclass(frozen=True)
+class OptionOf(Marker):
+    """The name of an option of ``group``, which the command line layer composes."""
+
+    group: str
+
+    def value_schema(self) -> CoreSchema:
+        return cs.str_schema(min_length=1)
+
+
+@dataclass(frozen=True)
 class OptionsOf(Marker):
     """A list of options of ``group``; the factory gets them as choices."""
 

@@ -41,6 +41,7 @@ class Config:
         every optimizer has.
       dataset, data: the section ``dataset``, likewise.
       ranking: the metric that ranks evaluations.
+      auto: the section ``scheduler`` if it is ``auto``; ``scheduler`` then is its policy.
       hparams: options by group and settings by dotted key, before interpolation, so that no value
         of an environment variable is recorded.
     """
@@ -66,6 +67,7 @@ class Config:
     data: DatasetSettings
     task: Choice
     hparams: Mapping[str, str | int | float | bool]
+    auto: Choice | None = None
 
 
 def read_config(
@@ -155,12 +157,12 @@ def choice(group: str, section: Any, option: Any, *, key: str, groups: GroupName
 
 
 @contextmanager
-def comparing(option: str) -> Iterator[None]:
-    """Context manager that adds the ``option`` of ``task.compare`` to the key of an error."""
+def composing(option: str, *, named_by: str = "task.compare") -> Iterator[None]:
+    """Context manager that adds the setting that names an ``option`` to the key of an error."""
     try:
         yield
     except ConfigError as error:
-        key = f"task.compare {option}: {error.key}"
+        key = f"{named_by} {option}: {error.key}"
         raise ConfigError(key, error.problem, error.remedy) from error
 
 

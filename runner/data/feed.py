@@ -5,8 +5,10 @@ results.
 """
 
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from threading import Lock
+from typing import Any, Literal, Self
 
 import jax
 import numpy as np
@@ -71,20 +73,29 @@ class Feed:
     ) -> None:
         self.placement: Placement = placement
         self._dataset, self._device = dataset, device
-        self._batch_size, self._seed = batch_size, seed
+        self._batch_size, self.seed = batch_size, seed
         self._preparation = Preparation.of(dataset.mean, dataset.std, augmentation)
         self._sources: dict[Split, Source] = {}
         self._evaluations: dict[Split, list[tuple[Any, jax.Array]]] = {}
+        # Feeds that share a data set are used by several threads, and send it to the device once.
+        self._lock = Lock()
         self._ahead: Prefetch[Examples] | None = None
+
+    def reseeded(self, seed: int) -> Self:
+        """A feed with another order of examples that shares what is on the device; close both."""
+        feed = copy(self)
+        feed.seed, feed._ahead = seed, None
+        return feed
 
     def source(self, name: SplitName) -> Source:
         """What the batches of a split are read from; one without validation has that of test."""
         split = self._split(name)
-        if split not in self._sources:
-            resident = split.all() if self.placement == "device" else None
-            source = Source(resident, self._preparation)
-            self._sources[split] = jax.device_put(source, self._device)
-        return self._sources[split]
+        with self._lock:
+            if split not in self._sources:
+                resident = split.all() if self.placement == "device" else None
+                source = Source(resident, self._preparation)
+                self._sources[split] = jax.device_put(source, self._device)
+            return self._sources[split]
 
     def batches(self, first_step: int, count: int, *, capacity: int) -> Any:
         """Batches [length, batch, ...] on the device, those after ``count`` are padding.
@@ -92,22 +103,27 @@ class Feed:
         ``length`` is ``capacity``, or of examples from the host one of few smaller ones, since each
         has a program of its own.
         """
+        batches = self.host_batches(first_step, count, capacity=capacity)
+        return jax.device_put(batches, self._device)
+
+    def host_batches(self, first_step: int, count: int, *, capacity: int) -> Any:
+        """``batches`` in the host's memory."""
         if self.placement == "device":
             indices = np.zeros((capacity, self._batch_size), np.int32)
             indices[:count] = self._indices(first_step, count)
-            return jax.device_put(indices, self._device)
+            return indices
         while capacity // _FEWER >= count:
             capacity //= _FEWER
-        rows = list(self._host_batches(first_step, count))
+        rows = list(self._gathered(first_step, count))
         rows += [rows[-1]] * (capacity - count)
-        return jax.device_put(jax.tree.map(lambda *arrays: np.stack(arrays), *rows), self._device)
+        return jax.tree.map(lambda *arrays: np.stack(arrays), *rows)
 
     def single_batches(self, first_step: int, count: int) -> Iterator[Any]:
         """The batches of some steps, each for itself, sent to the device when it is asked for."""
         if self.placement == "device":
             yield from jax.device_put(list(self._indices(first_step, count)), self._device)
         else:
-            for batch in self._host_batches(first_step, count):
+            for batch in self._gathered(first_step, count):
                 yield jax.device_put(batch, self._device)
 
     def close(self) -> None:
@@ -132,14 +148,14 @@ class Feed:
 
     def _indices(self, first_step: int, count: int) -> np.ndarray:
         return batch_indices(
-            seed=self._seed,
+            seed=self.seed,
             first_step=first_step,
             count=count,
             batch_size=self._batch_size,
             n=len(self._dataset.train),
         )
 
-    def _host_batches(self, first_step: int, count: int) -> Iterator[Examples]:
+    def _gathered(self, first_step: int, count: int) -> Iterator[Examples]:
         train = self._dataset.train
         if self.placement == "host":
             return (train.take(row) for row in self._indices(first_step, count))
@@ -156,7 +172,9 @@ class Feed:
 
     def _evaluated(self, split: Split) -> list[tuple[Any, jax.Array]]:
         """The indices and the mask of each batch of an evaluation, made once."""
-        if split not in self._evaluations:
+        with self._lock:
+            if split in self._evaluations:
+                return self._evaluations[split]
             n = len(split)
             size, batches = min(n, EVALUATION_BATCH), []
             for start in range(0, n, size):
@@ -166,7 +184,7 @@ class Feed:
                     batch = jax.device_put(batch, self._device)
                 batches.append((batch, jax.device_put(indices < n, self._device)))
             self._evaluations[split] = batches
-        return self._evaluations[split]
+            return batches
 
 
 def choose_placement(dataset: Dataset, device: jax.Device) -> Placement:

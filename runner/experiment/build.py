@@ -1,6 +1,6 @@
 """Builds every part that a config names, fitted to the data and to each other."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -31,7 +31,7 @@ from runner.optimizers import Groups
 from runner.schedules import Schedule
 from runner.schedules.plateau import Plateau
 from runner.training.checkpoint import from_arrays
-from runner.training.loop import Dispatch, Plan
+from runner.training.plan import Dispatch, Plan
 from runner.training.state import Hyperparams, Static, TrainState
 from runner.training.step import init_state
 
@@ -86,7 +86,12 @@ class Experiment:
             self,
             config=replace(self.config, scheduler=scheduler),
             hyperparams=replace(self.hyperparams, schedule=schedule),
+            plan=_with_cycle_ends(self.plan, self.config, schedule),
         )
+
+    def seeded(self, seed: int) -> "Experiment":
+        """The same experiment with other initial parameters and another order of examples."""
+        return replace(self, config=replace(self.config, seed=seed))
 
     def lasting(self, steps: int) -> "Experiment":
         """The same experiment with a schedule for a run of that many steps.
@@ -99,6 +104,14 @@ class Experiment:
         return replace(
             self, lengths=lengths, hyperparams=replace(self.hyperparams, schedule=schedule)
         )
+
+    def changed(self, config: Config) -> "Experiment":
+        """The experiment of another ``config`` on the same data set, which is not read again.
+
+        Raises:
+          ConfigError: see ``build``.
+        """
+        return _assemble(config, self.device, self.dataset)
 
     def initial_state(self) -> TrainState:
         """The state before the first update."""
@@ -143,8 +156,11 @@ def build(config: Config, device: jax.Device) -> Experiment:
       ConfigError: a part cannot be built, or cannot take the data.
       DataError: a data file is missing or damaged.
     """
+    return _assemble(config, device, build_dataset(config.dataset, config.data))
+
+
+def _assemble(config: Config, device: jax.Device, dataset: Dataset) -> Experiment:
     training = config.training
-    dataset = build_dataset(config.dataset, config.data)
     targets = targets_of(dataset)
     objective = build_objective(config.objective, targets)
     lengths = resolve_lengths(
@@ -180,17 +196,17 @@ def build(config: Config, device: jax.Device) -> Experiment:
             objective=jax.device_put(objective, device),
             stopping=jax.device_put(_stopping(training), device),
         ),
-        plan=Plan(
-            steps=lengths.steps,
-            eval_every=lengths.eval_every,
-            chunk=training.chunk,
-            dispatch=_dispatch(config, model, device),
-            save_every=lengths.save_every,
-            cycle_ends=_saved_cycle_ends(config, schedule, lengths.steps),
-            evaluated_ends=(
-                schedule.cycle_ends(lengths.steps) if training.eval_at_cycle_end else ()
+        plan=_with_cycle_ends(
+            Plan(
+                steps=lengths.steps,
+                eval_every=lengths.eval_every,
+                chunk=training.chunk,
+                dispatch=_dispatch(config, model, device),
+                save_every=lengths.save_every,
+                ranking=config.ranking,
             ),
-            ranking=config.ranking,
+            config,
+            schedule,
         ),
         placement=placement_of(config.data.placement, dataset, device),
         augmentation=build_augmentation(config.augmentation, dataset),
@@ -245,11 +261,14 @@ def _schedule(scheduler: Choice, lengths: Lengths, device: jax.Device) -> Schedu
     return jax.device_put(schedule, device)
 
 
-def _saved_cycle_ends(config: Config, schedule: Schedule, steps: int) -> Sequence[int]:
-    checkpoint = config.checkpoint
-    if checkpoint.every is None or not checkpoint.cycle_ends:
-        return ()
-    return schedule.cycle_ends(steps)
+def _with_cycle_ends(plan: Plan, config: Config, schedule: Schedule) -> Plan:
+    """The plan with saves and evaluations at the ends of cycles, where they are asked for."""
+    ends, checkpoint = schedule.cycle_ends(plan.steps), config.checkpoint
+    saves = checkpoint.every is not None and checkpoint.cycle_ends
+    evaluates = config.training.eval_at_cycle_end
+    if not (saves or evaluates):
+        return plan
+    return replace(plan, cycle_ends=ends if saves else (), evaluated_ends=ends if evaluates else ())
 
 
 def _dispatch(config: Config, model: FittedModel, device: jax.Device) -> Dispatch:

@@ -77,6 +77,7 @@ class Ending:
         their entries are null.
       params: the trained parameters, set after training.
       parent: for the summary, the run and step whose state this run started from.
+      overrides: of the command line, also for the summary.
     """
 
     def __init__(
@@ -103,7 +104,7 @@ class Ending:
         self.recorder: Recorded | None = None
         self.parent: Mapping[str, Any] | None = None
         self._folder, self._seed, self._leaves_summary = folder, seed, leaves_summary
-        self._settings, self._overrides = dict(settings), list(overrides)
+        self._settings, self.overrides = dict(settings), list(overrides)
         self._is_save_requested = False
         self._compile_clock: CompileTime | None = None
         self._compiled_before = 0.0
@@ -220,7 +221,7 @@ class Ending:
         seconds = perf_counter() - self.started
         summary = blank_summary(str(self.status), seed=self._seed, seconds=seconds)
         summary |= {"device": self.device, "params": self.params_count, "parent": self.parent}
-        summary |= {"overrides": self._overrides, "settings": self._settings}
+        summary |= {"overrides": self.overrides, "settings": self._settings}
         if self._compile_clock is not None:
             compiled = self._compile_clock.seconds - self._compiled_before
             summary["seconds"]["compile"] = compiled

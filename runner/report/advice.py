@@ -26,7 +26,8 @@ def warnings(experiment: Experiment) -> list[str]:
         if isinstance(part.schedule, CyclicLR):
             found += half_cycles(part, lengths.steps_per_epoch)
             found += _bounds(part.key, part.choice, part.schedule)
-            found += _high_rate(part.key, part.schedule, experiment)
+            if experiment.config.auto is None:  # whose rates have been tried
+                found += _high_rate(part.key, part.schedule, experiment)
         else:
             found += equal_rates(part)
             found += misfit(part)

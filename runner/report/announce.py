@@ -42,8 +42,8 @@ def announce(console: Console, experiment: Experiment, *, params: int) -> None:
     if dataset.validation is None:
         print_line(console, "no validation examples: the best is chosen on the test examples")
     print_line(console, _schedule_line(experiment))
-    if (scale := rate_scale_of(config.optimizer.name)) != 1:
-        rates = ", ".join(_rates(config.scheduler))
+    if config.auto is None and (scale := rate_scale_of(config.optimizer.name)) != 1:
+        rates = ", ".join(rate_texts(config.scheduler))
         print_line(console, f"default rates × {scale:g} for {config.optimizer.option}: {rates}")
     print_warnings(console, warnings(experiment))
 
@@ -89,7 +89,7 @@ def print_line(console: Console, text: str, style: str = "") -> None:
     console.print(Text(text, style=style), soft_wrap=not console.is_terminal)
 
 
-def _rates(scheduler: Choice, prefix: str = "") -> list[str]:
+def rate_texts(scheduler: Choice, prefix: str = "") -> list[str]:
     """``max_lr 0.002`` for every rate above 0 of a scheduler and its parts."""
     factory, found = schedulers.get(scheduler.name), []
     for name in [*markers(factory, PerGroup), *markers(factory, Series)]:
@@ -98,7 +98,7 @@ def _rates(scheduler: Choice, prefix: str = "") -> list[str]:
             found.append(f"{prefix}{name} {', '.join(f'{value:g}' for value in values)}")
     for name in markers(factory, Parts):
         for part, choice in getattr(scheduler.settings, name).items():
-            found += _rates(choice, f"{part}.")
+            found += rate_texts(choice, f"{part}.")
     return found
 
 

@@ -9,7 +9,7 @@ from etils import epy
 
 from runner.config import Choice, Config
 from runner.config.markers import OptionsOf
-from runner.config.settings import comparing
+from runner.config.settings import composing
 from runner.records.ending import Ending
 from runner.registry import register_task
 
@@ -52,6 +52,10 @@ def check(
         table.write_picture(folder / "schedule.png", _picture(own, compared))
         names = _write_tables(folder, own, compared)
         screen.print(inventory.inventory(own, compared))
+    if config.auto is not None:
+        policy = config.auto.settings.policy
+        line = f"the rates of {policy} are its defaults here; training starts by finding others"
+        announce.print_line(screen, line)
     announce.print_warnings(screen, _warnings(own, compared))
     announce.print_line(screen, f"{text.short_path(folder)}/{', '.join(names)}, schedule.png")
     if (rows := len(own.sample.steps)) < experiment.lengths.steps:
@@ -59,7 +63,7 @@ def check(
 
 
 def _compared(experiment: build.Experiment, scheduler: Choice) -> Timeline:
-    with comparing(scheduler.option):
+    with composing(scheduler.option):
         other = experiment.under(scheduler)
         fit.check(other)
         return timeline.compute_timeline(other)

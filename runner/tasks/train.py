@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,13 +15,15 @@ from runner.config import Config
 from runner.errors import DivergedError
 from runner.records.ending import Ending
 from runner.registry import register_task
+from runner.tasks.automatic import with_found_rates
+from runner.tasks.start import Start, start_of
 
 with epy.lazy_imports():
     import jax
     import numpy as np
 
     from runner.experiment import build, check, device, hparams, timeline
-    from runner.records import checkpoints, events, journal, recorder, run_folder, saving
+    from runner.records import checkpoints, events, journal, recorder, saving
     from runner.report import announce, drawing, progress, text
     from runner.training import checkpoint, evaluation, loop, sampling, state
 
@@ -56,7 +57,9 @@ def train(config: Config, folder: Path, ending: Ending) -> float | None:
     with jax.default_device(chosen):
         experiment = build.build(config, chosen)
         check.check(experiment)
-        start = _start(experiment, folder, resumes=config.resume is not None)
+        if config.auto is not None:
+            experiment = with_found_rates(experiment, folder, screen, ending)
+        start = start_of(experiment, folder, resumes=config.resume is not None)
         is_over = loop.is_over(start.state, start.step, experiment.lengths.steps)
         if is_over and ending.keep_finished():
             announce.print_line(screen, f"the run has already finished · {text.short_path(folder)}")
@@ -87,73 +90,9 @@ def train(config: Config, folder: Path, ending: Ending) -> float | None:
     return summary["best"]["value"]
 
 
-@dataclass(frozen=True, eq=False)
-class _Start:
-    """Where training starts.
-
-    Attributes:
-      state: training takes over its buffers, so that it can be read only once.
-      parent: the run and step that the state was taken from, if not from this run itself.
-      notes: lines to print.
-      step, rate_factor: those of the state, on the host.
-    """
-
-    state: state.TrainState
-    figures: journal.Figures
-    parent: Mapping[str, Any] | None = None
-    notes: tuple[str, ...] = ()
-    step: int = field(init=False)
-    rate_factor: float | None = field(init=False)
-
-    def __post_init__(self) -> None:
-        factor = self.state.rate_factor
-        object.__setattr__(self, "step", int(self.state.step))
-        object.__setattr__(self, "rate_factor", None if factor is None else float(factor))
-
-
-def _start(experiment: build.Experiment, folder: Path, *, resumes: bool) -> _Start:
-    """The newest state of a run that is resumed, that of ``init_from``, or a new one."""
-    config = experiment.config
-    saved = checkpoints.Checkpoints(folder).newest() if resumes else None
-    if saved is not None:
-        figures = journal.Figures.saved(saved.record, source=str(saved.path))
-        gap = max(0.0, run_folder.last_write(folder) - float(saved.record.get("time", 0)))
-        notes = [f"resumes at step {saved.step:,} of {experiment.lengths.steps:,}"]
-        earlier = saved.record.get("steps", experiment.lengths.steps)
-        if earlier != experiment.lengths.steps:
-            notes += filter(None, [timeline.effect_of_length(experiment, earlier)])
-        return _Start(
-            experiment.restored_state(saved.arrays, source=str(saved.path)),
-            replace(figures, seconds=figures.seconds + gap),
-            saved.record.get("parent"),
-            tuple(notes),
-        )
-    notes = ("no checkpoint had been saved; starts again at step 0",) if resumes else ()
-    if config.init_from is None:
-        return _Start(experiment.initial_state(), journal.Figures(), None, notes)
-    return _fork(experiment, config.init_from)
-
-
-def _fork(experiment: build.Experiment, name: str) -> _Start:
-    folder, step = run_folder.fork_source(name)
-    saved = checkpoints.Checkpoints(folder).saved(step)
-    parent = {"folder": str(folder.absolute()), "step": saved.step}
-    if not experiment.config.init_params_only:
-        taken = experiment.restored_state(saved.arrays, source=str(saved.path))
-        notes = [f"starts from step {saved.step:,} of {folder}"]
-    else:
-        initial = experiment.initial_state()
-        taken, missing, unused = checkpoint.with_params(initial, saved.arrays)
-        notes = [f"starts from the parameters of step {saved.step:,} of {folder}"]
-        notes += [f"  not found there, or of another shape: {name}" for name in missing]
-        notes += [f"  not used: {name}" for name in unused]
-    taken = jax.device_put(taken, experiment.device)
-    return _Start(taken, journal.Figures(), parent, tuple(notes))
-
-
 def _attempt(
     experiment: build.Experiment,
-    start: _Start,
+    start: Start,
     values: timeline.ScheduleValues,
     folder: Path,
     screen: Console,
@@ -203,14 +142,14 @@ def _sample(experiment: build.Experiment, trained: state.TrainState) -> str:
 
 
 def _back_off(
-    experiment: build.Experiment, folder: Path, start: _Start, error: DivergedError
-) -> _Start:
+    experiment: build.Experiment, folder: Path, start: Start, error: DivergedError
+) -> Start:
     """Goes back to the last checkpoint with half the rates.
 
     Raises:
       DivergedError: ``error``, if the run does not back off, or not any more.
     """
-    again = _start(experiment, folder, resumes=True)
+    again = start_of(experiment, folder, resumes=True)
     step, factor = again.step, start.rate_factor
     if factor is None or factor / 2 < LEAST_FACTOR:
         saved = f"the last checkpoint is of step {step}" if step else "no checkpoint was saved"
@@ -224,7 +163,7 @@ def _back_off(
 
 
 def _recorder(
-    experiment: build.Experiment, start: _Start, folder: Path, screen: Console, ending: Ending
+    experiment: build.Experiment, start: Start, folder: Path, screen: Console, ending: Ending
 ) -> recorder.Recorder:
     config, lengths, step = experiment.config, experiment.lengths, start.step
     writer = events.EventWriter(folder, purge_step=step)
@@ -272,7 +211,7 @@ def _finite_arrays(static: state.Static, trained: state.TrainState) -> Any:
     return arrays if checkpoint.is_finite(arrays) else None
 
 
-def _checkpoint_record(experiment: build.Experiment, start: _Start) -> dict[str, Any]:
+def _checkpoint_record(experiment: build.Experiment, start: Start) -> dict[str, Any]:
     config, dataset = experiment.config, experiment.dataset
     return {
         "settings": dict(config.hparams),
@@ -290,7 +229,7 @@ def _checkpoint_record(experiment: build.Experiment, start: _Start) -> dict[str,
     }
 
 
-def _hparams(experiment: build.Experiment, start: _Start) -> dict[str, Any]:
+def _hparams(experiment: build.Experiment, start: Start) -> dict[str, Any]:
     settings = hparams.flat_settings(experiment)
     if start.parent is not None:
         settings["init_from"] = f"{start.parent['folder']}@{start.parent['step']}"

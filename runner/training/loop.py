@@ -4,20 +4,18 @@ What is compiled depends on ``Static`` and on shapes alone. Every hyperparameter
 experiments that share a ``Static`` share their programs.
 """
 
-from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from runner.config import Ranking
 from runner.data.feed import HOST_CHUNK_BYTES, Feed, Source, SplitName
 from runner.objectives import Objective
 from runner.training.evaluation import evaluate, evaluated_variables
+from runner.training.plan import Plan
 from runner.training.rates import metric_shapes
 from runner.training.state import Hyperparams, Static, TrainState
 from runner.training.step import (
@@ -34,13 +32,7 @@ from runner.training.tags import metric_tag
 Metrics = Mapping[str, jax.Array]
 Trained = tuple[TrainState, Metrics]
 
-# In steps: long enough that a dispatch costs little, short enough to react to a signal.
-FIRST_CHUNK = 32
-LONGEST_CHUNK = 1024
-CHUNK_SECONDS = 0.2
-
-Dispatch = Literal["scan", "step"]
-ANY_RANKING = Ranking("eval/loss", highest=False)
+LONGEST_CHUNK = 1024  # in steps
 
 
 class Listener(Protocol):
@@ -53,50 +45,6 @@ class Listener(Protocol):
     def wants_state(self, step: int, *, evaluated: bool) -> bool: ...
     def state(self, step: int, state: TrainState) -> None: ...
     def raise_failure(self) -> None: ...
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The length of a run, and when the host intervenes.
-
-    steps: updates of the whole run.
-    eval_every: updates between evaluations, or None to evaluate at the end only.
-    save_every: updates between saves, or None if saves may be at the end of any chunk.
-    cycle_ends: rising steps after which states are saved.
-    evaluated_ends: rising steps at which cycles end, if evaluations are due there.
-    ranking: the metric that is observed by the schedule and by early stopping.
-    chunk: the most updates in a chunk, or ``auto`` for as many as take about 0.2 s.
-    dispatch: ``scan`` for one dispatch per chunk, ``step`` for one per update.
-    """
-
-    steps: int
-    eval_every: int | None
-    chunk: int | Literal["auto"]
-    dispatch: Dispatch
-    save_every: int | None = None
-    cycle_ends: Sequence[int] = ()
-    evaluated_ends: Sequence[int] = ()
-    ranking: Ranking = ANY_RANKING
-
-    def chunk_length(self, step: int, *, capacity: int, steps_per_second: float | None) -> int:
-        """Steps of the chunk that starts at ``step``; it ends where the host has to intervene."""
-        length = self.chunk
-        if length == "auto":
-            pace = steps_per_second
-            length = FIRST_CHUNK if pace is None else int(CHUNK_SECONDS * pace)
-        due = self.steps - step
-        for every in (self.eval_every, self.save_every):
-            if every is not None:
-                due = min(due, every - step % every)
-        for ends in (self.cycle_ends, self.evaluated_ends):
-            following = bisect_right(ends, step)
-            if following < len(ends):
-                due = min(due, ends[following] - step)
-        return min(max(1, length), due, capacity)
-
-    def evaluates_at(self, step: int) -> bool:
-        is_regular = self.eval_every is not None and step % self.eval_every == 0
-        return step == self.steps or is_regular or step in self.evaluated_ends
 
 
 def train(
@@ -113,11 +61,34 @@ def train(
 
     Early stopping ends it after an evaluation, which then is the last one.
 
-    Where chunks begin and end never changes a result. The next chunk is sent to the device before
-    the metrics of the previous one are fetched.
-
     Raises:
       DivergedError: the listener received a loss that is not finite.
+    """
+    trained = train_chunks(
+        static, state, hyperparams, feed, plan=plan, listener=listener, stopping=stopping
+    )
+    for newest in trained:
+        state = newest
+        listener.raise_failure()
+    return state
+
+
+def train_chunks(
+    static: Static,
+    state: TrainState,
+    hyperparams: Hyperparams,
+    feed: Feed,
+    *,
+    plan: Plan,
+    listener: Listener,
+    stopping: Callable[[], bool],
+) -> Iterator[TrainState]:
+    """Trains as ``train`` does; yields the state after each chunk, once the listener was called.
+
+    A state is valid until the next one is requested, which donates its buffers.
+
+    Where chunks begin and end never changes a result. The next chunk is sent to the device before
+    the metrics of the previous one are fetched.
     """
     capacity = chunk_capacity(feed)
     step = int(state.step)
@@ -139,13 +110,12 @@ def train(
                 value, highest = found[plan.ranking.metric], plan.ranking.highest
                 state = _observe(state, hyperparams, value, highest=highest)
             over = is_over(state, step, plan.steps)  # only an evaluation can end it
-            if over:
+            if over and plan.scores_test:
                 found |= _metrics(static, state, hyperparams, feed, "test")
             listener.evaluation(step, found)
         if listener.wants_state(step, evaluated=evaluates):
             listener.state(step, copy_state(state))
-        listener.raise_failure()
-    return state
+        yield state
 
 
 def _metrics(
@@ -167,9 +137,10 @@ def is_over(state: TrainState, step: int, steps: int) -> bool:
     return step >= steps or (state.stopping is not None and bool(state.stopping.reached))
 
 
-def chunk_capacity(feed: Feed) -> int:
+def chunk_capacity(*feeds: Feed) -> int:
     """Batches a program is compiled for; depends on shapes alone, so that all chunks share it."""
-    return max(1, min(LONGEST_CHUNK, HOST_CHUNK_BYTES // feed.batch_bytes()))
+    step_bytes = sum(feed.batch_bytes() for feed in feeds)
+    return max(1, min(LONGEST_CHUNK, HOST_CHUNK_BYTES // step_bytes))
 
 
 @partial(jax.jit, static_argnames="static", donate_argnames="state")
@@ -196,7 +167,7 @@ def scan_chunk(
         return state, _set_metrics(chunk_metrics, i, metrics)
 
     capacity = jax.tree.leaves(batches)[0].shape[0]
-    empty = _empty_metrics(static, hyperparams, capacity)
+    empty = empty_metrics(static, hyperparams, capacity)
     return jax.lax.fori_loop(0, length, body, (state, empty))
 
 
@@ -283,14 +254,15 @@ def _apply_gradients(
     return state, _set_metrics(chunk_metrics, i, metrics)
 
 
-def _empty_metrics(static: Static, hyperparams: Hyperparams, capacity: int) -> Metrics:
+def empty_metrics(static: Static, hyperparams: Hyperparams, capacity: int) -> Metrics:
+    """The metrics of a chunk before its first step: zeros [capacity] by tag."""
     return {
         tag: jnp.zeros((capacity, *leaf.shape), leaf.dtype)
         for tag, leaf in metric_shapes(static.groups, hyperparams).items()
     }
 
 
-_compiled_empty_metrics = jax.jit(_empty_metrics, static_argnames=("static", "capacity"))
+_compiled_empty_metrics = jax.jit(empty_metrics, static_argnames=("static", "capacity"))
 _compiled_zero_gradients = jax.jit(zero_gradients, static_argnames="static")
 
 

@@ -238,6 +238,17 @@ def test_another_scheduler_replaces_the_schedule_and_nothing_else():
     assert experiment.config.scheduler.option == "triangular"
 
 
+def test_saves_and_evaluations_at_cycle_ends_are_those_of_the_schedule_that_is_applied():
+    ends = "checkpoint.cycle_ends=true", "training.eval_at_cycle_end=true"
+    steps = "scheduler.step_size_up=50", "task=check", "task.compare=[triangular2,one_cycle]"
+    experiment = checked(*ends, *steps)
+    same, one_cycle = map(experiment.under, experiment.config.task.settings.compare)
+    assert (
+        list(same.plan.cycle_ends) == list(same.plan.evaluated_ends) == list(range(100, 881, 100))
+    )
+    assert list(one_cycle.plan.cycle_ends) == list(one_cycle.plan.evaluated_ends) == [880]
+
+
 @pytest.mark.parametrize("seed", [0, 3])
 def test_the_order_of_examples_is_that_of_the_runs_seed(seed):
     batches = checked(f"seed={seed}").feed().batches(0, 30, capacity=30)

@@ -33,8 +33,9 @@ def test_every_option_trains(run, summary, option):
     assert summary(folder)["steps"] == 3
 
 
-# A sequence holds no other one, and what depends on evaluations is not a part.
-PARTS = [option for option in OPTIONS if option not in ("sequence", "reduce_on_plateau")]
+# A sequence holds no other one, and what depends on evaluations or a range test is not a part.
+NOT_PARTS = ("sequence", "reduce_on_plateau", "auto")
+PARTS = [option for option in OPTIONS if option not in NOT_PARTS]
 
 
 @pytest.mark.parametrize("option", slow_except(SAMPLE_OF_PARTS, PARTS))

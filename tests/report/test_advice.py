@@ -22,6 +22,7 @@ from runner.schedules import (
 
 def advice(schedule, *, steps, steps_per_epoch=20, optimizer="sgd", factor=1.0, **arguments):
     config = SimpleNamespace(
+        auto=None,
         scheduler=choice(schedule, **arguments),
         optimizer=SimpleNamespace(option=optimizer),
         wrappers=SimpleNamespace(lookahead=SimpleNamespace(sync_period=None)),

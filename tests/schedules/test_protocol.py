@@ -36,7 +36,8 @@ def values(schedule: Any, steps: Any) -> tuple[jax.Array, ...]:
 
 def test_every_registered_schedule_has_a_case() -> None:
     built_in = {name for name in schedulers.names() if is_built_in(schedulers.get(name))}
-    assert set(CASES) == built_in
+    # A run replaces auto by its policy before schedules are built.
+    assert set(CASES) == built_in - {"auto"}
 
 
 @everywhere

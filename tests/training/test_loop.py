@@ -20,7 +20,8 @@ from runner.objectives.classification import Classification
 from runner.optimizers import Wrappers, split
 from runner.schedules import CyclicLR
 from runner.training import loop
-from runner.training.loop import Plan, chunk_capacity, train
+from runner.training.loop import chunk_capacity, train
+from runner.training.plan import Plan
 from runner.training.state import Hyperparams, Static
 
 SGD = {"momentum": 0.9, "nesterov": False, "weight_decay": None}

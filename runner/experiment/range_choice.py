@@ -1,0 +1,193 @@
+"""Gives a scheduler the rates and the cycle length that a range test suggests."""
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from typing import Any
+
+from runner import registry
+from runner.config import Choice
+from runner.config.by_name import Parts, PerGroup
+from runner.config.default_rates import scaled
+from runner.config.markers import Series
+from runner.config.signature import Settings, markers
+from runner.experiment.lengths import Lengths
+from runner.experiment.schedule import Clock
+from runner.ranges import Answer
+
+# Significant digits of a suggested rate: far more than a range test can tell.
+_DIGITS = 3
+# A cycle may be this many times as long as the suggested one, or as short, to fit the run.
+_STRETCH = 1.6
+
+
+def suggested_scheduler(
+    scheduler: Choice, answer: Answer, lengths: Lengths, *, kept: Collection[str] = ()
+) -> Choice:
+    """``scheduler`` with the bounds and the step size of ``answer``.
+
+    What a scheduler takes depends on the names of its settings:
+
+    * ``base_lr`` and ``max_lr``: both bounds;
+    * ``max_lr`` alone, or ``base_lr`` alone: the upper bound. All other rates that it has, such as
+      ``eta_min``, keep their ratio to it;
+    * neither, as in a sequence: all rates keep their ratios, and the highest is the upper bound;
+    * ``step_size_up`` or ``step_size``: the step size, fitted to whole cycles within the run.
+
+    With parameter groups, each bound is that of the group with the highest one, and the other
+    groups keep their ratios to it.
+
+    Args:
+      lengths: of the run.
+      kept: settings that stay as they are.
+    """
+    settings = dict(scheduler.settings)
+    if "base_lr" in settings and "max_lr" in settings:
+        settings |= _bounds(settings, answer)
+    elif main := next((name for name in ("max_lr", "base_lr") if name in settings), None):
+        factor = _ratio(answer.max_lr, settings[main])
+        rates = {name: settings[name] for name in _rate_names(scheduler)}
+        settings |= _scaled(rates, factor)
+        settings[main] = _with_highest(settings[main], answer.max_lr)
+    else:
+        factor = _ratio(answer.max_lr, max(_all_rates(scheduler), default=0.0))
+        settings = dict(_all_scaled(scheduler, factor).settings)
+    settings |= _cycle(settings, answer, lengths)
+    settings |= {name: getattr(scheduler.settings, name) for name in kept}
+    return replace(scheduler, settings=Settings(**settings))
+
+
+def group_factors(scheduler: Choice) -> Any:
+    """The rate of each parameter group relative to the highest: a number, or a tuple [groups].
+
+    1 if the scheduler has one rate for all groups.
+    """
+    settings = dict(scheduler.settings)
+    rates = next((settings[name] for name in ("max_lr", "base_lr") if name in settings), 1.0)
+    if not isinstance(rates, tuple) or max(rates) <= 0:
+        return 1.0
+    return tuple(rate / max(rates) for rate in rates)
+
+
+def option_of(scheduler: Choice) -> dict[str, Any]:
+    """The scheduler as a section of a configuration: its name and all its settings, plain."""
+    return {
+        "name": scheduler.name,
+        **{name: _plain(value) for name, value in scheduler.settings},
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Choice):
+        return option_of(value)
+    if isinstance(value, Mapping):
+        return {name: _plain(item) for name, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+
+
+def _bounds(settings: Mapping[str, Any], answer: Answer) -> dict[str, Any]:
+    # A lower bound of 0 has no ratios between groups; those of the upper bound are the next best.
+    low = settings["base_lr"] if max(_listed(settings["base_lr"])) > 0 else settings["max_lr"]
+    high = _with_highest(settings["max_lr"], answer.max_lr)
+    low = _with_highest(low, answer.base_lr)
+    if isinstance(low, tuple) or isinstance(high, tuple):
+        count = max(len(_listed(low)), len(_listed(high)))
+        lows, highs = (
+            value if isinstance(value, tuple) else (value,) * count for value in (low, high)
+        )
+        low = tuple(map(min, lows, highs))
+    return {"base_lr": low, "max_lr": high}
+
+
+def _cycle(settings: Mapping[str, Any], answer: Answer, lengths: Lengths) -> dict[str, Any]:
+    """The half cycles, so that whole cycles fill the run as far as possible."""
+    up = next((name for name in ("step_size_up", "step_size") if name in settings), None)
+    if up is None:
+        return {}
+    wanted = 2 * answer.step_size_epochs * lengths.steps_per_epoch
+    length = _cycle_length(wanted, lengths.steps)
+    down = settings.get("step_size_down")
+    share = 0.5
+    if down is not None:  # the descent keeps its share of a cycle
+        clock = Clock(lengths.steps_per_epoch, lengths.steps)
+        halves = [clock.to_steps(settings[name], name) for name in (up, "step_size_down")]
+        share = halves[0] / sum(halves)
+    rising = min(max(math.floor(share * length), 1), length - 1)
+    found = {up: rising}
+    if "step_size_down" in settings and (down is not None or 2 * rising != length):
+        found["step_size_down"] = length - rising
+    return {name: _in_epochs(half, lengths.steps_per_epoch) for name, half in found.items()}
+
+
+def _in_epochs(steps: int, steps_per_epoch: int) -> str:
+    """The length in epochs, in the fewest digits that give that many ``steps``."""
+    exact = steps / steps_per_epoch
+    texts = (f"{exact:.{digits}f}" for digits in range(20))
+    return next(f"{text}ep" for text in texts if round(float(text) * steps_per_epoch) == steps)
+
+
+def _cycle_length(wanted: float, steps: int) -> int:
+    """A cycle of about ``wanted`` steps; of those near it, one that divides the run evenly."""
+    most = max(round(steps / (wanted / _STRETCH)), 1)
+    least = min(max(round(steps / (wanted * _STRETCH)), 1), most)
+    counts = sorted(
+        range(least, most + 1), key=lambda count: (steps % count != 0, abs(steps / count - wanted))
+    )
+    return max(steps // counts[0], 2)
+
+
+def _all_scaled(scheduler: Choice, factor: float) -> Choice:
+    """The scheduler with all rates, those of its parts included, times ``factor``."""
+    settings = dict(scheduler.settings)
+    settings |= _scaled({name: settings[name] for name in _rate_names(scheduler)}, factor)
+    for name in markers(registry.schedulers.get(scheduler.name), Parts):
+        parts = settings[name].items()
+        settings[name] = {part: _all_scaled(choice, factor) for part, choice in parts}
+    return replace(scheduler, settings=Settings(**settings))
+
+
+def _all_rates(scheduler: Choice) -> list[float]:
+    rates = [getattr(scheduler.settings, name) for name in _rate_names(scheduler)]
+    found = [rate for value in rates if value is not None for rate in _flat(value)]
+    for name in markers(registry.schedulers.get(scheduler.name), Parts):
+        for choice in getattr(scheduler.settings, name).values():
+            found += _all_rates(choice)
+    return found
+
+
+def _rate_names(scheduler: Choice) -> list[str]:
+    factory = registry.schedulers.get(scheduler.name)
+    found = [name for name, marker in markers(factory, PerGroup).items() if marker.noun == "rates"]
+    series = markers(factory, Series).items()
+    return found + [name for name, marker in series if isinstance(marker.item, PerGroup)]
+
+
+def _scaled(rates: Mapping[str, Any], factor: float) -> dict[str, Any]:
+    return {name: _times(value, factor) for name, value in rates.items() if value is not None}
+
+
+def _times(value: Any, factor: float) -> Any:
+    if isinstance(value, tuple):
+        return tuple(_times(item, factor) for item in value)
+    return scaled(value, factor)
+
+
+def _with_highest(rates: Any, highest: float) -> Any:
+    """``rates`` with their ratios kept, of which the highest is ``highest``, rounded."""
+    rounded = float(f"{highest:.{_DIGITS}g}")
+    if not isinstance(rates, tuple) or max(rates) <= 0:
+        return rounded
+    return _times(rates, rounded / max(rates))
+
+
+def _ratio(highest: float, rates: Any) -> float:
+    before = max(_listed(rates))
+    return float(f"{highest:.{_DIGITS}g}") / before if before > 0 else 1.0
+
+
+def _listed(value: Any) -> tuple[float, ...]:
+    return value if isinstance(value, tuple) else (value,)
+
+
+def _flat(value: Any) -> list[float]:
+    return [rate for item in value for rate in _flat(item)] if isinstance(value, tuple) else [value]

@@ -1,0 +1,186 @@
+"""The choice of a cycle's bounds and step size from the curves of a range test."""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from runner.ranges.answer import Answer, NoAnswer, Spread
+from runner.ranges.curve import Curve
+from runner.ranges.trend import FEWEST_POINTS, Trend, trend
+
+# max_lr is this many times below the rate where the loss is lowest or training breaks down.
+_SAFETY = 3.0
+# The loss has stopped falling within this share of the fall above its lowest, and begun to fall
+# once it is this share below its start.
+_FLAT_SHARE = 0.05
+_BEGUN_SHARE = 0.1
+# The limits of max_lr / base_lr.
+_NARROWEST, _WIDEST = 4.0, 25.0
+# Half a cycle takes this many epochs for each factor of ten between the bounds, within the limits
+# that Smith (2017, section 3.2) gives.
+_EPOCHS_PER_DECADE = 4.0
+_SHORTEST, _LONGEST = 2.0, 10.0
+
+_TOO_FEW = NoAnswer(
+    f"the curve has fewer than {FEWEST_POINTS} points",
+    "lower start_lr, or raise the steps of the range test",
+)
+_RISES = NoAnswer(
+    "the loss rises without having fallen",
+    "lower start_lr, raise the steps of the range test, or check the data and the model",
+)
+_NEVER_FALLS = NoAnswer(
+    "no learning rate in the range lowers the loss beyond its noise",
+    "widen the range, raise the steps of the range test, or check the data and the model",
+)
+_STILL_FALLS = NoAnswer(
+    "the loss still falls at the highest rate, so the range does not reach the upper bound",
+    "raise end_lr",
+)
+
+
+@dataclass(frozen=True)
+class _Bounds:
+    """The bounds that one curve supports.
+
+    edge: where the loss is lowest or stops falling, or where the test stopped before that.
+    begins: where the loss begins to fall.
+    """
+
+    base_lr: float
+    max_lr: float
+    edge: float
+    begins: float
+    rises: bool
+
+
+def choose(curves: Sequence[Curve]) -> Answer | NoAnswer:
+    """Chooses ``base_lr``, ``max_lr`` and a step size from a range test's curves, one a seed.
+
+    Smith (2017, section 3.3) takes ``base_lr`` where the accuracy begins to increase and
+    ``max_lr`` where it slows down, becomes ragged or falls. Here, for each seed:
+
+    1. Losses become a trend: a centred smooth in log(lr), with a standard error (``trend``). An
+       exponential average lags, and slopes by lr instead of log(lr) favour the lowest rates.
+    2. The trend must fall by more than four standard errors. Otherwise there is no answer: the
+       loss rises without having fallen, or no rate lowers it.
+    3. The edge is the rate of the trend's lowest point. Beyond it, rising rates undo more than they
+       learn. If the loss never rises, the edge is where the last 5% of the fall begin; if it still
+       falls at the end of the range, the range is too short to answer. A test that stopped while
+       the loss fell has its edge at the last rate.
+    4. ``max_lr`` is a third of the edge. A range test passes each rate once, so the loss also falls
+       because training proceeds, and it takes some updates until a rate that is too high shows:
+       both shift the lowest loss to higher rates.
+    5. ``base_lr`` is where the trend has fallen by a tenth of its fall and by more than its noise,
+       but between a 25th of ``max_lr``, the start of a one-cycle policy (Smith and Topin 2018), and
+       a quarter, the narrowest range that Smith (2017) recommends.
+
+    The answer is the median over seeds, in log(lr); the spread is the lowest and highest of them.
+    Seeds without bounds are left out and named; without bounds for at least half of the seeds there
+    is no answer, for the commonest reason. Half a cycle takes four epochs for each factor of ten
+    between the bounds, at least 2 and at most 10: results depend little on it (Smith 2017).
+
+    Raises:
+      ValueError: without curves.
+    """
+    if not curves:
+        raise ValueError("a range test needs at least one curve")
+    results = [(curve, _bounds(curve)) for curve in curves]
+    found = [result for _, result in results if isinstance(result, _Bounds)]
+    missing = [(c.seed, result) for c, result in results if isinstance(result, NoAnswer)]
+    if 2 * len(found) < len(results) or not found:
+        (commonest, _), *_ = Counter(result for _, result in missing).most_common(1)
+        return commonest
+    base_lr = _median([bounds.base_lr for bounds in found])
+    max_lr = _median([bounds.max_lr for bounds in found])
+    return Answer(
+        base_lr=base_lr,
+        max_lr=max_lr,
+        step_size_epochs=_step_size(base_lr, max_lr),
+        base_lr_spread=_spread([bounds.base_lr for bounds in found]),
+        max_lr_spread=_spread([bounds.max_lr for bounds in found]),
+        reasons=(*_reasons(found), *_left_out(missing), *_early_stops(curves, max_lr)),
+    )
+
+
+def _bounds(curve: Curve) -> _Bounds | NoAnswer:
+    found = trend(curve)
+    if found is None:
+        return _TOO_FEW
+    if not found.falls:
+        rises = curve.stopped or found.rises_from_start
+        return _RISES if rises else _NEVER_FALLS
+    rises = curve.stopped or found.rises
+    if not rises and _falls_at_end(found):
+        return _STILL_FALLS
+    edge = found.rate(found.lowest if rises else _levels_off(found))
+    lowest_rate = float(curve.rates[0])
+    max_lr = max(edge / _SAFETY, lowest_rate)
+    begins = found.rate(_begins_to_fall(found))
+    base_lr = max(min(max(begins, max_lr / _WIDEST), max_lr / _NARROWEST), lowest_rate)
+    return _Bounds(base_lr, max_lr, edge, begins, rises)
+
+
+def _falls_at_end(found: Trend) -> bool:
+    """Whether the loss falls beyond noise over the last tenth of the curve."""
+    m = len(found.losses)
+    first = m - max(m // 10, 2)
+    fall = float(found.losses[first] - found.losses[-1])
+    noise = float(np.hypot(found.errors[first], found.errors[-1]))
+    return fall > max(_FLAT_SHARE * found.fall, 2 * noise)
+
+
+def _levels_off(found: Trend) -> int:
+    """The first point from which on the loss stays within a small share of its lowest."""
+    level = found.losses[found.lowest] + _FLAT_SHARE * found.fall
+    above = np.flatnonzero(found.losses[: found.lowest + 1] > level)
+    return int(above[-1]) + 1 if len(above) else 0
+
+
+def _begins_to_fall(found: Trend) -> int:
+    """The first point from which on the loss stays below its start, up to the lowest point."""
+    fallen = np.maximum(_BEGUN_SHARE * found.fall, 2 * found.errors)
+    above = np.flatnonzero((found.losses > found.start - fallen)[: found.lowest + 1])
+    return min(int(above[-1]) + 1, found.lowest) if len(above) else 0
+
+
+def _step_size(base_lr: float, max_lr: float) -> float:
+    """Epochs of half a cycle, in halves."""
+    epochs = _EPOCHS_PER_DECADE * math.log10(max_lr / base_lr)
+    return min(max(round(2 * epochs) / 2, _SHORTEST), _LONGEST)
+
+
+def _reasons(found: Sequence[_Bounds]) -> tuple[str, ...]:
+    edge, begins = (_median([getattr(b, name) for b in found]) for name in ("edge", "begins"))
+    rising = 2 * sum(bounds.rises for bounds in found) >= len(found)
+    event = "is lowest" if rising else "stops falling"
+    return (
+        f"the loss begins to fall at {begins:.2g} and {event} at {edge:.2g}",
+        f"max_lr is a third of the latter; base_lr is between max_lr / {_WIDEST:.0f} and max_lr / "
+        f"{_NARROWEST:.0f}, as near as possible to where the loss begins to fall",
+    )
+
+
+def _left_out(missing: Sequence[tuple[int, NoAnswer]]) -> tuple[str, ...]:
+    return tuple(f"seed {seed} is left out: {result.reason}" for seed, result in missing)
+
+
+def _early_stops(curves: Sequence[Curve], max_lr: float) -> tuple[str, ...]:
+    """A warning for each seed whose test stopped below ``max_lr``."""
+    return tuple(
+        f"the loss of seed {curve.seed} diverges at {curve.rates[-1]:.2g}, below max_lr"
+        for curve in curves
+        if curve.stopped and len(curve.rates) and curve.rates[-1] < max_lr
+    )
+
+
+def _median(values: Sequence[float]) -> float:
+    """The median in log(lr), which of an even number is a geometric mean."""
+    return float(np.exp(np.median(np.log(values))))
+
+
+def _spread(values: Sequence[float]) -> Spread:
+    return Spread(min(values), max(values))

@@ -1,0 +1,139 @@
+"""The check of a range test's answer by short runs at multiples of its rates."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from runner.ranges.answer import Answer, Spread
+
+MULTIPLES = (0.25, 0.5, 1.0, 2.0, 4.0)
+"""The multiples of the answer's rates that are tried first."""
+
+# Further multiples are at most this factor away from one, two at a time.
+_FARTHEST = 64.0
+# Metrics closer to the best than this many standard errors of a difference count as equal to it.
+_EQUAL = 1.0
+
+Scores = Mapping[float, Sequence[float]]
+
+
+def wanted_multiples(answer: Answer, scores: Scores, *, highest: bool) -> tuple[float, ...]:
+    """Further multiples to try before ``revise``; empty if the scores suffice.
+
+    Without scores these are ``MULTIPLES``. Otherwise, if the best is at an end of those tried and
+    beats the answer beyond noise, the next two powers of two beyond that end; if all runs diverged,
+    the next two below. Multiples stay within 1/64 to 64.
+
+    Args:
+      scores: multiple → the metric that ranks evaluations, one value a seed; not finite for a run
+        that diverged.
+      highest: whether the highest metric is best, otherwise the lowest.
+    """
+    if not scores:
+        return MULTIPLES
+    tried = sorted(scores)
+    equal = _as_good_as_the_best(scores, highest=highest)
+    if not equal:
+        return _within((tried[0] / 2, tried[0] / 4))
+    if 1.0 in equal:
+        return ()
+    if equal[-1] == tried[-1]:
+        return _within((2 * tried[-1], 4 * tried[-1]))
+    if equal[0] == tried[0]:
+        return _within((tried[0] / 2, tried[0] / 4))
+    return ()
+
+
+def revise(answer: Answer, scores: Scores, *, highest: bool) -> Answer:
+    """The answer moved to the multiple of its rates that short runs score best, with its reason.
+
+    Multiples are as good as the best if their mean over seeds is within one standard error of a
+    difference of it; the error is pooled over the multiples, and a multiple with a run that
+    diverged is not as good. If the answer itself is as good, it stays. Otherwise both bounds move,
+    with their spread, to the geometric mean of the multiples that are as good and adjoin the best.
+
+    Args: as ``wanted_multiples``.
+    """
+    if not scores:
+        return answer
+    equal = _as_good_as_the_best(scores, highest=highest)
+    tried = sorted(scores)
+    if not equal:
+        lowest = tried[0]
+        reason = (
+            f"all short runs diverged; the rates are multiplied by {lowest:g}, the lowest tried"
+        )
+        return _moved(answer, lowest, reason)
+    if 1.0 in equal:
+        return replace(answer, reasons=(*answer.reasons, _agreement(equal)))
+    factor = math.exp(float(np.mean(np.log(equal))))
+    reason = f"short runs score best at {_listed(equal)} times these rates, so they are moved"
+    return _moved(answer, factor, reason)
+
+
+def _as_good_as_the_best(scores: Scores, *, highest: bool) -> list[float]:
+    """The multiples, rising, that adjoin the best and are as good within noise.
+
+    Empty if at least one run of every multiple diverged.
+    """
+    sign = 1.0 if highest else -1.0
+    means = {
+        multiple: sign * float(np.mean(values))
+        for multiple, values in sorted(scores.items())
+        if len(values) and np.all(np.isfinite(values))
+    }
+    if not means:
+        return []
+    best = max(means, key=means.__getitem__)
+    margin = _EQUAL * _standard_error([scores[multiple] for multiple in means])
+    good = [
+        multiple in means and means[multiple] >= means[best] - margin for multiple in sorted(scores)
+    ]
+    tried = sorted(scores)
+    first = last = tried.index(best)
+    while first > 0 and good[first - 1]:
+        first -= 1
+    while last + 1 < len(tried) and good[last + 1]:
+        last += 1
+    return tried[first : last + 1]
+
+
+def _standard_error(samples: Sequence[Sequence[float]]) -> float:
+    """Standard error of a difference of two means, from the variance pooled over ``samples``."""
+    freedom = sum(len(values) - 1 for values in samples)
+    if freedom == 0:
+        return 0.0
+    squares = sum(float(np.var(values)) * len(values) for values in samples)
+    size = min(len(values) for values in samples)
+    return math.sqrt(2 * squares / freedom / size)
+
+
+def _moved(answer: Answer, factor: float, reason: str) -> Answer:
+    def times(spread: Spread) -> Spread:
+        return Spread(factor * spread.low, factor * spread.high)
+
+    return replace(
+        answer,
+        base_lr=factor * answer.base_lr,
+        max_lr=factor * answer.max_lr,
+        base_lr_spread=times(answer.base_lr_spread),
+        max_lr_spread=times(answer.max_lr_spread),
+        reasons=(*answer.reasons, reason),
+    )
+
+
+def _agreement(equal: Sequence[float]) -> str:
+    others = [multiple for multiple in equal if multiple != 1]
+    if not others:
+        return "short runs score best at these rates"
+    return f"short runs score these rates as high as any; {_listed(others)} times them is no better"
+
+
+def _listed(multiples: Sequence[float]) -> str:
+    return " and ".join(f"{multiple:g}" for multiple in multiples)
+
+
+def _within(multiples: Sequence[float]) -> tuple[float, ...]:
+    return tuple(m for m in multiples if 1 / _FARTHEST <= m <= _FARTHEST)

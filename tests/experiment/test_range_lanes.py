@@ -1,0 +1,204 @@
+"""The range test of an experiment: its lanes, its lengths and its cost."""
+
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+
+from runner.cli.commands import configure
+from runner.data.feed import Feed
+from runner.errors import ConfigError
+from runner.experiment.build import build
+from runner.experiment.range_lanes import Losses, ShortRuns
+from runner.experiment.range_test import (
+    COST,
+    RangeTestSettings,
+    lengths_of_test,
+    run_range_test,
+)
+from runner.experiment.range_values import curves_by_value
+from runner.ranges import MULTIPLES, Answer, NoAnswer
+from runner.training.loop import train
+
+SETTINGS = RangeTestSettings(
+    start_lr=1e-5,
+    end_lr=10.0,
+    steps=None,
+    spacing="exponential",
+    seeds=2,
+    smoothing=None,
+    warmup=0,
+    verify=True,
+)
+never = lambda: False  # noqa: E731
+
+
+def experiment(*overrides, epochs=8):
+    config = configure("model=linear", f"training.epochs={epochs}", *overrides)
+    return build(config, jax.devices("cpu")[0])
+
+
+@pytest.fixture(scope="module")
+def found():
+    return run_range_test(experiment(), SETTINGS, stopping=never)
+
+
+def test_the_losses_are_those_of_a_run_of_the_seed_under_an_exponential_rate(found):
+    n, curve = len(found.curves[1].rates), found.curves[1]
+    factor = (10.0 / 1e-5) ** (1 / 99)
+    policy = configure(
+        "scheduler=exponential", "scheduler.base_lr=1e-5", f"scheduler.gamma={factor}"
+    ).scheduler
+    solo = experiment("seed=1").under(policy)
+    listener = Losses(100, warmup=0, smoothing=0.9)
+    train(
+        solo.static,
+        solo.initial_state(),
+        solo.hyperparams,
+        solo.feed(),
+        plan=replace(solo.plan, steps=100, eval_every=None),
+        listener=listener,
+        stopping=never,
+    )
+    listener.catch_up()
+    assert curve.seed == 1
+    assert len(longest(found)) == n
+    np.testing.assert_allclose(curve.losses[: n - 5], listener.losses[: n - 5], rtol=2e-4)
+
+
+def test_rates_have_equal_factors_from_start_to_end(found):
+    rates = longest(found)
+    assert rates[0] == 1e-5
+    np.testing.assert_allclose(rates[1:] / rates[:-1], 10 ** (6 / 99), rtol=1e-9)
+
+
+def test_the_answer_is_verified_and_within_the_range(found):
+    assert isinstance(found.answer, Answer)
+    assert set(MULTIPLES) <= set(found.scores)
+    assert all(len(scores) == 2 for scores in found.scores.values())
+    assert 1e-5 <= found.answer.base_lr < found.answer.max_lr <= 10
+    # A softmax regression of the digits learns well at rates from about 0.05 to 1.
+    assert 0.02 <= found.answer.max_lr <= 2
+
+
+def test_no_other_split_than_those_of_training_and_validation_is_used(monkeypatch):
+    used, source = set(), Feed.source
+
+    def noted(self, name):
+        used.add(name)
+        return source(self, name)
+
+    monkeypatch.setattr(Feed, "source", noted)
+    run_range_test(experiment(epochs=4), replace(SETTINGS, seeds=1), stopping=never)
+    assert used == {"train", "validation"}
+
+
+@pytest.mark.parametrize("epochs", [6, 10, 40, 400])
+@pytest.mark.parametrize("seeds", [1, 3, 8])
+def test_the_whole_test_costs_at_most_a_tenth_of_a_grid(epochs, seeds):
+    built = experiment(epochs=epochs)
+    lengths = lengths_of_test(built, replace(SETTINGS, seeds=seeds))
+    verified = (len(MULTIPLES) + 3) * min(seeds, 2) * lengths.verification
+    if lengths.points == 40:  # a shorter test would tell nothing
+        assert seeds * 40 >= COST / 3 * 22 * epochs
+        return
+    cost = seeds * lengths.steps + verified
+    assert 0.9 * COST * 22 * epochs < cost <= COST * 22 * epochs
+    if epochs == 400:
+        assert lengths.points == 100
+
+
+def test_lengths_that_are_given_are_kept():
+    built = experiment()
+    given = replace(SETTINGS, steps="3ep", warmup="1ep")
+    assert (lengths_of_test(built, given).points, lengths_of_test(built, given).warmup) == (66, 22)
+    with pytest.raises(ConfigError, match=r"^steps: '0.1ep' resolves to 2 steps"):
+        lengths_of_test(built, replace(SETTINGS, steps="0.1ep"))
+
+
+def test_warm_up_updates_are_at_the_first_rate_and_leave_no_points(monkeypatch):
+    tables, listeners = [], []
+
+    def noted(self, runs):
+        tables.extend(run.rates for run in runs)
+        listeners.extend(run.listener for run in runs)
+        for listener in listeners:
+            listener.chunk(0, 30, {"train/loss": np.arange(30.0)})
+        return 0
+
+    monkeypatch.setattr(ShortRuns, "train", noted)
+    given = replace(SETTINGS, seeds=1, steps=20, warmup=10, verify=False)
+    test = run_range_test(experiment(), given, stopping=never)
+    np.testing.assert_array_equal(tables[0][:11], [1e-5] * 11)
+    assert tables[0][-1] == 10
+    assert test.curves[0].losses[0] == 10
+
+
+def test_without_an_answer_nothing_is_verified():
+    high = replace(SETTINGS, start_lr=1e3, end_lr=1e6)
+    test = run_range_test(experiment(), high, stopping=never)
+    assert isinstance(test.answer, NoAnswer)
+    assert test.scores == {}
+
+
+def test_without_validation_examples_nothing_is_verified():
+    built = experiment()
+    splitless = replace(built, dataset=replace(built.dataset, validation=None))
+    test = run_range_test(splitless, replace(SETTINGS, seeds=1), stopping=never)
+    assert test.scores == {}
+    assert isinstance(test.answer, Answer)
+
+
+def test_a_test_that_is_stopped_ends_at_once():
+    test = run_range_test(experiment(), SETTINGS, stopping=lambda: True)
+    assert test.updates == 0
+
+
+def test_a_first_rate_above_the_last_is_refused():
+    for end in (1e-5, 1e-6):
+        with pytest.raises(ConfigError, match=r"^start_lr: 1e-05 is not below end_lr"):
+            replace(SETTINGS, end_lr=end)
+
+
+def test_a_value_gives_the_curves_of_an_experiment_with_that_setting():
+    short = replace(SETTINGS, steps=20, seeds=1)
+    built = experiment()
+    curves = curves_by_value(built, short, over="momentum", values=[0.0, 0.9])
+    for momentum, (curve,) in curves.items():
+        alone = experiment(f"optimizer.momentum={momentum}")
+        test = run_range_test(alone, replace(short, verify=False), stopping=never)
+        np.testing.assert_array_equal(curve.losses, test.curves[0].losses)
+
+
+@pytest.mark.parametrize(
+    ("over", "values", "said"),
+    [
+        ("momentums", [0.9], r"over: 'momentums' is not a number of the optimizer sgd; did you"),
+        ("nesterov", [1.0], r"over: 'nesterov' is not a number"),
+        ("momentum", [], r"values: there are no values"),
+        ("momentum", [0.9, 0.9], r"values\[1\]: 0.9 is given twice"),
+        ("momentum", [1.5], r"values 1.5: optimizer.momentum: 1.5 is not"),
+        ("batch_size", [0.5], r"values 0.5: batch_size: 0.5 is not a whole number"),
+        ("batch_size", [5000.0], r"values 5000: training.batch_size: 5000 is more than"),
+    ],
+)
+def test_a_wrong_value_is_named(over, values, said):
+    with pytest.raises(ConfigError, match=said):
+        curves_by_value(experiment(), SETTINGS, over=over, values=values)
+
+
+def test_rates_of_groups_keep_their_ratios(monkeypatch):
+    tables = []
+    monkeypatch.setattr(ShortRuns, "train", lambda _, runs: tables.extend(runs) or 0)
+    groups = "model=mlp", "optimizer.groups={head: Dense_2/*}"
+    built = experiment(*groups, "scheduler.max_lr={head: 0.4, default: 0.1}")
+    run_range_test(built, replace(SETTINGS, steps=10, seeds=1), stopping=never)
+    rates = tables[0].rates
+    assert rates.shape == (10, 2)
+    np.testing.assert_allclose(rates[:, 0] / rates[:, 1], 4)
+    assert rates[-1, 0] == 10
+
+
+def longest(found):
+    return max((curve.rates for curve in found.curves), key=len)
