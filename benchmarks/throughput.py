@@ -1,35 +1,35 @@
 """Compares the runner's loop with hand-written JAX that logs nothing.
 
-The runner writes the loss, rate and cycle of every step to TensorBoard. There are three rows: the
-mlp on digits against one ``jax.jit(lax.scan)``; the same with three parameter groups, clipped
-gradients and an average of the parameters, against a scan that does all this with optax; and the
-cnn on 28×28 images against a jitted step that is dispatched once per update and leaves its values
-on the device. The two sides run alternately in this process. Prints the median and the range of
-the ratios of their speeds.
+The runner writes the loss, rate and cycle of every step to TensorBoard. The other side trains the
+same model on the same batches with the same optimizer and schedule: in one ``jax.jit(lax.scan)``,
+or for a model with convolutions, which XLA's CPU backend runs slowly inside a loop, in one jitted
+update per dispatch, which leaves its values on the device. The two sides run alternately in this
+process. Prints the median and the range of the ratios of their speeds.
+
+The row ``user`` measures whole processes, see ``user.py``.
 
     python benchmarks/throughput.py [--pairs 7] [--only mlp]
+    python benchmarks/throughput.py --fashion FOLDER --mnist1d FILE.npz --text FILE.txt
 """
 
 import argparse
-import statistics
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import replace
-from functools import partial
-from itertools import pairwise
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
-import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
+import user
+from bare import dispatched, flax_model, mlp, scanned
+from descents import adam_one_cycle, adamw_one_cycle, sgd, sgd_one_cycle, surrounded
+from pairs import Side, compare
 
 from runner.cli.commands import configure
 from runner.data.dataset import Dataset, Split
-from runner.data.order import batch_indices
 from runner.experiment.build import Experiment, build
 from runner.experiment.device import describe_device
 from runner.records.events import EventWriter
@@ -37,20 +37,43 @@ from runner.records.journal import Journal
 from runner.records.recorder import Recorder
 from runner.training.loop import train
 
-BATCH = 64
-# Settings that the hand-written loops below implement.
-PLAIN = ("training.eval_every=null", "optimizer.weight_decay=null", "scheduler.step_size_up=88")
-# The second row: each layer in a group with its own bounds and weight decay, clipping, an average.
-SURROUNDED = (
-    "optimizer.groups={first: Dense_0/*, second: Dense_1/*}",
-    "scheduler.base_lr={first: 0.01, second: 0.005, default: 0.001}",
-    "scheduler.max_lr={first: 0.2, second: 0.1, default: 0.05}",
-    "optimizer.weight_decay={first: 0.001, second: 0.0001, default: 0.0}",
-    "optimizer.clip_norm=1",
-    "training.ema_decay=0.99",
-)
-BOUNDS = {"first": (0.01, 0.2), "second": (0.005, 0.1), "default": (0.001, 0.05)}
-DECAYS = {"first": 0.001, "second": 0.0001, "default": 0.0}
+# The bare loops of most rows do not evaluate: the runner scores this few examples at the end.
+EVALUATED = 8
+# The command-line option that gives a row its data → what it is, and the setting it becomes.
+DATA = {
+    "fashion": ("FOLDER", "the folder of Fashion-MNIST's IDX files", "dataset.root"),
+    "mnist1d": (
+        "FILE",
+        "MNIST-1D as .npz with x_train, y_train, x_test and y_test",
+        "dataset.path",
+    ),
+    "text": ("FILE", "a text, plain or .gz", "dataset.path"),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table.
+
+    settings: the command line of the experiment, without its length.
+    bare: the hand-written side.
+    seconds: of a pair on two cores, for the expected time.
+    data: the option that gives its data, if it needs any.
+    adapted: what is changed in the experiment.
+    """
+
+    title: str
+    steps: int
+    settings: tuple[str, ...]
+    bare: Callable[[Experiment], Side]
+    seconds: float
+    data: str | None = None
+    adapted: Callable[[Experiment], Experiment] = lambda experiment: experiment
+
+    def experiment(self, steps: int, *settings: str) -> Experiment:
+        """The experiment with ``steps`` steps."""
+        config = configure(*self.settings, f"training.steps={steps}", *settings)
+        return self.adapted(build(config, jax.devices()[0]))
 
 
 class Silent:
@@ -61,24 +84,22 @@ class Silent:
     def close(self): ...
 
 
-def the_runner(experiment: Experiment) -> Callable[[], float]:
-    """Measures the seconds of the runner's loop, with recorder and event writer."""
+def the_runner(experiment: Experiment) -> Side:
+    """The runner's loop, with recorder and event writer."""
     feed = experiment.feed()
 
-    def measure() -> float:
-        state = jax.block_until_ready(experiment.initial_state())
+    def run(state: Any) -> Any:
         with tempfile.TemporaryDirectory() as folder:
-            started = perf_counter()
             journal = Journal(
                 events=EventWriter(Path(folder)),
                 display=Silent(),
                 log_every=experiment.lengths.log_every,
-                started=started,
+                started=perf_counter(),
                 ranking=experiment.config.ranking,
             )
             recorder = Recorder(journal)
             with recorder:
-                train(
+                trained = train(
                     experiment.static,
                     state,
                     experiment.hyperparams,
@@ -89,137 +110,16 @@ def the_runner(experiment: Experiment) -> Callable[[], float]:
                 )
             recorder.raise_failure()
             assert recorder.steps == experiment.plan.steps
-            return perf_counter() - started
+            return trained.params
 
-    return measure
-
-
-def bare_mlp(dataset: Dataset, steps: int) -> Callable[[], float]:
-    """A hand-written scan over all updates."""
-    tx = partial(optax.sgd, momentum=0.9)
-
-    def update(carry, grads):
-        params, opt_state, step = carry
-        updates, opt_state = tx(triangular(step)).update(grads, opt_state, params)
-        return optax.apply_updates(params, updates), opt_state, step + 1
-
-    return scanned(dataset, steps, lambda params: (params, tx(0.1).init(params), 0), update)
+    return Side(experiment.initial_state, run)
 
 
-def scanned(
-    dataset: Dataset, steps: int, start: Callable[..., tuple], update: Callable[..., tuple]
-) -> Callable[[], float]:
-    """Measures a scan of ``update(carry, grads)``; the first item of a carry is the parameters."""
-
-    def loss_fn(params, x, y):
-        for w, b in params[:-1]:
-            x = jax.nn.relu(x @ w + b)
-        w, b = params[-1]
-        return optax.softmax_cross_entropy_with_integer_labels(x @ w + b, y).mean()
-
-    @jax.jit
-    def run(carry, x, y, indices):
-        def body(carry, row):
-            loss, grads = jax.value_and_grad(loss_fn)(carry[0], x[row], y[row])
-            return update(carry, grads), loss
-
-        return jax.lax.scan(body, carry, indices)
-
-    x = jnp.asarray(
-        (dataset.train.inputs.reshape(-1, 64) - dataset.mean) / dataset.std, jnp.float32
-    )
-    y = jnp.asarray(dataset.train.targets)
-
-    def measure() -> float:
-        carry = jax.block_until_ready(start(mlp_params(jax.random.key(0))))
-        started = perf_counter()
-        indices = rows(len(y), steps)
-        jax.block_until_ready(run(carry, x, y, indices))
-        return perf_counter() - started
-
-    return measure
-
-
-def bare_mlp_surrounded(dataset: Dataset, steps: int) -> Callable[[], float]:
-    """The same scan with partition, clipping and average from optax."""
-    labels = [(group, group) for group in BOUNDS]
-
-    def tx(step):
-        rate = {name: triangular(step, low, high) for name, (low, high) in BOUNDS.items()}
-        parts = {
-            name: optax.chain(
-                optax.add_decayed_weights(DECAYS[name]), optax.sgd(rate[name], momentum=0.9)
-            )
-            for name in BOUNDS
-        }
-        return optax.chain(optax.clip_by_global_norm(1.0), optax.partition(parts, labels))
-
-    average = optax.ema(0.99)
-
-    def update(carry, grads):
-        params, opt_state, ema_state, step = carry
-        updates, opt_state = tx(step).update(grads, opt_state, params)
-        params = optax.apply_updates(params, updates)
-        _, ema_state = average.update(params, ema_state)
-        return params, opt_state, ema_state, step + 1
-
-    def start(params):
-        return params, tx(0).init(params), average.init(params), 0
-
-    return scanned(dataset, steps, start, update)
-
-
-def mlp_params(key: jax.Array) -> list[tuple[jax.Array, jax.Array]]:
-    """Weights and biases of the default mlp on 8×8 images."""
-    shapes = list(pairwise([64, 128, 128, 10]))
-    he_normal = nn.initializers.he_normal()
-    keys = jax.random.split(key, len(shapes))
-    return [(he_normal(k, s), jnp.zeros(s[1])) for k, s in zip(keys, shapes, strict=True)]
-
-
-def bare_cnn(experiment: Experiment, steps: int) -> Callable[[], float]:
-    """One jitted update per dispatch; the state is donated and nothing is fetched."""
-    model, dataset = experiment.static.model, experiment.dataset
-    tx = partial(optax.sgd, momentum=0.9)
-
-    @partial(jax.jit, donate_argnums=(0, 1))
-    def update(params, opt_state, step, x, y, row):
-        def loss_fn(params):
-            logits = model.apply(
-                params, (x[row].astype(jnp.float32) - dataset.mean) / dataset.std, train=True
-            )
-            return optax.softmax_cross_entropy_with_integer_labels(logits, y[row]).mean()
-
-        loss, grads = jax.value_and_grad(loss_fn)(params)
-        updates, opt_state = tx(triangular(step)).update(grads, opt_state, params)
-        return optax.apply_updates(params, updates), opt_state, loss
-
-    x, y = jnp.asarray(dataset.train.inputs), jnp.asarray(dataset.train.targets)
-
-    def measure() -> float:
-        params = model.init(
-            jax.random.key(0), np.zeros(experiment.example.shape, np.float32), train=False
-        )
-        opt_state = tx(0.1).init(params)
-        jax.block_until_ready((params, opt_state))
-        started = perf_counter()
-        losses = []
-        for step, row in enumerate(rows(len(y), steps)):
-            params, opt_state, loss = update(params, opt_state, step, x, y, row)
-            losses.append(loss)
-        jax.block_until_ready((params, losses))
-        return perf_counter() - started
-
-    return measure
-
-
-def triangular(step: jax.Array, low: float = 0.01, high: float = 0.2) -> jax.Array:
-    position = step % 176
-    return low + (high - low) * jnp.where(position <= 88, position / 88, (176 - position) / 88)
-
-
-def rows(n: int, steps: int) -> np.ndarray:
-    return batch_indices(seed=0, first_step=0, count=steps, batch_size=BATCH, n=n)
+def with_few_evaluated(experiment: Experiment) -> Experiment:
+    """The experiment with a few examples in each split that is evaluated at its end."""
+    dataset = experiment.dataset
+    few = Split(*dataset.selection.take(np.arange(EVALUATED))[:2])
+    return replace(experiment, dataset=replace(dataset, validation=few, test=few))
 
 
 def with_images_28(experiment: Experiment, n: int = 6400) -> Experiment:
@@ -229,80 +129,152 @@ def with_images_28(experiment: Experiment, n: int = 6400) -> Experiment:
         random.integers(0, 256, (n, 28, 28, 1)).astype(np.uint8),
         random.integers(0, 10, n).astype(np.int32),
     )
-    few = Split(split.inputs[:64], split.targets[:64])
-    return replace(
-        experiment,
-        dataset=Dataset(split, few, num_classes=10, mean=128.0, std=64.0),
-        example=jax.ShapeDtypeStruct((1, 28, 28, 1), np.float32),
-    )
+    dataset = Dataset(split, split, num_classes=10, mean=128.0, std=64.0)
+    example = jax.ShapeDtypeStruct((1, 28, 28, 1), np.float32)
+    return with_few_evaluated(replace(experiment, dataset=dataset, example=example))
 
 
-def compare(
-    name: str, ours: Callable[[], float], bare: Callable[[], float], *, steps: int, pairs: int
-) -> None:
-    """Measures both sides ``pairs`` times and prints the ratio of their speeds."""
-    print(f"{name}: compiling", file=sys.stderr, flush=True)
-    pair_seconds = ours() + bare()
-    ratios, speeds = [], {ours: [], bare: []}
-    for pair in range(pairs):
-        left = f"about {pair_seconds * (pairs - pair):.0f} s left"
-        print(f"{name}: pair {pair + 1} of {pairs}, {left}", file=sys.stderr, flush=True)
-        # The order alternates, so that a drift of the machine's speed favours neither side.
-        order = (ours, bare) if pair % 2 == 0 else (bare, ours)
-        seconds = {side: side() for side in order}
-        pair_seconds = sum(seconds.values())
-        ratios.append(seconds[bare] / seconds[ours])
-        for side, taken in seconds.items():
-            speeds[side].append(steps / taken)
-    print(
-        f"{name}: {statistics.median(ratios):.3f} of bare "
-        f"(pairs {min(ratios):.3f} to {max(ratios):.3f}, n={pairs}); steps/s: runner "
-        f"{statistics.median(speeds[ours]):,.0f}, bare {statistics.median(speeds[bare]):,.0f}",
-        flush=True,
-    )
+def bare_model(experiment: Experiment, loop: Callable[..., Side], descent: Any) -> Side:
+    """A hand-written loop around the experiment's flax module."""
+    return loop(experiment, flax_model(experiment.static.model), descent)
 
 
-def compare_mlp(pairs: int) -> None:
-    steps = 30_000
-    experiment = an_experiment("mlp", steps)
-    compare(
-        "mlp", the_runner(experiment), bare_mlp(experiment.dataset, steps), steps=steps, pairs=pairs
-    )
+def one_cycle_of(descent: Callable[..., Any], loop: Callable[..., Side], **settings: float) -> Any:
+    """The hand-written side of an experiment under 1cycle, which depends on its length."""
+    return lambda e: bare_model(e, loop, descent(e.lengths.steps, **settings))
 
 
-def compare_surrounded(pairs: int) -> None:
-    steps = 30_000
-    experiment = an_experiment("mlp", steps, *SURROUNDED)
-    bare = bare_mlp_surrounded(experiment.dataset, steps)
-    compare(
-        "mlp, groups, clipping, average", the_runner(experiment), bare, steps=steps, pairs=pairs
-    )
-
-
-def compare_cnn(pairs: int) -> None:
-    steps = 400
-    experiment = with_images_28(an_experiment("cnn", steps))
-    compare("cnn", the_runner(experiment), bare_cnn(experiment, steps), steps=steps, pairs=pairs)
-
-
-def an_experiment(model: str, steps: int, *more: str) -> Experiment:
-    """The default run with ``steps`` steps, evaluated only at the end: the bare loop never is."""
-    config = configure(f"model={model}", f"training.steps={steps}", *PLAIN, *more)
-    return build(config, jax.devices()[0])
-
-
-ROWS = {"mlp": compare_mlp, "surrounded": compare_surrounded, "cnn": compare_cnn}
+# Settings that the hand-written loops on digits implement, without evaluations before the end.
+NO_DECAY = ("optimizer.weight_decay=null", "scheduler.step_size_up=88")
+PLAIN = (*NO_DECAY, "training.eval_every=null")
+# Each layer in a group with its own bounds and weight decay, clipping, an average.
+SURROUNDED = (
+    *PLAIN,
+    "optimizer.groups={first: Dense_0/*, second: Dense_1/*}",
+    "scheduler.base_lr={first: 0.01, second: 0.005, default: 0.001}",
+    "scheduler.max_lr={first: 0.2, second: 0.1, default: 0.05}",
+    "optimizer.weight_decay={first: 0.001, second: 0.0001, default: 0.0}",
+    "optimizer.clip_norm=1",
+    "training.ema_decay=0.99",
+)
+AT_END = "training.eval_every=null"
+ROWS = {
+    "mlp": Row(
+        "mlp",
+        30_000,
+        PLAIN,
+        lambda e: scanned(e, mlp, sgd()),
+        seconds=6,
+        adapted=with_few_evaluated,
+    ),
+    "evaluations": Row(
+        "mlp, evaluated every 44 steps on both sides",
+        30_800,
+        (*NO_DECAY, "training.eval_every=44"),
+        lambda e: scanned(e, mlp, sgd(), every=44),
+        seconds=7,
+    ),
+    "surrounded": Row(
+        "mlp, groups, clipping, average",
+        30_000,
+        SURROUNDED,
+        lambda e: scanned(e, mlp, surrounded()),
+        seconds=7,
+        adapted=with_few_evaluated,
+    ),
+    "cnn": Row(
+        "cnn, random images",
+        400,
+        ("model=cnn", *PLAIN),
+        lambda e: bare_model(e, dispatched, sgd()),
+        seconds=5,
+        adapted=with_images_28,
+    ),
+    "fashion_cnn": Row(
+        "cnn, Fashion-MNIST",
+        150,
+        ("experiment=fashion_mnist_cnn", AT_END),
+        one_cycle_of(adam_one_cycle, dispatched, max_lr=0.003),
+        seconds=12,
+        data="fashion",
+        adapted=with_few_evaluated,
+    ),
+    "fashion_resnet20": Row(
+        "resnet20, Fashion-MNIST",
+        8,
+        ("experiment=superconvergence", AT_END),
+        one_cycle_of(sgd_one_cycle, dispatched),
+        seconds=30,
+        data="fashion",
+        adapted=with_few_evaluated,
+    ),
+    "mnist1d_cnn": Row(
+        "cnn, MNIST-1D",
+        1500,
+        ("experiment=mnist1d_cnn", AT_END),
+        one_cycle_of(adam_one_cycle, dispatched, max_lr=0.005),
+        seconds=10,
+        data="mnist1d",
+        adapted=with_few_evaluated,
+    ),
+    "text_transformer": Row(
+        "transformer, text",
+        60,
+        ("experiment=text_transformer", AT_END),
+        one_cycle_of(adamw_one_cycle, scanned),
+        seconds=20,
+        data="text",
+        adapted=with_few_evaluated,
+    ),
+}
+USER_SECONDS = 40
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--pairs", type=int, default=7, help="number of runs of each side")
-    parser.add_argument("--only", choices=ROWS, help="measure one row only")
-    args = parser.parse_args()
+    parser.add_argument("--only", choices=[*ROWS, "user"], help="measure one row only")
+    for option, (metavar, meaning, _) in DATA.items():
+        parser.add_argument(f"--{option}", metavar=metavar, help=meaning)
+    given = vars(parser.parse_args())
     print(describe_device(jax.devices()[0]))
-    for name, compare_row in ROWS.items():
-        if args.only in (None, name):
-            compare_row(args.pairs)
+    rows = [name for name in [*ROWS, "user"] if given["only"] in (None, name)]
+    measured = [name for name in rows if name == "user" or is_given(name, given)]
+    # One more pair for the first, which compiles.
+    pair_seconds = sum(USER_SECONDS if name == "user" else ROWS[name].seconds for name in measured)
+    minutes = pair_seconds * (given["pairs"] + 1) / 60
+    if measured:
+        print(f"about {minutes:.1f} minutes on two quiet cores", file=sys.stderr, flush=True)
+    for name in measured:
+        measure_row(name, given)
+
+
+def is_given(name: str, given: dict[str, Any]) -> bool:
+    """Whether the data of a row is given; prints how to give it otherwise."""
+    option = ROWS[name].data
+    if option is None or given[option] is not None:
+        return True
+    metavar, meaning, _ = DATA[option]
+    print(f"{ROWS[name].title}: left out; give --{option} {metavar}, {meaning}")
+    return False
+
+
+def measure_row(name: str, given: dict[str, Any]) -> None:
+    if name == "user":
+        user.measure(pairs=given["pairs"])
+        return
+    row = ROWS[name]
+    data = () if row.data is None else (f"{DATA[row.data][2]}={given[row.data]}",)
+    experiment = row.experiment(row.steps, *data)
+    compare(
+        row.title,
+        the_runner(experiment),
+        row.bare(experiment),
+        steps=row.steps,
+        pairs=given["pairs"],
+    )
 
 
 if __name__ == "__main__":

@@ -4,7 +4,10 @@ import runpy
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import jax
+import numpy as np
 import pytest
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -32,7 +35,7 @@ def test_without_pytorch_the_benchmark_of_schedules_names_the_extra(
 def test_the_benchmark_of_throughput_shows_its_progress(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    compare = runpy.run_path(str(BENCHMARKS / "throughput.py"))["compare"]
+    compare = runpy.run_path(str(BENCHMARKS / "pairs.py"))["compare"]
     compare("mlp", lambda: 2.0, lambda: 1.0, steps=10, pairs=2)
     printed = capsys.readouterr()
     assert printed.err.splitlines() == [
@@ -41,3 +44,56 @@ def test_the_benchmark_of_throughput_shows_its_progress(
         "mlp: pair 2 of 2, about 3 s left",
     ]
     assert printed.out.startswith("mlp: 0.500 of bare")
+
+
+@pytest.fixture(scope="module")
+def throughput() -> dict[str, Any]:
+    """The names of the script, which imports its neighbours."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(BENCHMARKS)
+        return runpy.run_path(str(BENCHMARKS / "throughput.py"))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mlp",
+        pytest.param("surrounded", marks=pytest.mark.slow),
+        pytest.param("mnist1d_cnn", marks=pytest.mark.slow),
+        pytest.param("text_transformer", marks=pytest.mark.slow),
+        pytest.param("fashion_resnet20", marks=pytest.mark.slow),
+    ],
+)
+def test_both_sides_of_a_row_train_the_same_parameters(
+    throughput: dict[str, Any], name: str, tmp_path: Path
+) -> None:
+    row = throughput["ROWS"][name]
+    experiment = row.experiment(12, *small_data(row.data, tmp_path))
+    ours, bare = throughput["the_runner"](experiment), row.bare(experiment)
+    trained = ours.run(ours.prepare())
+    expected, *_ = bare.run(bare.prepare())
+    initial = experiment.initial_state().params
+    for found, wanted, start in zip(
+        *map(jax.tree.leaves, (trained, expected, initial)), strict=True
+    ):
+        # Relative to how far the parameters have moved.
+        moved = np.abs(np.asarray(wanted) - np.asarray(start)).max()
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-2 * moved + 1e-7)
+
+
+def small_data(kind: str | None, folder: Path) -> tuple[str, ...]:
+    """Writes a little random data and returns the settings that name it."""
+    random = np.random.default_rng(0)
+    if kind == "text":
+        path = folder / "text.txt"
+        path.write_bytes(random.integers(97, 123, 20_000).astype(np.uint8).tobytes())
+        return (f"dataset.path={path}", "training.batch_size=4", "model.depth=1", "model.width=32")
+    if kind is None:
+        return ()
+    inputs = random.standard_normal((80, 40) if kind == "mnist1d" else (80, 8, 8, 1))
+    labels = random.permutation(np.arange(80) % 10)
+    path = folder / "arrays.npz"
+    np.savez(path, x_train=inputs, y_train=labels, x_test=inputs, y_test=labels)
+    # A bias before a batch normalisation has no gradient but rounding errors, which Adam scales up.
+    other = ("model.norm=none",) if kind == "mnist1d" else ("dataset=arrays",)
+    return (*other, f"dataset.path={path}", "training.batch_size=16")
