@@ -19,6 +19,10 @@ from runner.ranges import Answer
 _DIGITS = 3
 # A cycle may be this many times as long as the suggested one, or as short, to fit the run.
 _STRETCH = 1.6
+# A run has about four cycles or more, and never fewer than three, which train a network most of the
+# way (Smith 2017, section 3.2).
+_LONGEST_SHARE = 1 / 4
+_FEWEST_CYCLES = 3
 
 
 def suggested_scheduler(
@@ -32,7 +36,8 @@ def suggested_scheduler(
     * ``max_lr`` alone, or ``base_lr`` alone: the upper bound. All other rates that it has, such as
       ``eta_min``, keep their ratio to it;
     * neither, as in a sequence: all rates keep their ratios, and the highest is the upper bound;
-    * ``step_size_up`` or ``step_size``: the step size, fitted to whole cycles within the run.
+    * ``step_size_up`` or ``step_size``: the step size, fitted to whole cycles within the run, of
+      which there are about four or more.
 
     With parameter groups, each bound is that of the group with the highest one, and the other
     groups keep their ratios to it.
@@ -105,7 +110,7 @@ def _cycle(settings: Mapping[str, Any], answer: Answer, lengths: Lengths) -> dic
     if up is None:
         return {}
     wanted = 2 * answer.step_size_epochs * lengths.steps_per_epoch
-    length = _cycle_length(wanted, lengths.steps)
+    length = _cycle_length(min(wanted, _LONGEST_SHARE * lengths.steps), lengths.steps)
     down = settings.get("step_size_down")
     share = 0.5
     if down is not None:  # the descent keeps its share of a cycle
@@ -128,8 +133,8 @@ def _in_epochs(steps: int, steps_per_epoch: int) -> str:
 
 def _cycle_length(wanted: float, steps: int) -> int:
     """A cycle of about ``wanted`` steps; of those near it, one that divides the run evenly."""
-    most = max(round(steps / (wanted / _STRETCH)), 1)
-    least = min(max(round(steps / (wanted * _STRETCH)), 1), most)
+    most = max(round(steps / (wanted / _STRETCH)), _FEWEST_CYCLES)
+    least = max(round(steps / (wanted * _STRETCH)), _FEWEST_CYCLES)
     counts = sorted(
         range(least, most + 1), key=lambda count: (steps % count != 0, abs(steps / count - wanted))
     )

@@ -21,7 +21,7 @@ _BEGUN_SHARE = 0.1
 _NARROWEST, _WIDEST = 4.0, 25.0
 # Half a cycle takes this many epochs for each factor of ten between the bounds, within the limits
 # that Smith (2017, section 3.2) gives.
-_EPOCHS_PER_DECADE = 4.0
+_EPOCHS_PER_DECADE = 2.0
 _SHORTEST, _LONGEST = 2.0, 10.0
 
 _TOO_FEW = NoAnswer(
@@ -80,7 +80,7 @@ def choose(curves: Sequence[Curve]) -> Answer | NoAnswer:
 
     The answer is the median over seeds, in log(lr); the spread is the lowest and highest of them.
     Seeds without bounds are left out and named; without bounds for at least half of the seeds there
-    is no answer, for the commonest reason. Half a cycle takes four epochs for each factor of ten
+    is no answer, for the commonest reason. Half a cycle takes two epochs for each factor of ten
     between the bounds, at least 2 and at most 10: results depend little on it (Smith 2017).
 
     Raises:
