@@ -17,6 +17,8 @@ _WIDEST_SHARE, _BANDWIDTHS = 0.1, 8
 # The ends of a fall that are left out to find its width, as shares of its height, and the bandwidth
 # of slopes as a share of that width: for a logistic fall about its scale.
 _FALL_MARGIN, _SLOPE_SHARE = 0.1, 0.25
+# Every rule and the choice read the trend of each seed's curve.
+_KEPT_TRENDS = 16
 # Losses are float32 at best; smaller differences mean nothing.
 _RESOLUTION = 1e-7
 # A fall or rise must exceed this many standard errors: the lowest point of about one in a hundred
@@ -77,6 +79,7 @@ class Trend:
         return float(np.exp(self.log_rates[index]))
 
 
+@lru_cache(maxsize=_KEPT_TRENDS)
 def trend(curve: Curve) -> Trend | None:
     """The trend of ``curve``; None for fewer than ten points.
 

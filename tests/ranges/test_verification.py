@@ -1,6 +1,7 @@
 """Short runs at multiples of an answer's rates confirm it or move it."""
 
 import math
+from collections.abc import Mapping, Sequence
 
 import pytest
 from hypothesis import given
@@ -24,7 +25,7 @@ def scores_of(*values: float, noise: float = 0.0, multiples=MULTIPLES) -> dict[f
     return {m: [value - noise, value + noise] for m, value in zip(multiples, values, strict=True)}
 
 
-def factor_of(scores: dict[float, list[float]], *, highest: bool = True) -> float:
+def factor_of(scores: Mapping[float, Sequence[float]], *, highest: bool = True) -> float:
     revised = revise(ANSWER, scores, highest=highest)
     factor = revised.max_lr / ANSWER.max_lr
     assert revised.base_lr == pytest.approx(factor * ANSWER.base_lr)
@@ -53,8 +54,16 @@ def test_an_answer_that_is_worse_beyond_noise_moves_to_the_best() -> None:
     assert factor_of(scores_of(9, 8, 7, 5, 6), highest=False) == 2
 
 
-def test_an_answer_moves_between_neighbours_that_score_alike() -> None:
-    assert factor_of(scores_of(0.1, 0.2, 0.3, 0.9, 0.89, noise=0.03)) == pytest.approx(8**0.5)
+def test_of_multiples_that_score_alike_the_lowest_is_chosen() -> None:
+    assert factor_of(scores_of(0.1, 0.2, 0.3, 0.89, 0.9, noise=0.03)) == 2
+    assert factor_of(scores_of(0.89, 0.9, 0.3, 0.2, 0.1, noise=0.03)) == 0.25
+
+
+def test_the_reason_names_the_factor() -> None:
+    scores = scores_of(0.1, 0.2, 0.3, 0.89, 0.9, noise=0.03)
+    assert revise(ANSWER, scores, highest=True).reasons[-1] == (
+        "short runs score these rates worse than 2 and 4 times them; the rates are multiplied by 2"
+    )
 
 
 def test_a_good_score_beyond_a_bad_one_does_not_count() -> None:
@@ -118,13 +127,9 @@ def test_a_lower_loss_is_better_when_more_multiples_are_asked_for() -> None:
 def test_asking_for_multiples_ends(data: st.DataObject, seeds: int, highest: bool) -> None:
     values = st.lists(st.floats(-1e6, 1e6) | st.just(NAN), min_size=seeds, max_size=seeds)
     scores: dict[float, list[float]] = {}
-    for _ in range(10):
-        wanted = wanted_multiples(ANSWER, scores, highest=highest)
-        if not wanted:
-            break
+    while wanted := wanted_multiples(ANSWER, scores, highest=highest):
         assert not set(wanted) & set(scores)
         scores |= {multiple: data.draw(values) for multiple in wanted}
-    assert not wanted
     assert min(scores) >= 1 / 64
     assert max(scores) <= 64
     factor = revise(ANSWER, scores, highest=highest).max_lr / ANSWER.max_lr
