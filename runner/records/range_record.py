@@ -80,9 +80,7 @@ def clear(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def write_option(
-    folder: Path, section: Mapping[str, Any], *, name: str = OPTION, comments: Iterable[str]
-) -> None:
+def write_option(folder: Path, section: Mapping[str, Any], *, comments: Iterable[str]) -> None:
     """Writes a scheduler option for ``--config-dir FOLDER scheduler=suggested``.
 
     Raises:
