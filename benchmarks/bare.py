@@ -156,7 +156,7 @@ def _arrays(experiment: Experiment, split: Split) -> tuple[jax.Array, jax.Array]
     inputs, targets, *_ = split.all()
     dataset = experiment.dataset
     if dataset.normalized:
-        mean, std = np.float32(dataset.mean), np.float32(dataset.std)
+        mean, std = (np.asarray(value, np.float32) for value in (dataset.mean, dataset.std))
         inputs = (inputs.astype(np.float32) - mean) / std
     return jnp.asarray(inputs), jnp.asarray(targets)
 

@@ -1,6 +1,6 @@
 """Optimizers under schedules, written with optax for the settings of ``throughput.py``."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
 
 import jax
@@ -86,7 +86,7 @@ def surrounded() -> Descent:
 
     def tx(step):
         rate = {name: triangular(step, low, high) for name, (low, high) in BOUNDS.items()}
-        parts = {
+        parts: dict[Hashable, optax.GradientTransformation] = {
             name: optax.chain(
                 optax.add_decayed_weights(DECAYS[name]), optax.sgd(rate[name], momentum=0.9)
             )

@@ -98,12 +98,14 @@ class Feed:
             return self._sources[split]
 
     def batches(self, first_step: int, count: int, *, capacity: int) -> Any:
-        """Batches [length, batch, ...] on the device, those after ``count`` are padding.
+        """Batches [length, batch, ...] for a program; those after ``count`` are padding.
 
         ``length`` is ``capacity``, or of examples from the host one of few smaller ones, since each
         has a program of its own.
         """
         batches = self.host_batches(first_step, count, capacity=capacity)
+        if self.placement == "device":
+            return batches  # a call sends indices faster than device_put, which is called in Python
         return jax.device_put(batches, self._device)
 
     def host_batches(self, first_step: int, count: int, *, capacity: int) -> Any:
