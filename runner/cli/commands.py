@@ -8,7 +8,6 @@ from pathlib import Path
 
 from hydra._internal.callbacks import Callbacks  # run_job requires them, though there are none
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.core.utils import JobStatus, run_job
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
@@ -18,6 +17,7 @@ from runner.cli.continuation import CHANGES, RESUME, Continuation, composer_of
 from runner.cli.display import show
 from runner.cli.flags import read_flags
 from runner.cli.folders import new_folder
+from runner.cli.overrides import quoted
 from runner.cli.reading import activate, read_in, read_settings, without_hydra
 from runner.cli.sweep import run_many
 from runner.config import Config
@@ -86,8 +86,8 @@ def configure_saved(folder: Path, *, plugins: Sequence[str] = ()) -> Config:
     Raises:
       ConfigError: see ``configure``.
     """
-    named = ",".join(map(_quoted, plugins))
-    return configure(f"{RESUME}={_quoted(str(folder))}", *([f"plugins=[{named}]"] if named else []))
+    named = ",".join(map(quoted, plugins))
+    return configure(f"{RESUME}={quoted(str(folder))}", *([f"plugins=[{named}]"] if named else []))
 
 
 @dataclass(frozen=True)
@@ -127,10 +127,6 @@ class Job:
             if late := ending.stop_error(came, "the jobs after it were not run"):
                 raise late
         return result
-
-
-def _quoted(text: str) -> str:
-    return QuotedString(text, Quote.single).with_quotes()
 
 
 def _run_once(composer: Composer, cfg: DictConfig) -> None:

@@ -65,9 +65,8 @@ class Composer(ConfigLoaderImpl):
         self.config_name: str = flags.config_name
         self._complete = False  # whether installed plugins have been loaded
         self._known: dict[tuple[str, ...], dict[str, Any]] = {}
-        self._user_keys: set[str] = (
-            set()
-        )  # set by users' files and recipes, of the last composition
+        # Set by users' files and recipes, in the last composition.
+        self._user_keys: set[str] = set()
         searches = [o for o in flags.overrides if o.lstrip("+").startswith(f"{SEARCH_PATH}=")]
         folders = [named_folder("--config-dir", flags.config_dir)] if flags.config_dir else []
         for override in parse(searches):

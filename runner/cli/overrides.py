@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, OverrideType
+from hydra.core.override_parser.types import Override, OverrideType, Quote, QuotedString
 
 from runner.cli.faults import of_grammar
 from runner.cli.settings_file import NO_TARGET, TARGET
@@ -38,6 +38,11 @@ def parse(lines: Sequence[str]) -> list[Override]:
         except Exception as error:
             raise of_grammar(error, line) from error
     return parsed
+
+
+def quoted(text: str) -> str:
+    """``text`` as a value of an override, whatever characters it has."""
+    return QuotedString(text, Quote.single).with_quotes()
 
 
 def named_plugins(overrides: list[Override]) -> tuple[str, ...]:

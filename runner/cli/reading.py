@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from runner.cli.allow_list import dotted, plain
 from runner.cli.composition import Composer
 from runner.cli.exit import check_memory_limit
+from runner.cli.overrides import quoted
 from runner.config import Choice, Config, read_config
 from runner.config.markers import OptionOf, OptionsOf
 from runner.config.settings import composing
@@ -178,4 +178,4 @@ def _typed(option: str) -> tuple[str, list[str], list[str]]:
             within.append(line.lstrip("+"))
         else:
             others.append(line)
-    return f"{chosen}={QuotedString(option, Quote.single).with_quotes()}", others, within
+    return f"{chosen}={quoted(option)}", others, within

@@ -7,7 +7,6 @@ from typing import Any
 
 from etils import epy
 from hydra._internal.callbacks import Callbacks  # run_job requires them, though there are none
-from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobStatus, configure_log, run_job
 from hydra.types import HydraContext
@@ -18,6 +17,7 @@ from runner.cli.composition import Composer
 from runner.cli.exit import report
 from runner.cli.folders import SUBFOLDER, check_unseen, new_folder
 from runner.cli.members import compose_member, list_members, try_members
+from runner.cli.overrides import quoted
 from runner.cli.reading import activate
 from runner.config import Config
 from runner.config.ranking import find_ranking
@@ -117,8 +117,7 @@ def _set_direction(composer: Composer, cfg: DictConfig) -> None:
 def _move(cfg: DictConfig, folder: Path) -> None:
     """Makes ``folder`` the sweep's, for members that are composed in other processes, too."""
     with read_write(cfg.hydra):
-        quoted = QuotedString(str(folder), Quote.single).with_quotes()
-        cfg.hydra.overrides.hydra.append(f"{FOLDER}={quoted}")
+        cfg.hydra.overrides.hydra.append(f"{FOLDER}={quoted(str(folder))}")
         cfg.hydra.sweep.dir = str(folder)
 
 
