@@ -530,6 +530,7 @@ def test_a_backend_that_matplotlib_does_not_have_exits_2(run_cli: Callable[..., 
     assert "error: MPLBACKEND: matplotlib cannot use 'nope'; unset it" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_jax_platform_that_is_not_there_exits_2(run_cli: Callable[..., Completed]) -> None:
     done = run_cli("hydra.run.dir=run", env={"JAX_PLATFORMS": "nope"})
 
@@ -756,6 +757,7 @@ def test_a_signal_while_the_training_is_imported_leaves_a_summary(
     assert summary["versions"]["jax"] == version("jax")
 
 
+@pytest.mark.slow
 def test_two_signals_at_once_leave_a_summary_as_well(
     while_importing: Callable[..., Completed],
 ) -> None:
@@ -767,6 +769,7 @@ def test_two_signals_at_once_leave_a_summary_as_well(
     assert json.loads(Path("run/summary.json").read_text())["status"] == "stopped"
 
 
+@pytest.mark.slow
 def test_a_disk_that_hangs_does_not_outlast_a_second_signal(
     while_importing: Callable[..., Completed],
 ) -> None:
@@ -781,6 +784,7 @@ def test_a_disk_that_hangs_does_not_outlast_a_second_signal(
     assert done.returncode == 143
 
 
+@pytest.mark.slow
 def test_a_module_that_cannot_be_imported_leaves_a_summary(
     while_importing: Callable[..., Completed],
 ) -> None:

@@ -122,6 +122,7 @@ def installed(tmp_path: Path, environment: dict[str, str]) -> dict[str, str]:
     return {"PYTHONPATH": f"{site}:{environment['PYTHONPATH']}"}
 
 
+@pytest.mark.slow
 def test_a_plugin_trains_with_its_own_parts(package: Path, run: InProcess) -> None:
     code, folder = run(
         "plugins=[my_models]",
@@ -203,6 +204,7 @@ def test_a_plugins_options_are_checked(
 FOUND = "saw_of_entry_point: scheduler.base_lr: has no value; give one"
 
 
+@pytest.mark.slow
 def test_a_plugins_scheduler_is_compared(
     package: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

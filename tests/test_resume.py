@@ -193,6 +193,7 @@ def test_a_model_that_was_changed_names_the_parameter_and_both_shapes(whole, tmp
     assert "params/Dense_0/bias is float32[8], not float32[9]" in error
 
 
+@pytest.mark.slow
 def test_a_longer_run_equals_one_that_was_that_long(whole, tmp_path, summary, run):
     copy = tmp_path / "copy"
     shutil.copytree(whole(), copy)
@@ -203,6 +204,7 @@ def test_a_longer_run_equals_one_that_was_that_long(whole, tmp_path, summary, ru
     assert scalars(copy) == scalars(longer)
 
 
+@pytest.mark.slow
 def test_a_longer_run_says_what_that_does_to_its_schedule(run, capsys):
     schedule = ("scheduler=one_cycle", "scheduler.max_lr=0.1")
     code, folder = run(*TINY[:4], "checkpoint.every=10", *schedule)
@@ -220,6 +222,7 @@ def test_a_longer_run_whose_schedule_stays_says_nothing(whole, tmp_path, capsys)
     assert "the schedule changes" not in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_auto_starts_continues_and_leaves_a_finished_run_alone(whole, tmp_path, summary, capsys):
     folder = tmp_path / "fixed"
     line = [f"hydra.run.dir={folder}", "resume=auto", *TINY]
@@ -296,6 +299,7 @@ def test_a_fork_equals_the_run_that_had_the_same_rates(whole, tmp_path, summary,
     assert scalars(fork)["train/loss"][1] == whole_loss[20:]
 
 
+@pytest.mark.slow
 def test_a_fork_may_have_another_schedule_and_length(whole, tmp_path, summary, run):
     code, fork = run(
         f"init_from={whole()}@20",
@@ -364,6 +368,7 @@ def test_a_run_that_diverges_names_its_last_checkpoint(run, summary, capsys):
     assert all(np.isfinite(a).all() for a in arrays(folder, last).values() if a.dtype.kind == "f")
 
 
+@pytest.mark.slow
 def test_backing_off_halves_the_rates_three_times_at_most(run, capsys):
     rate = ("scheduler=constant", "scheduler.base_lr=1e30")
     code, _ = run(*TINY[:4], "checkpoint.every=1", *rate, "training.on_divergence=back_off")
@@ -383,6 +388,7 @@ def steady(*, base_lr: float = 0.1):
 """
 
 
+@pytest.mark.slow
 def test_a_run_with_plugins_names_the_line_to_type(tmp_path, run, plugin, capsys):
     plugin("steady_plugin", PLUGIN)
     (tmp_path / "conf" / "scheduler").mkdir(parents=True)

@@ -192,6 +192,7 @@ def normed(*, num_outputs):
 """
 
 
+@pytest.mark.slow
 def test_a_run_with_plugins_is_loaded_with_them(run, plugin, summary):
     plugin("normed_model", PLUGIN)
     code, folder = run("plugins=[normed_model]", "model=normed", "training.steps=66")

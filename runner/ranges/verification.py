@@ -73,7 +73,7 @@ def revise(answer: Answer, scores: Scores, *, highest: bool) -> Answer:
     if 1.0 in equal:
         return replace(answer, reasons=(*answer.reasons, _agreement(equal)))
     factor = equal[0]
-    reason = f"short runs score these rates worse than {_listed(equal)} times them"
+    reason = f"short runs at {_listed(equal)} times these rates score better"
     return _moved(answer, factor, f"{reason}; the rates are multiplied by {factor:g}")
 
 
@@ -132,11 +132,12 @@ def _agreement(equal: Sequence[float]) -> str:
     others = [multiple for multiple in equal if multiple != 1]
     if not others:
         return "short runs score these rates best"
-    return f"short runs score these rates as well as any; {_listed(others)} times them is no better"
+    return f"short runs at {_listed(others)} times these rates score no better"
 
 
 def _listed(multiples: Sequence[float]) -> str:
-    return " and ".join(f"{multiple:g}" for multiple in multiples)
+    *first, last = (f"{multiple:g}" for multiple in multiples)
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _within(multiples: Sequence[float]) -> tuple[float, ...]:

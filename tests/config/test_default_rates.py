@@ -69,6 +69,7 @@ def test_a_run_is_repeated_from_its_record_with_the_same_rates(run, capsys):
     assert rates(*again) == (0.0005, 0.002)
 
 
+@pytest.mark.slow
 def test_the_first_lines_say_the_rates(run, capsys):
     assert run("optimizer=adam", "training.steps=2", "model=linear")[0] == 0
     said = capsys.readouterr().out

@@ -80,6 +80,7 @@ def test_cutmix_shares_losses_by_area():
         assert float(found.shares[0]) == pytest.approx(own.mean())
 
 
+@pytest.mark.slow
 def test_a_share_of_mixup_follows_the_beta_distribution():
     """Beta(1, 1) is uniform: mean 1/2, variance 1/12."""
     draw = jax.vmap(lambda key: mixup(key, Examples(IMAGES, TARGETS), jnp.float32(1.0)).shares[0])
@@ -115,6 +116,7 @@ def test_evaluations_are_not_augmented_and_training_is_by_its_key():
     assert (one != other).any()
 
 
+@pytest.mark.slow
 def test_with_both_each_batch_is_mixed_in_one_way():
     both = Augmentation(mixup=np.float32(1.0), cutmix=np.float32(1.0))
     ways = set()

@@ -45,7 +45,7 @@ def test_an_answer_that_is_as_good_as_the_best_within_noise_stays() -> None:
     # The variance of 0.90 ± 0.03 is 0.0018; the error of a difference of two means of two is 0.042.
     scores = scores_of(0.5, 0.7, 0.9, 0.93, 0.1, noise=0.03)
     assert factor_of(scores) == 1
-    assert "2 times them is no better" in revise(ANSWER, scores, highest=True).reasons[-1]
+    assert "2 times these rates score no better" in revise(ANSWER, scores, highest=True).reasons[-1]
 
 
 def test_an_answer_that_is_worse_beyond_noise_moves_to_the_best() -> None:
@@ -62,7 +62,7 @@ def test_of_multiples_that_score_alike_the_lowest_is_chosen() -> None:
 def test_the_reason_names_the_factor() -> None:
     scores = scores_of(0.1, 0.2, 0.3, 0.89, 0.9, noise=0.03)
     assert revise(ANSWER, scores, highest=True).reasons[-1] == (
-        "short runs score these rates worse than 2 and 4 times them; the rates are multiplied by 2"
+        "short runs at 2 and 4 times these rates score better; the rates are multiplied by 2"
     )
 
 

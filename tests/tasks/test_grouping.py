@@ -22,6 +22,7 @@ def rate(step, base, top, factor=1):
     )
 
 
+@pytest.mark.slow
 def test_each_group_has_its_rate_in_tensorboard(run):
     code, folder = run(
         *SMALL,

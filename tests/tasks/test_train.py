@@ -48,6 +48,7 @@ def test_the_default_run_learns_the_digits(default_run, summary):
     assert found["versions"]["python"] == sys.version.split()[0]
 
 
+@pytest.mark.slow
 def test_a_run_returns_the_best_value_of_the_metric(run, summary, capsys, monkeypatch):
     returned = []
     train = tasks.get("train")
@@ -93,6 +94,7 @@ def test_loss_evaluation_throughput_and_settings_are_recorded(default_run, summa
     assert folders == [".hydra", "checkpoints"]
 
 
+@pytest.mark.slow
 def test_equal_runs_have_equal_hashes_and_other_seeds_do_not(run, summary):
     hashes = []
     for number, seed in enumerate((1, 1, 2)):
@@ -128,11 +130,13 @@ def test_dispatch_changes_no_result_beyond_the_rounding_of_another_program(run, 
     assert scan["eval/accuracy"][1] == pytest.approx(step["eval/accuracy"][1], abs=1 / 360)
 
 
+@pytest.mark.slow
 def test_log_every_skips_steps_but_never_the_last(run):
     _, folder = run(*SHORT, "training.log_every=25")
     assert scalars(folder)["train/loss"][0] == [0, 25, 50, 59]
 
 
+@pytest.mark.slow
 def test_momentum_is_logged_and_used_if_it_cycles(run):
     _, folder = run(
         *SHORT,
@@ -179,6 +183,7 @@ def test_a_loss_that_diverges_ends_in_5_and_keeps_the_steps_before(run, summary,
     assert re.fullmatch(r"error: train/loss: (nan|inf) at step \d+, where the rate was .*\n", error)
 
 
+@pytest.mark.slow
 def test_a_nan_found_by_jax_ends_in_5(run, summary, capsys):
     with jax.debug_nans(True):
         code, folder = run("model=linear", *SHORT[::2], *TOO_HIGH)
@@ -286,6 +291,7 @@ def test_many_chunks_compile_no_more_than_one(run, compilations):
     assert counts[1] == counts[2] > 0  # the first also compiled what all batch sizes share
 
 
+@pytest.mark.slow
 def test_six_jobs_of_a_multirun_share_one_compilation(tmp_path, monkeypatch, compilations):
     monkeypatch.chdir(tmp_path)
     first = [*SHORT, "model.hidden=[17]", "hydra.run.dir=first"]
@@ -303,6 +309,7 @@ def test_six_jobs_of_a_multirun_share_one_compilation(tmp_path, monkeypatch, com
     assert len({json.loads(path.read_text())["params_sha256"] for path in folders}) == 6
 
 
+@pytest.mark.slow
 def test_a_multirun_ends_with_its_jobs_by_their_metric(tmp_path, monkeypatch, capsys, summary):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "100")
