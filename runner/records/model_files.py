@@ -29,7 +29,8 @@ def write_model(
     Raises:
       OSError: a file cannot be written.
     """
-    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    # Not ascontiguousarray, which gives a scalar an axis.
+    contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     metadata = {key: _json(value) for key, value in description.items()}
     contents = {STABLEHLO: stablehlo, SAFETENSORS: save(contiguous, metadata)}
     files = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
