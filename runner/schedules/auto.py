@@ -31,7 +31,7 @@ def auto(
     >>> from runner.schedules.auto import auto
     >>> auto(policy="triangular", settings={}, range_test={})  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    runner.errors.ConfigError: : auto finds the rates of a whole run, so it cannot be a part; ...
+    runner.errors.ConfigError: auto finds the rates of a whole run, so it cannot be a part; ...
 
     Raises:
       ConfigError: always.
