@@ -17,13 +17,14 @@ import argparse
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 from range_rules import PEERS
+from range_tasks import COMBINATIONS, Combination
 
 from runner.cli.commands import configure
 from runner.errors import DivergedError
@@ -36,52 +37,11 @@ from runner.tasks.range_test import settings_of
 from runner.training.lanes import Lane, choose_lane_mode, train_lanes
 
 SEEDS = (0, 1, 2)
-# Grids of twelve rates, each twice the one before: up to 8.2 for sgd, 0.2 for the others.
-SGD = tuple(0.004 * 2**i for i in range(12))
-ADAPTIVE = tuple(0.0001 * 2**i for i in range(12))
-
-
-@dataclass(frozen=True)
-class Combination:
-    """A data set, a model and an optimizer.
-
-    overrides: those of the run. ``{tables}``, ``{fashion}`` and ``{text}`` are filled in.
-    grid: the rates that are tried.
-    """
-
-    name: str
-    overrides: str
-    grid: tuple[float, ...]
-
-
 # The name of the highest rate where it is not max_lr, and the policies with a lower bound, which is
 # this share of it.
 HIGHEST = {"cosine": "base_lr", "wsd": "base_lr"}
 WITH_BASE = ("triangular", "triangular2", "exp_range")
 BASE_SHARE = 0.05
-
-ARRAYS = "dataset=arrays dataset.path={tables}/"
-FASHION = "dataset=fashion_mnist dataset.root={fashion} training.epochs=2 training.batch_size=128"
-TASKS = {
-    "text transformer": (
-        "dataset=text dataset.path={text} dataset.block=64 objective=next_token model=transformer "
-        "model.depth=2 model.width=64 training.batch_size=32 training.steps=600"
-    ),
-    "fashion cnn": FASHION + " model=cnn model.features=[16,32]",
-    "fashion mlp": FASHION,
-    "mnist1d cnn": ARRAYS + "mnist1d.npz model=cnn model.features=[16,32] training.epochs=20",
-    "letters mlp": ARRAYS + "letterrecognition.npz model.hidden=[128,128] training.epochs=10",
-    "satellite mlp": ARRAYS + "satellite.npz model.hidden=[128] training.epochs=15",
-    "shuttle mlp": ARRAYS + "shuttle.npz training.epochs=4 training.batch_size=256",
-    "digits mlp": "",
-    "digits linear": "model=linear",
-}
-OPTIMIZERS = {"sgd": SGD, "adamw": ADAPTIVE, "rmsprop": ADAPTIVE}
-COMBINATIONS = tuple(
-    Combination(f"{task} {optimizer}", f"{overrides} optimizer={optimizer}", grid)
-    for task, overrides in TASKS.items()
-    for optimizer, grid in OPTIMIZERS.items()
-)
 
 
 class Results:
