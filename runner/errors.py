@@ -105,6 +105,30 @@ def reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
+def not_finite_message(error: BaseException) -> str | None:
+    """What jax's search for values that are not finite has found; None for any other error.
+
+    ``JAX_DEBUG_NANS`` and ``JAX_DEBUG_INFS`` make jax compute a program that gives such a value
+    again, operation by operation, to name the one. That may fail itself, as when the arguments
+    were donated; the error then has jax's first one in its chain.
+    """
+    if isinstance(error, FloatingPointError):
+        return str(error).splitlines()[0]
+    waiting: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    while waiting:
+        cause = waiting.pop()
+        if cause is None or id(cause) in seen:
+            continue
+        seen.add(id(cause))
+        # By name, since jax need not have been imported, and its class is not public.
+        if type(cause).__name__ == "InternalFloatingPointError":
+            program, value = cause.args
+            return f"invalid value ({value}) encountered in {program}"
+        waiting += [cause.__context__, cause.__cause__]
+    return None
+
+
 def type_name(value: object) -> str:
     """A short description of a value's type, for an error: ``a str``, ``None``."""
     return "None" if value is None else f"a {type(value).__name__}"

@@ -508,6 +508,25 @@ def test_a_failing_run_ends_in_its_exit_code(
     assert re.search(says, line)
 
 
+def test_a_failed_search_for_nans_ends_in_5(
+    fake_task: Callable[..., Called], capsys: pytest.CaptureFixture[str]
+) -> None:
+    class InternalFloatingPointError(Exception):
+        """As jax's own."""
+
+    def fail(_: Config) -> None:
+        try:
+            raise InternalFloatingPointError("jit(scan_chunk)", "nan")
+        except InternalFloatingPointError:
+            raise RuntimeError("Array has been deleted with shape=int32[].")  # noqa: B904
+
+    fake_task(fail)
+
+    assert main([]) == 5
+    said = "error: training: invalid value (nan) encountered in jit(scan_chunk); lower "
+    assert capsys.readouterr().err.startswith(said)
+
+
 @pytest.mark.parametrize(
     ("line", "says"),
     [

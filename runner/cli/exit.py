@@ -17,6 +17,7 @@ from runner.errors import (
     OutOfMemoryError,
     RunnerError,
     StorageError,
+    not_finite_message,
     stop_kind,
 )
 
@@ -78,7 +79,7 @@ def explain(error: BaseException) -> RunnerError | None:
     """The error of a documented kind that ``error`` stands for; None for a bug in the runner."""
     if isinstance(error, RunnerError):
         return error
-    kinds = (_out_of_memory, _not_finite, _storage, _environment_variable, _interrupted)
+    kinds = (_interrupted, _out_of_memory, _storage, _not_finite, _environment_variable)
     return next(filter(None, (kind(error) for kind in kinds)), None)
 
 
@@ -97,11 +98,12 @@ def _out_of_memory(error: BaseException) -> OutOfMemoryError | None:
 
 
 def _not_finite(error: BaseException) -> DivergedError | None:
-    if not isinstance(error, FloatingPointError):
+    message = not_finite_message(error)
+    if message is None:
         return None
     names = [name for name in ("JAX_DEBUG_NANS", "JAX_DEBUG_INFS") if os.environ.get(name)]
     found = f" ({', '.join(names)} found it)" if names else ""
-    problem = f"{str(error).splitlines()[0]}{found}"
+    problem = f"{message}{found}"
     return DivergedError("training", problem, "lower scheduler.max_lr")
 
 

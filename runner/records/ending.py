@@ -15,6 +15,7 @@ from runner.errors import (
     RunnerError,
     StorageError,
     TerminatedRunError,
+    not_finite_message,
     stop_kind,
 )
 from runner.records.summary import (
@@ -249,5 +250,5 @@ def _status(error: BaseException | None) -> str:
         return "finished"
     if isinstance(error, InterruptedRunError | TerminatedRunError | KeyboardInterrupt):
         return "stopped"
-    # JAX_DEBUG_NANS and JAX_DEBUG_INFS raise a FloatingPointError where a computation diverges.
-    return "diverged" if isinstance(error, DivergedError | FloatingPointError) else "failed"
+    is_diverged = isinstance(error, DivergedError) or not_finite_message(error) is not None
+    return "diverged" if is_diverged else "failed"
