@@ -188,7 +188,7 @@ REFUSED = [
     (
         "task=check task.compare=[cosine,x]",
         "task.compare",
-        "no scheduler 'x'; known: chained, con",
+        "no scheduler 'x'; known: auto, chained",
     ),
     ("task=check task.compare=[../optimizer/sgd]", "task.compare", "there is no scheduler '../opt"),
     (
