@@ -202,7 +202,12 @@ ROWS = {
     "fashion_resnet20": Row(
         "resnet20, Fashion-MNIST",
         8,
-        ("experiment=superconvergence", "scheduler.max_lr=1.0", "optimizer.weight_decay=0.0001", AT_END),
+        (
+            "experiment=superconvergence",
+            "scheduler.max_lr=1.0",
+            "optimizer.weight_decay=0.0001",
+            AT_END,
+        ),
         one_cycle_of(sgd_one_cycle, dispatched),
         seconds=30,
         data="fashion",
