@@ -51,9 +51,9 @@ def sgd_one_cycle(steps: int) -> Descent:
     """SGD with weight decay under 1cycle, which cycles the momentum."""
 
     def tx(step):
-        rate, momentum = one_cycle(step, steps=steps, max_lr=1.0)
+        rate, momentum = one_cycle(step, steps=steps, max_lr=0.5)
         return optax.chain(
-            optax.add_decayed_weights(1e-4), optax.sgd(rate, momentum=momentum, nesterov=False)
+            optax.add_decayed_weights(5e-4), optax.sgd(rate, momentum=momentum, nesterov=False)
         )
 
     return _descent(tx)
