@@ -202,12 +202,7 @@ ROWS = {
     "fashion_resnet20": Row(
         "resnet20, Fashion-MNIST",
         8,
-        (
-            "experiment=superconvergence",
-            "scheduler.max_lr=1.0",
-            "optimizer.weight_decay=0.0001",
-            AT_END,
-        ),
+        ("experiment=superconvergence", AT_END),
         one_cycle_of(sgd_one_cycle, dispatched),
         seconds=30,
         data="fashion",
@@ -225,7 +220,7 @@ ROWS = {
     "text_transformer": Row(
         "transformer, text",
         60,
-        ("experiment=text_transformer", "dataset.validation=0.1", AT_END),
+        ("experiment=text_transformer", AT_END),
         one_cycle_of(adamw_one_cycle, scanned),
         seconds=20,
         data="text",
