@@ -47,7 +47,7 @@ def lanes_of(experiment: Experiment, count: int) -> list[Lane]:
     feed = experiment.feed()
     lanes = []
     for seed in range(count):
-        seeded = replace(experiment, config=replace(experiment.config, seed=seed))
+        seeded = experiment.seeded(seed)
         lanes.append(
             Lane(
                 jax.block_until_ready(seeded.initial_state()),

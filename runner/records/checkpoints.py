@@ -196,17 +196,6 @@ class Checkpoints:
                 shutil.rmtree(path, ignore_errors=True)
 
 
-def task_checkpoint(resume: str | None, *, step: int | None, best: bool) -> Checkpoint:
-    """The checkpoint that a task reads, of the run ``resume``.
-
-    Raises:
-      ConfigError: no run is named; or as ``Checkpoints.saved``, which also raises StorageError.
-    """
-    if resume is None:
-        raise ConfigError("resume", "is null, but the task needs a run", "add resume=RUN_FOLDER")
-    return Checkpoints(Path(resume)).saved(step, best=best, key="task.best")
-
-
 def _write(folder: Path, arrays: Mapping[str, np.ndarray], record: Mapping[str, Any]) -> None:
     folder.mkdir()
     with _checkpointer() as checkpointer:

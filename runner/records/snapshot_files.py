@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from runner.errors import ConfigError, StorageError, reason
-from runner.records.checkpoints import Checkpoint
+from runner.records.checkpoints import Checkpoint, Checkpoints
 from runner.records.table import replaced, write_table
 
 SWA = "swa"
@@ -176,6 +176,22 @@ class SnapshotTable:
             return int(last.partition(",")[0])
         except (OSError, ValueError, IndexError):
             return 0
+
+
+def task_checkpoint(
+    resume: str | None, *, step: int | None, best: bool, snapshot: int | str | None
+) -> Checkpoint:
+    """The checkpoint that a task reads, of the run ``resume``, with a snapshot's parameters if any.
+
+    Raises:
+      ConfigError: no run is named; or as ``Checkpoints.saved`` and ``with_snapshot``, which also
+        raise StorageError.
+    """
+    if resume is None:
+        raise ConfigError("resume", "is null, but the task needs a run", "add resume=RUN_FOLDER")
+    saved = Checkpoints(Path(resume)).saved(step, best=best, key="task.best")
+    is_chosen = best or step is not None
+    return with_snapshot(saved, snapshot, is_chosen=is_chosen, key="task.snapshot")
 
 
 def with_snapshot(

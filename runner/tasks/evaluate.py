@@ -21,7 +21,7 @@ with epy.lazy_imports():
     import numpy as np
 
     from runner.experiment import device, parts, saved_run
-    from runner.records import checkpoints, snapshot_files
+    from runner.records import snapshot_files
     from runner.report import announce, text
     from runner.training import tags
 
@@ -53,10 +53,8 @@ def evaluate(
     chosen = device.prepare_device(config)
     screen = announce.open_screen(chosen)
     with jax.default_device(chosen):
-        saved = checkpoints.task_checkpoint(config.resume, step=step, best=best)
-        is_chosen = best or step is not None
-        saved = snapshot_files.with_snapshot(
-            saved, snapshot, is_chosen=is_chosen, key="task.snapshot"
+        saved = snapshot_files.task_checkpoint(
+            config.resume, step=step, best=best, snapshot=snapshot
         )
         run = saved_run.saved_run(config, saved)
         announce.print_line(screen, f"step {run.step:,} of {run.origin['folder']}")

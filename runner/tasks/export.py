@@ -18,7 +18,7 @@ with epy.lazy_imports():
 
     from runner.experiment import device, saved_run
     from runner.experiment import export as stablehlo
-    from runner.records import checkpoints, model_files, snapshot_files
+    from runner.records import model_files, snapshot_files
     from runner.report import announce, text
 
 if TYPE_CHECKING:
@@ -45,10 +45,8 @@ def export(
     chosen = device.prepare_device(config)
     screen = announce.open_screen(chosen)
     with jax.default_device(chosen):
-        saved = checkpoints.task_checkpoint(config.resume, step=step, best=best)
-        is_chosen = best or step is not None
-        saved = snapshot_files.with_snapshot(
-            saved, snapshot, is_chosen=is_chosen, key="task.snapshot"
+        saved = snapshot_files.task_checkpoint(
+            config.resume, step=step, best=best, snapshot=snapshot
         )
         run = saved_run.saved_run(config, saved)
         announce.print_line(screen, f"step {run.step:,} of {run.origin['folder']}")

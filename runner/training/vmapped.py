@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from runner.data.feed import Feed, Source, SplitName
 from runner.objectives import Objective
-from runner.training.evaluation import evaluated_variables, score
+from runner.training.evaluation import evaluated_variables, score, total_metrics
 from runner.training.loop import Metrics, Trained, empty_metrics
 from runner.training.state import Hyperparams, Static, TrainState
 from runner.training.step import observe, train_step
@@ -111,7 +111,5 @@ def _sums(
     return jax.vmap(score_lane)(states, objectives)
 
 
-@jax.jit
-def _finished(objectives: Objective, batches: list[Metrics]) -> Metrics:
-    total = jax.tree.map(lambda *sums: sum(sums), *batches)
-    return jax.vmap(lambda objective, sums: objective.metrics(sums))(objectives, total)
+# The metrics of each lane from the sums of its batches.
+_finished = jax.jit(jax.vmap(total_metrics))
