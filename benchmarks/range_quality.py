@@ -5,7 +5,9 @@ seeds each under one policy; ``scheduler=auto`` with the same policy and seeds; 
 and the same policy at the rates that the rules of other libraries read from the same curves. Prints
 the validation metric of each at the end of the run (the mean over the seeds), the difference to the
 best of the grid, the cost of finding the rate in updates, and the updates until the target (the
-median over the seeds): 95% of the accuracy of the grid's best rate, or 105% of its loss.
+median over the seeds): 95% of the accuracy of the grid's best rate, or 105% of its loss. The row
+"grid, soonest" is the rate of the grid that reaches the target first: no rate under this policy
+reaches it much sooner.
 
 Results are kept in ``--results``, so that an interrupted benchmark goes on where it stopped.
 
@@ -110,10 +112,10 @@ def main() -> None:
 def compared(combination: Combination, given: argparse.Namespace, results: Results) -> list[Any]:
     """The rows of the table of one combination."""
     folders = {name: getattr(given, name) for name in ("tables", "fashion", "text")}
-    overrides = [*combination.overrides.format(**folders).split(), "training.eval_every=4%"]
+    overrides = [*combination.overrides.format(**folders).split(), "training.eval_every=2%"]
     default = configure(*overrides)
     experiment = build(default, jax.devices()[0])
-    sign = default.ranking.sign
+    sign, rates = default.ranking.sign, combination.grid
 
     def kept(method: str, compute: Any) -> Any:
         return results.get(f"{combination.name} / {given.policy} / {method}", compute)
@@ -122,13 +124,13 @@ def compared(combination: Combination, given: argparse.Namespace, results: Resul
         policies = [policy_overrides(given.policy, rate) for rate in rates]
         return trained(experiment, [configure(*overrides, *p).scheduler for p in policies])
 
-    grid = kept("grid", lambda: at_rates(combination.grid))
+    grid = kept("grid", lambda: at_rates(rates))
     finals = np.array(grid["final"]).mean(axis=1) * sign
     best = int(np.argmax(np.where(np.isfinite(finals), finals, -np.inf)))
     final = finals[best] * sign
     target = final * (0.95 if sign > 0 else 1.05)
     steps = experiment.lengths.steps
-    grid_updates = len(combination.grid) * len(SEEDS) * steps
+    grid_updates = len(rates) * len(SEEDS) * steps
 
     def row(method: str, found: Any, index: int, rate: float | None, cost: int) -> Any:
         value = float(np.mean(found["final"][index]))
@@ -144,7 +146,9 @@ def compared(combination: Combination, given: argparse.Namespace, results: Resul
             "highest": default.ranking.highest,
         }
 
-    rows = [row("grid", grid, best, combination.grid[best], grid_updates)]
+    rows = [row("grid", grid, best, rates[best], grid_updates)]
+    every = [row("grid, soonest", grid, i, rate, grid_updates) for i, rate in enumerate(rates)]
+    rows.append(min(every, key=lambda found: found["time"]))
     plain = kept("default", lambda: trained(experiment, [default.scheduler]))
     rows.append(row("default", plain, 0, None, 0))
     ranged = kept("range test", lambda: range_tested(experiment, overrides, given.policy))
@@ -242,13 +246,13 @@ def updates_to(curve: Sequence[Sequence[float]], target: float, sign: int) -> fl
 def print_table(rows: Sequence[dict[str, Any]]) -> None:
     """Prints all rows, and in how many combinations auto reaches the figures it is held to."""
     print(
-        f"{'combination':24}{'method':18}{'rate':>10}{'final':>9}{'to grid':>9}{'cost':>8}"
+        f"{'combination':26}{'method':26}{'rate':>10}{'final':>9}{'to grid':>9}{'cost':>8}"
         f"{'updates to target':>19}"
     )
     for row in rows:
         rate = "" if row["rate"] is None else f"{row['rate']:.3g}"
         print(
-            f"{row['combination']:24}{row['method']:18}{rate:>10}{row['final']:>9.4f}"
+            f"{row['combination']:26}{row['method']:26}{rate:>10}{row['final']:>9.4f}"
             f"{row['difference']:>+9.4f}{row['cost']:>8.1%}{row['time']:>19,.0f}"
         )
     by_name = {(row["combination"], row["method"]): row for row in rows}
@@ -257,12 +261,12 @@ def print_table(rows: Sequence[dict[str, Any]]) -> None:
     print(f"auto is within a point (5% of a loss) of the grid in {len(close)} of {len(names)}")
     cheap = [name for name in names if cost(by_name.get((name, "auto"))) <= 0.1]
     print(f"auto costs at most a tenth of the grid's updates in {len(cheap)} of {len(names)}")
-    faster = []
-    for name in names:
-        auto, default = by_name.get((name, "auto")), by_name[name, "default"]
-        if auto is not None and default["time"] >= 1.6 * auto["time"]:
-            faster.append(name)
-    print(f"auto reaches the target at least 1.6 times sooner than the default in {len(faster)}")
+    for method in ("auto", "grid, soonest"):
+        faster = [n for n in names if is_faster(by_name.get((n, method)), by_name[n, "default"])]
+        print(
+            f"{method} reaches the target at least 1.6 times sooner than the default in "
+            f"{len(faster)} of {len(names)}"
+        )
 
 
 def is_close(auto: dict[str, Any] | None, grid: dict[str, Any]) -> bool:
@@ -272,6 +276,13 @@ def is_close(auto: dict[str, Any] | None, grid: dict[str, Any]) -> bool:
     if auto["highest"]:
         return auto["final"] >= grid["final"] - 0.01
     return auto["final"] <= 1.05 * grid["final"]
+
+
+def is_faster(found: dict[str, Any] | None, default: dict[str, Any]) -> bool:
+    """Whether a method reaches the target at least 1.6 times sooner than the default policy."""
+    return (
+        found is not None and np.isfinite(found["time"]) and default["time"] >= 1.6 * found["time"]
+    )
 
 
 def cost(auto: dict[str, Any] | None) -> float:
