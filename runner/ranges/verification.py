@@ -15,6 +15,10 @@ MULTIPLES = (0.25, 0.5, 1.0, 2.0, 4.0)
 _FARTHEST = 64.0
 # Metrics closer to the best than this many standard errors of a difference count as equal to it.
 _EQUAL = 1.5
+# Scores within this factor of the best multiple are fitted.
+_WINDOW = 4.0
+# Distances from the best beyond this many times their median count as that many.
+_COLLAPSE = 4.0
 
 Scores = Mapping[float, Sequence[float]]
 
@@ -49,45 +53,68 @@ def wanted_multiples(answer: Answer, scores: Scores, *, highest: bool) -> tuple[
 def revise(answer: Answer, scores: Scores, *, highest: bool) -> Answer:
     """The answer moved to the multiple of its rates that short runs support, with the reason.
 
-    Multiples are as good as the best if their mean over seeds is within 1.5 standard errors of a
-    difference of it; the error is pooled over the multiples, and a multiple with a run that
-    diverged is not as good. If the answer itself is as good, it stays. Otherwise both bounds move,
-    with their spread, to the lowest multiple that is as good and adjoins the best.
-
-    The shorter a run, the higher the rate that is best for it, so short runs overstate rates. This
-    is why the lowest is chosen, and why an answer that is twice too high often stays. On small
-    classifiers the best multiple of runs of 15% of the length was a worse answer than the curve's.
+    A parabola is fitted to the mean scores, over the logarithm of the multiple and within a factor
+    of 4 of the best (a response surface: Box and Wilson 1951). Both bounds move, with their spread,
+    to where it is best, and no farther than the multiples tried. So all runs count, and the noise
+    of a single one moves the answer little. A multiple with a run that diverged has no score. Means
+    that are worse than the best by more than four times the median distance count as that far, so
+    that a run that collapses does not bend the parabola. Where there are fewer than three means or
+    the parabola has no best point, the bounds move to the best multiple.
 
     Args: as ``wanted_multiples``.
     """
     if not scores:
         return answer
-    equal = _as_good_as_the_best(scores, highest=highest)
-    tried = sorted(scores)
-    if not equal:
-        lowest = tried[0]
+    means = _means(scores, highest=highest)
+    if not means:
+        lowest = min(scores)
         reason = (
             f"all short runs diverged; the rates are multiplied by {lowest:g}, the lowest tried"
         )
         return _moved(answer, lowest, reason)
-    if 1.0 in equal:
-        return replace(answer, reasons=(*answer.reasons, _agreement(equal)))
-    factor = equal[0]
-    reason = f"short runs at {_listed(equal)} times these rates score better"
+    factor = float(f"{_best_multiple(means):.2g}")
+    if factor == 1:
+        return replace(answer, reasons=(*answer.reasons, "short runs score these rates best"))
+    tried = _listed(sorted(scores))
+    reason = f"short runs at {tried} times these rates score best near {factor:g} times"
     return _moved(answer, factor, f"{reason}; the rates are multiplied by {factor:g}")
+
+
+def _means(scores: Scores, *, highest: bool) -> dict[float, float]:
+    """Multiple → the mean score, of which the highest is best, if no run diverged."""
+    sign = 1.0 if highest else -1.0
+    return {
+        multiple: sign * float(np.mean(values))
+        for multiple, values in sorted(scores.items())
+        if len(values) and np.all(np.isfinite(values))
+    }
+
+
+def _best_multiple(means: Mapping[float, float]) -> float:
+    """Where the parabola through ``means``, described in ``revise``, is highest."""
+    best = max(means, key=lambda multiple: (means[multiple], -abs(math.log2(multiple))))
+    near = [multiple for multiple in means if 1 / _WINDOW <= multiple / best <= _WINDOW]
+    if len(near) < 3:
+        return best
+    positions = np.log2(near)
+    distances = np.array([means[best] - means[multiple] for multiple in near])
+    if not np.any(distances > 0):
+        return best
+    distances = np.minimum(distances, _COLLAPSE * np.median(distances[distances > 0]))
+    curvature, slope, _ = np.polyfit(positions, distances, 2)
+    if curvature <= 0:
+        return best
+    lowest = -slope / (2 * curvature)
+    return float(2 ** np.clip(lowest, positions[0], positions[-1]))
 
 
 def _as_good_as_the_best(scores: Scores, *, highest: bool) -> list[float]:
     """The multiples, rising, that adjoin the best and are as good within noise.
 
-    Empty if at least one run of every multiple diverged.
+    Those are as good whose mean is within 1.5 standard errors of a difference of the best; the
+    error is pooled over the multiples. Empty if at least one run of every multiple diverged.
     """
-    sign = 1.0 if highest else -1.0
-    means = {
-        multiple: sign * float(np.mean(values))
-        for multiple, values in sorted(scores.items())
-        if len(values) and np.all(np.isfinite(values))
-    }
+    means = _means(scores, highest=highest)
     if not means:
         return []
     best = max(means, key=means.__getitem__)
@@ -126,13 +153,6 @@ def _moved(answer: Answer, factor: float, reason: str) -> Answer:
         max_lr_spread=times(answer.max_lr_spread),
         reasons=(*answer.reasons, reason),
     )
-
-
-def _agreement(equal: Sequence[float]) -> str:
-    others = [multiple for multiple in equal if multiple != 1]
-    if not others:
-        return "short runs score these rates best"
-    return f"short runs at {_listed(others)} times these rates score no better"
 
 
 def _listed(multiples: Sequence[float]) -> str:

@@ -36,39 +36,60 @@ def factor_of(scores: Mapping[float, Sequence[float]], *, highest: bool = True) 
     return factor
 
 
+def parabola(best: float, multiples: Sequence[float] = MULTIPLES) -> dict[float, list[float]]:
+    """Scores that fall by 0.01 times the squared distance from ``best``, in factors of two."""
+    return {m: [0.9 - 0.01 * math.log2(m / best) ** 2] * 2 for m in multiples}
+
+
 def test_an_answer_that_scores_best_stays() -> None:
-    assert factor_of(scores_of(0.5, 0.7, 0.9, 0.8, 0.1)) == 1
-    assert factor_of(scores_of(0.5, 0.3, 0.2, 0.4, 0.9), highest=False) == 1
-
-
-def test_an_answer_that_is_as_good_as_the_best_within_noise_stays() -> None:
-    # The variance of 0.90 ± 0.03 is 0.0018; the error of a difference of two means of two is 0.042.
-    scores = scores_of(0.5, 0.7, 0.9, 0.93, 0.1, noise=0.03)
-    assert factor_of(scores) == 1
-    assert "2 times these rates score no better" in revise(ANSWER, scores, highest=True).reasons[-1]
-
-
-def test_an_answer_that_is_worse_beyond_noise_moves_to_the_best() -> None:
-    assert factor_of(scores_of(0.5, 0.7, 0.8, 0.9, 0.1, noise=0.03)) == 2
-    assert factor_of(scores_of(0.5, 0.9, 0.7, 0.3, 0.1, noise=0.03)) == 0.5
-    assert factor_of(scores_of(9, 8, 7, 5, 6), highest=False) == 2
-
-
-def test_of_multiples_that_score_alike_the_lowest_is_chosen() -> None:
-    assert factor_of(scores_of(0.1, 0.2, 0.3, 0.89, 0.9, noise=0.03)) == 2
-    assert factor_of(scores_of(0.89, 0.9, 0.3, 0.2, 0.1, noise=0.03)) == 0.25
-
-
-def test_the_reason_names_the_factor() -> None:
-    scores = scores_of(0.1, 0.2, 0.3, 0.89, 0.9, noise=0.03)
-    assert revise(ANSWER, scores, highest=True).reasons[-1] == (
-        "short runs at 2 and 4 times these rates score better; the rates are multiplied by 2"
+    assert factor_of(parabola(1)) == 1
+    assert factor_of(scores_of(0.4, 0.2, 0.1, 0.2, 0.4), highest=False) == 1
+    assert factor_of(scores_of(0.9, 0.9, 0.9, 0.9, 0.9)) == 1
+    assert revise(ANSWER, parabola(1), highest=True).reasons[-1] == (
+        "short runs score these rates best"
     )
 
 
-def test_a_good_score_beyond_a_bad_one_does_not_count() -> None:
-    scores = scores_of(0.9, 0.3, 0.4, 0.91, 0.2, noise=0.03)
-    assert factor_of(scores) == 2
+@pytest.mark.parametrize("best", [0.35, 0.71, 1.4, 1.9, 2.8])
+def test_the_answer_moves_to_where_a_parabola_through_the_scores_is_best(best: float) -> None:
+    assert factor_of(parabola(best)) == pytest.approx(best)
+    losses = {m: [-value for value in values] for m, values in parabola(best).items()}
+    assert factor_of(losses, highest=False) == pytest.approx(best)
+
+
+def test_the_answer_moves_no_farther_than_the_multiples_tried() -> None:
+    assert factor_of(parabola(16)) == 4
+    assert factor_of(parabola(0.01)) == 0.25
+    assert factor_of(parabola(6, (*MULTIPLES, 8, 16))) == pytest.approx(6)
+
+
+def test_the_noise_of_one_run_moves_the_answer_little() -> None:
+    scores = parabola(1) | {4.0: [0.86, 0.91]}  # 4 times these rates score nearly as high as 2
+    assert 1 < factor_of(scores) < 2
+
+
+def test_only_scores_within_a_factor_of_four_of_the_best_are_fitted() -> None:
+    scores = parabola(8, (*MULTIPLES, 8, 16))
+    assert factor_of(scores | {0.25: [0.89, 0.89], 0.5: [0.88, 0.88]}) == 8
+
+
+def test_a_run_that_collapses_does_not_bend_the_parabola() -> None:
+    # The distances from the best are 0.03, 0.01, 0, 0.02 and 0.80, of which the last counts as four
+    # times their median, 0.1. The least-squares parabola has slope 0.015 and curvature 0.23 / 14.
+    scores = scores_of(0.87, 0.89, 0.90, 0.88, 0.10)
+    assert factor_of(scores) == pytest.approx(2 ** (-0.015 / (2 * 0.23 / 14)), abs=0.005)
+
+
+def test_without_a_best_point_within_the_parabola_the_answer_moves_to_the_best_multiple() -> None:
+    assert factor_of(scores_of(0.9, 0.3, 0.2, 0.3, 0.91)) == 4
+    assert factor_of({0.5: [0.8, 0.8], 2.0: [0.9, 0.9]}) == 2
+
+
+def test_the_reason_names_the_multiples_and_the_factor() -> None:
+    assert revise(ANSWER, parabola(1.9), highest=True).reasons[-1] == (
+        "short runs at 0.25, 0.5, 1, 2 and 4 times these rates score best near 1.9 times; the "
+        "rates are multiplied by 1.9"
+    )
 
 
 def test_a_multiple_with_a_run_that_diverged_is_never_chosen() -> None:
@@ -89,8 +110,10 @@ def test_if_all_runs_diverge_the_rates_are_the_lowest_tried() -> None:
     assert "all short runs diverged" in revise(ANSWER, diverged, highest=True).reasons[-1]
 
 
-def test_a_single_seed_moves_to_the_best_score() -> None:
-    assert factor_of({1.0: [0.8], 2.0: [0.81], 4.0: [0.7]}) == 2
+def test_a_single_seed_suffices() -> None:
+    # The parabola through the distances 0.01, 0 and 0.11 at 0, 1 and 2 is lowest at 0.07 / 0.12.
+    scores = {1.0: [0.8], 2.0: [0.81], 4.0: [0.7]}
+    assert factor_of(scores) == pytest.approx(2 ** (0.07 / 0.12), abs=0.05)
 
 
 def test_without_scores_the_answer_stays_and_the_multiples_are_wanted() -> None:
