@@ -63,8 +63,9 @@ def lanes_of(experiment: Experiment, count: int) -> list[Lane]:
 
 def one_after_another(experiment: Experiment, lanes: list[Lane]) -> list[jax.Array]:
     """The parameters of each lane, trained by the loop of a solo run."""
-    return [
-        train(
+    found = []
+    for lane in lanes:
+        *_, trained = train(
             experiment.static,
             lane.state,
             lane.hyperparams,
@@ -72,9 +73,9 @@ def one_after_another(experiment: Experiment, lanes: list[Lane]) -> list[jax.Arr
             plan=lane.plan,
             listener=lane.listener,
             stopping=lane.stopping,
-        ).params
-        for lane in lanes
-    ]
+        )
+        found.append(trained.params)
+    return found
 
 
 def in_threads(experiment: Experiment, lanes: list[Lane]) -> list[jax.Array]:

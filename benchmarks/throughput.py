@@ -99,7 +99,7 @@ def the_runner(experiment: Experiment) -> Side:
             )
             recorder = Recorder(journal)
             with recorder:
-                trained = train(
+                *_, trained = train(
                     experiment.static,
                     state,
                     experiment.hyperparams,

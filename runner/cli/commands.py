@@ -1,8 +1,8 @@
 """Executes a command line: prints something, runs a task once, or runs a multirun."""
 
 import os
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -60,7 +60,12 @@ def execute(argv: list[str]) -> int:
     if flags.where_it_applies:
         raise ConfigError("--where-it-applies", "goes with -m only", "add -m, or remove it")
     composer.refuse_sweeps(NO_SWEEP)
-    _run_once(composer, cfg)
+    with _claimed(composer, cfg) as (job, folder):
+        _write_record(cfg, folder)
+        with composer.answered(job_folder=folder):
+            done = run_job(job, cfg, FOLDER, None, HydraContext(composer, Callbacks()))
+        if done.status is JobStatus.FAILED:
+            raise done._return_value  # not return_value, which prints as well
     return 0
 
 
@@ -129,17 +134,21 @@ class Job:
         return result
 
 
-def _run_once(composer: Composer, cfg: DictConfig) -> None:
-    """Runs the configured task in a folder of its own.
+@contextmanager
+def _claimed(composer: Composer, cfg: DictConfig) -> Iterator[tuple[Job, Path]]:
+    """The configured task and the locked folder of its run, which ``cfg`` names from then on.
 
-    The folder is created after the whole configuration has been validated.
+    A new folder is created after the whole configuration has been validated, and removed again
+    after a ConfigError.
     """
     cfg.hydra.mode = RunMode.RUN
     activate(cfg)
     with composer.answered():
         trains = OmegaConf.select(cfg, "task.name") in _SUMMARISED
     if isinstance(composer, Continuation) and composer.resumes and trains:
-        _resume(composer, cfg)
+        job = _resumed(composer, cfg)
+        with lock(composer.folder):
+            yield job, composer.folder
         return
     is_typed = any(override.key_or_group == FOLDER for override in composer.parsed)
     folder, explicit = new_folder(
@@ -151,17 +160,16 @@ def _run_once(composer: Composer, cfg: DictConfig) -> None:
     claimed = claim(folder, explicit=explicit)
     with read_write(cfg.hydra):
         cfg.hydra.run.dir = str(claimed.folder)
-    job = Job(composer, config if claimed.folder == folder else None)
     try:
         with lock(claimed.folder):
-            _run_job(job, cfg, claimed.folder)
+            yield Job(composer, config if claimed.folder == folder else None), claimed.folder
     except ConfigError:
         claimed.give_back()
         raise
 
 
-def _resume(composer: Continuation, cfg: DictConfig) -> None:
-    """Goes on with a run in its own folder."""
+def _resumed(composer: Continuation, cfg: DictConfig) -> Job:
+    """The task of a run that goes on in its own folder."""
     composer.check_changes(cfg)
     folder = composer.folder
     config = replace(read_in(composer, cfg, folder), resume=str(folder))
@@ -170,8 +178,7 @@ def _resume(composer: Continuation, cfg: DictConfig) -> None:
         cfg.hydra.overrides.task = [*composer.earlier, *composer.changes]
         # Not settings of the run, which records its settings once more.
         cfg[RESUME], cfg[CHANGES] = None, False
-    with lock(folder):
-        _run_job(Job(composer, config), cfg, folder)
+    return Job(composer, config)
 
 
 def _write_record(cfg: DictConfig, folder: Path) -> None:
@@ -193,11 +200,3 @@ def _write_record(cfg: DictConfig, folder: Path) -> None:
     (folder / name).mkdir(parents=True, exist_ok=True)
     for file, content in contents.items():
         replace_file(folder / name / file, OmegaConf.to_yaml(content))
-
-
-def _run_job(job: Job, cfg: DictConfig, folder: Path) -> None:
-    _write_record(cfg, folder)
-    with job.composer.answered(job_folder=folder):
-        done = run_job(job, cfg, FOLDER, None, HydraContext(job.composer, Callbacks()))
-    if done.status is JobStatus.FAILED:
-        raise done._return_value  # not return_value, which prints as well

@@ -134,6 +134,10 @@ class Ending:
         self._compiled_before = compile_clock.seconds
         self._compile_clock = compile_clock
 
+    def is_stopping(self) -> bool:
+        """Whether a signal has asked the run to stop."""
+        return self.stop_signal is not None
+
     def take_save_request(self) -> bool:
         """Whether SIGUSR1 has asked for a checkpoint since the last call."""
         requested, self._is_save_requested = self._is_save_requested, False

@@ -82,7 +82,7 @@ def _find(
     test = run_test(
         experiment,
         settings,
-        stopping=lambda: ending.stop_signal is not None,
+        stopping=ending.is_stopping,
         key=KEY,
         start=lambda seeded: start_of(seeded, folder, resumes=False).state,
     )

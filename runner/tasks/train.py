@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import textwrap
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -29,6 +30,8 @@ with epy.lazy_imports():
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from runner.data import feed
 
 # checkpoint.every=auto saves at most this often, and once within this share of the run.
 SAVE_SECONDS, SAVE_SHARE = 30.0, 0.01
@@ -64,68 +67,92 @@ def train(config: Config, folder: Path, ending: Ending) -> float | None:
         if is_over and ending.keep_finished():
             announce.print_line(screen, f"the run has already finished · {text.short_path(folder)}")
             return None
-        ending.steps_per_epoch = experiment.lengths.steps_per_epoch
-        ending.params_count = params_count = state.tree_size(start.state.params)
-        ending.parent = start.parent
-        announce.announce(screen, experiment, params=params_count)
-        for note in start.notes:
-            announce.print_line(screen, note)
-        steps = experiment.lengths.steps
+        _announce(experiment, start, screen, ending)
         values = timeline.sample_schedule(experiment)
         while True:
             try:
-                trained = _attempt(experiment, start, values, folder, screen, ending)
+                with _recorded(experiment, start, values, folder, screen, ending) as (record, feed):
+                    trained = start.state
+                    states = loop.train(
+                        experiment.static,
+                        trained,
+                        experiment.hyperparams,
+                        feed,
+                        plan=experiment.plan,
+                        listener=record,
+                        stopping=ending.is_stopping,
+                    )
+                    for newest in states:
+                        trained = newest
+                    _record_end(experiment, trained, record, ending)
                 break
             except DivergedError as error:
                 start = _back_off(experiment, folder, start, error)
                 announce.print_warnings(screen, start.notes)
-        step = int(trained.step)
-        if step < steps and loop.is_over(trained, step, steps):
-            waited = f"{config.training.patience} evaluations without a better"
-            announce.print_line(screen, f"{waited} {config.ranking.metric}: stopped early")
-        else:
-            ending.raise_if_stopped(step, steps)
+        _check_end(experiment, trained, screen, ending)
         snapshots.conclude_snapshots(experiment, trained, folder, screen, ending, start=start.step)
     summary = ending.finish()
     announce.conclude(screen, summary, folder)
     return summary["best"]["value"]
 
 
-def _attempt(
+def _announce(experiment: build.Experiment, start: Start, screen: Console, ending: Ending) -> None:
+    """Tells the summary and the user what is about to be trained."""
+    ending.steps_per_epoch = experiment.lengths.steps_per_epoch
+    ending.params_count = state.tree_size(start.state.params)
+    ending.parent = start.parent
+    announce.announce(screen, experiment, params=ending.params_count)
+    for note in start.notes:
+        announce.print_line(screen, note)
+
+
+def _check_end(
+    experiment: build.Experiment, trained: state.TrainState, screen: Console, ending: Ending
+) -> None:
+    """Prints that training stopped early, or raises the error of the signal that stopped it."""
+    config, step, steps = experiment.config, int(trained.step), experiment.lengths.steps
+    if step < steps and loop.is_over(trained, step, steps):
+        waited = f"{config.training.patience} evaluations without a better"
+        announce.print_line(screen, f"{waited} {config.ranking.metric}: stopped early")
+    else:
+        ending.raise_if_stopped(step, steps)
+
+
+@contextmanager
+def _recorded(
     experiment: build.Experiment,
     start: Start,
     values: timeline.ScheduleValues,
     folder: Path,
     screen: Console,
     ending: Ending,
-) -> state.TrainState:
-    """Trains from ``start`` to the end of the run, or until a signal stops it."""
+) -> Iterator[tuple[recorder.Recorder, feed.Feed]]:
+    """What training from ``start`` is recorded by, and its feed; both are closed at the end.
+
+    Raises:
+      RunnerError: what the recorder found after training had ended.
+    """
     ending.recorder = record = _recorder(experiment, start, folder, screen, ending)
-
-    def is_stopped() -> bool:
-        return ending.stop_signal is not None
-
-    drawn = drawing.drawn(
-        drawing.pictures_of(experiment, values), record.figure, is_stopped=is_stopped
-    )
-    with record, closing(experiment.feed()) as feed, drawn:
-        trained = loop.train(
-            experiment.static,
-            start.state,
-            experiment.hyperparams,
-            feed,
-            plan=experiment.plan,
-            listener=record,
-            stopping=is_stopped,
-        )
-        ending.params = trained.params
-        record.final_state(int(trained.step), trained)
-        if experiment.samples_text and not is_stopped():
-            sample = _sample(experiment, trained)
-            # Four spaces: TensorBoard shows the text as it is.
-            record.text("sample", textwrap.indent(sample, "    "), step=int(trained.step))
+    pictures = drawing.pictures_of(experiment, values)
+    drawn = drawing.drawn(pictures, record.figure, is_stopped=ending.is_stopping)
+    with record, closing(experiment.feed()) as opened, drawn:
+        yield record, opened
     record.raise_failure()
-    return trained
+
+
+def _record_end(
+    experiment: build.Experiment,
+    trained: state.TrainState,
+    record: recorder.Recorder,
+    ending: Ending,
+) -> None:
+    """Records the last state, and a text that a language model writes."""
+    ending.params = trained.params
+    record.final_state(int(trained.step), trained)
+    if experiment.samples_text and not ending.is_stopping():
+        sample = _sample(experiment, trained)
+        # Four spaces: TensorBoard shows the text as it is.
+        record.text("sample", textwrap.indent(sample, "    "), step=int(trained.step))
 
 
 def _sample(experiment: build.Experiment, trained: state.TrainState) -> str:

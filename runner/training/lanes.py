@@ -16,7 +16,7 @@ import numpy as np
 from runner.data.feed import Feed
 from runner.errors import DivergedError
 from runner.training import vmapped
-from runner.training.loop import Listener, chunk_capacity, is_over, train_chunks
+from runner.training.loop import Listener, chunk_capacity, is_over, train
 from runner.training.plan import Plan
 from runner.training.state import Hyperparams, Static, TrainState
 
@@ -79,20 +79,20 @@ def train_lanes(static: Static, lanes: Sequence[Lane], *, mode: LaneMode) -> lis
     """
     if not lanes:
         return []
-    train = _train_in_threads if mode == "threads" else _train_vmapped
-    return train(static, lanes)
+    train_all = _train_in_threads if mode == "threads" else _train_vmapped
+    return train_all(static, lanes)
 
 
 def _train_in_threads(static: Static, lanes: Sequence[Lane]) -> list[LaneEnd]:
     device = jax.config.values["jax_default_device"]  # set for the calling thread only
     abandoned = Event()
 
-    def train(lane: Lane) -> LaneEnd:
+    def train_one(lane: Lane) -> LaneEnd:
         with jax.default_device(device):
             return _train_alone(static, lane, abandoned)
 
     with ThreadPoolExecutor(min(len(lanes), _cores()), thread_name_prefix="lane") as executor:
-        futures = [executor.submit(train, lane) for lane in lanes]
+        futures = [executor.submit(train_one, lane) for lane in lanes]
         try:
             wait(futures, return_when=FIRST_EXCEPTION)
         finally:  # a KeyboardInterrupt ends the wait, too
@@ -104,7 +104,7 @@ def _train_in_threads(static: Static, lanes: Sequence[Lane]) -> list[LaneEnd]:
 
 def _train_alone(static: Static, lane: Lane, abandoned: Event) -> LaneEnd:
     state = lane.state
-    trained = train_chunks(
+    states = train(
         static,
         state,
         lane.hyperparams,
@@ -114,9 +114,8 @@ def _train_alone(static: Static, lane: Lane, abandoned: Event) -> LaneEnd:
         stopping=lambda: abandoned.is_set() or lane.stopping(),
     )
     try:
-        for newest in trained:
+        for newest in states:
             state = newest
-            lane.listener.raise_failure()
     except DivergedError as failure:
         return LaneEnd(state, failure)
     return LaneEnd(state, None)

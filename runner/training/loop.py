@@ -56,39 +56,18 @@ def train(
     plan: Plan,
     listener: Listener,
     stopping: Callable[[], bool],
-) -> TrainState:
+) -> Iterator[TrainState]:
     """Trains from ``state`` to the end of the plan, or of the chunk in which ``stopping`` is true.
 
-    Early stopping ends it after an evaluation, which then is the last one.
-
-    Raises:
-      DivergedError: the listener received a loss that is not finite.
-    """
-    trained = train_chunks(
-        static, state, hyperparams, feed, plan=plan, listener=listener, stopping=stopping
-    )
-    for newest in trained:
-        state = newest
-        listener.raise_failure()
-    return state
-
-
-def train_chunks(
-    static: Static,
-    state: TrainState,
-    hyperparams: Hyperparams,
-    feed: Feed,
-    *,
-    plan: Plan,
-    listener: Listener,
-    stopping: Callable[[], bool],
-) -> Iterator[TrainState]:
-    """Trains as ``train`` does; yields the state after each chunk, once the listener was called.
-
-    A state is valid until the next one is requested, which donates its buffers.
+    Early stopping ends it after an evaluation, which then is the last one. Yields the state after
+    each chunk, once the listener was called; a state is valid until the next one is requested,
+    which donates its buffers.
 
     Where chunks begin and end never changes a result. The next chunk is sent to the device before
     the metrics of the previous one are fetched.
+
+    Raises:
+      DivergedError: the listener received a loss that is not finite. The last state was yielded.
     """
     capacity = chunk_capacity(feed)
     step = int(state.step)
@@ -116,6 +95,7 @@ def train_chunks(
         if listener.wants_state(step, evaluated=evaluates):
             listener.state(step, copy_state(state))
         yield state
+        listener.raise_failure()
 
 
 def _metrics(

@@ -115,8 +115,8 @@ def lane(
 
 
 def alone(lane, model=MLP):
-    """The state that ``loop.train`` returns."""
-    return loop.train(
+    """The last state that ``loop.train`` yields."""
+    *_, state = loop.train(
         Static(model, OPTIMIZER),
         lane.state,
         lane.hyperparams,
@@ -125,6 +125,7 @@ def alone(lane, model=MLP):
         listener=lane.listener,
         stopping=lane.stopping,
     )
+    return state
 
 
 def leaves(state):

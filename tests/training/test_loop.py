@@ -1,6 +1,8 @@
 """The loop against one written by hand, and its laws: chunks, dispatch and feed change nothing."""
 
+from collections import deque
 from functools import partial
+from itertools import chain
 from types import SimpleNamespace
 
 import jax
@@ -90,8 +92,14 @@ def fit(
     plan = Plan(
         **{"steps": steps, "eval_every": None, "chunk": "auto", **lengths}, dispatch=dispatch
     )
-    state = train(static, state, hyperparams, feed, plan=plan, listener=notes, stopping=stopping)
-    return state, notes
+    trained = train(static, state, hyperparams, feed, plan=plan, listener=notes, stopping=stopping)
+    return last([state], trained), notes
+
+
+def last(*iterables):
+    """The last item of all."""
+    (item,) = deque(chain(*iterables), maxlen=1)
+    return item
 
 
 def initial_state(static, hyperparams, seed):
