@@ -55,10 +55,10 @@ def execute(argv: list[str]) -> int:
     cfg = composer.compose(lines, RunMode.MULTIRUN if flags.multirun else RunMode.RUN)
     if cfg.hydra.mode is RunMode.MULTIRUN:
         if isinstance(composer, Continuation) and composer.resumes:
-            raise ConfigError(RESUME, "goes on with one run, not with several", "leave out -m")
+            raise ConfigError(RESUME, "continues one run, not several", "leave out -m")
         return run_many(composer, cfg, Job, where_it_applies=flags.where_it_applies)
     if flags.where_it_applies:
-        raise ConfigError("--where-it-applies", "goes with -m only", "add -m, or remove it")
+        raise ConfigError("--where-it-applies", "works only with -m", "add -m, or remove it")
     composer.refuse_sweeps(NO_SWEEP)
     _run_once(composer, cfg)
     return 0
@@ -123,8 +123,8 @@ class Job:
         ):
             result = task(config, folder, ending, **dict(config.task.settings))
         if hydra.mode is RunMode.MULTIRUN:
-            came = f"came as job {hydra.job.num} ended"
-            if late := ending.stop_error(came, "the jobs after it were not run"):
+            came = f"arrived as job {hydra.job.num} ended"
+            if late := ending.stop_error(came, "the remaining jobs were not run"):
                 raise late
         return result
 

@@ -167,7 +167,7 @@ class Composer(ConfigLoaderImpl):
         """Raises ConfigError if an override, or with ``of_hydra`` one of Hydra's, sweeps values."""
         for override in self.parsed:
             if override.is_sweep_override() and (override.is_hydra_override() or not of_hydra):
-                problem = f"{override.get_value_string()!r} is several values"
+                problem = f"{override.get_value_string()!r} lists several values"
                 raise ConfigError(override.key_or_group or "command line", problem, remedy)
 
     def chooses(self, line: str) -> bool:

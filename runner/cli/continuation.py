@@ -178,7 +178,7 @@ def _fixed_folder(overrides: Sequence[str]) -> Path:
         folder = override.value()
         if isinstance(folder, str) and "${" not in folder:
             return Path(folder)
-    problem = "auto needs a run folder whose name is always the same"
+    problem = "auto needs a fixed run folder"
     raise ConfigError(RESUME, problem, f"add {RUN_FOLDER}=FOLDER")
 
 

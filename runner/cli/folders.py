@@ -71,8 +71,8 @@ def member_folder(composer: Answering, member: DictConfig, sweep: Path) -> Path:
     subfolder = read_folder(composer, member, SUBFOLDER)
     folder = os.path.normpath(sweep / subfolder)
     if not Path(folder).is_relative_to(os.path.normpath(sweep)):
-        problem = f"{str(subfolder)!r} is not in the sweep's folder"
-        raise ConfigError(SUBFOLDER, problem, "name one")
+        problem = f"{str(subfolder)!r} is not inside the folder of the sweep"
+        raise ConfigError(SUBFOLDER, problem, "name a folder inside it")
     return sweep / subfolder
 
 

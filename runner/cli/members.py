@@ -45,8 +45,8 @@ def list_members(composer: Composer, cfg: DictConfig, *, where_it_applies: bool)
         choices.append(_values(override))
         count *= len(choices[-1])
         if count > MAX_JOBS:
-            problem = f"{override.input_line!r} makes it {count:,} jobs or more"
-            raise ConfigError(override.key_or_group, problem, f"ask for at most {MAX_JOBS:,}")
+            problem = f"{override.input_line!r} gives {count:,} jobs or more"
+            raise ConfigError(override.key_or_group, problem, f"sweep at most {MAX_JOBS:,}")
     members = [list(combination) for combination in itertools.product(*choices)]
     return _applying(composer, members) if where_it_applies else members
 

@@ -159,8 +159,8 @@ def _reasons(found: Sequence[_Bounds]) -> tuple[str, ...]:
     event = "is lowest" if rising else "stops falling"
     return (
         f"the loss begins to fall at {begins:.2g} and {event} at {edge:.2g}",
-        f"max_lr is a third of the latter; base_lr is between max_lr / {_WIDEST:.0f} and max_lr / "
-        f"{_NARROWEST:.0f}, as near as possible to where the loss begins to fall",
+        f"max_lr is a third of {edge:.2g}; base_lr is between max_lr / {_WIDEST:.0f} and max_lr / "
+        f"{_NARROWEST:.0f}, as close as possible to where the loss begins to fall",
     )
 
 

@@ -149,7 +149,7 @@ class Checkpoints:
           StorageError: there is none of that step, it is damaged, or a newer version wrote it.
         """
         path = self.folder / str(step)
-        remedy = "remove it, and the checkpoint before it is used"
+        remedy = "remove it to use the previous checkpoint"
         try:
             _read_manifest(path)
             record = json.loads((path / _RECORD).read_text(encoding="utf-8"))
@@ -182,7 +182,7 @@ class Checkpoints:
             except NewerFormatError:
                 raise
             except StorageError as error:
-                _log.warning("%s: %s; the one before it is used", error.key, error.problem)
+                _log.warning("%s: %s; the previous checkpoint is used", error.key, error.problem)
         if not steps:
             return None
         problem = f"all checkpoints are damaged ({', '.join(map(str, steps))})"

@@ -67,8 +67,8 @@ class Figures:
             numbers = [figures.seconds, figures.training_seconds, *figures.metrics.values()]
             _ = [float(number) for number in [*numbers, best["value"], best["step"]]]
         except (TypeError, ValueError, KeyError, AttributeError) as error:
-            problem = f"holds no figures of a run ({reason(error)})"
-            remedy = "remove it, and the one before it is used"
+            problem = f"has no valid metrics of its run ({reason(error)})"
+            remedy = "remove it to use the previous checkpoint"
             raise StorageError(source, problem, remedy) from error
         return figures
 
@@ -286,5 +286,5 @@ def _diverged_in_training(rows: _Rows) -> DivergedError:
 
 def _remedy(updates: int) -> str:
     if updates == 0:  # no rate has had an effect yet
-        return "look at the data and its normalisation (dataset.mean, dataset.std), or the model"
+        return "check the data, its normalisation (dataset.mean, dataset.std) and the model"
     return "lower scheduler.max_lr (or scheduler.base_lr, where the rate is constant)"

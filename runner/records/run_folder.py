@@ -71,7 +71,7 @@ def claim(folder: Path, *, explicit: bool) -> Claim:
     for candidate in [folder] if explicit else _candidates(folder):
         if taken := _attempt(candidate, _claim_run):
             return taken
-    raise ConfigError("hydra.run.dir", f"{folder} already holds a run", "name a folder of its own")
+    raise ConfigError("hydra.run.dir", f"{folder} already holds a run", "name another folder")
 
 
 def claim_sweep(folder: Path, *, explicit: bool) -> Path:
@@ -88,7 +88,7 @@ def claim_sweep(folder: Path, *, explicit: bool) -> Path:
         if _attempt(candidate, _claim_sweep):
             return candidate
     problem = f"{folder} already holds a multirun"
-    raise ConfigError("hydra.sweep.dir", problem, "name a folder of its own")
+    raise ConfigError("hydra.sweep.dir", problem, "name another folder")
 
 
 def discard_unbegun(folder: Path) -> None:

@@ -43,7 +43,7 @@ def _unfinished_lookahead(experiment: Experiment) -> list[str]:
         return []
     return [
         f"optimizer.lookahead.sync_period: the last {left:,} updates do not reach the slow "
-        "parameters, which are the ones evaluated; "
+        "parameters, which are used for evaluation; "
         f"training.steps={steps - left} ends with a synchronisation"
     ]
 

@@ -36,7 +36,7 @@ def misfit(part: Part) -> list[str]:
     if part.schedule.staged or not decayed or rest <= max(SLACK * steps, 1):
         return []
     return [
-        f"{key}: the rate rests at {_text(final)} for the last {rest:,} of {steps:,} steps of "
+        f"{key}: the rate stays at {_text(final)} for the last {rest:,} of {steps:,} steps of "
         f"{length} ({rest / steps:.0%}){_remedy(part, key)}"
     ]
 

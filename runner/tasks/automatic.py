@@ -46,7 +46,7 @@ def with_found_rates(
     """
     config = experiment.config
     if config.init_from is not None and not config.init_params_only:
-        problem = "a run that goes on from a saved state has its rates already"
+        problem = "a run that continues a saved state already has its rates"
         raise ConfigError(
             "init_from", problem, "choose another scheduler, or init_params_only=true"
         )
@@ -75,7 +75,7 @@ def _find(
 ) -> tuple[Answer, Lengths]:
     """The answer of a range test, and the lengths of the run that it was made for."""
     if chosen.settings.over is not None:
-        problem = "compares values of another setting, which gives no rates"
+        problem = "compares values of a setting and suggests no rates"
         raise ConfigError(f"{KEY}.over", problem, "leave it out, or run task=range_test")
     settings = settings_of(chosen, key=KEY)
     announce.print_line(screen, range_report.test_line(experiment, settings))
@@ -89,6 +89,6 @@ def _find(
     ending.raise_if_stopped(0, experiment.lengths.steps)
     write_test(experiment, settings, test, folder, kept=kept)
     if isinstance(test.answer, ranges.NoAnswer):
-        problem = f"the range test gives no rates: {test.answer.reason}"
+        problem = f"the range test suggests no rates: {test.answer.reason}"
         raise ConfigError("scheduler", problem, test.answer.remedy)
     return test.answer, experiment.lengths

@@ -58,7 +58,7 @@ def start_of(experiment: build.Experiment, folder: Path, *, resumes: bool) -> St
             saved.record.get("parent"),
             tuple(notes),
         )
-    notes = ("no checkpoint had been saved; starts again at step 0",) if resumes else ()
+    notes = ("no checkpoint was saved; starts again at step 0",) if resumes else ()
     if config.init_from is None:
         return Start(experiment.initial_state(), journal.Figures(), None, notes)
     return _fork(experiment, config.init_from)

@@ -153,10 +153,10 @@ def _back_off(
     again = start_of(experiment, folder, resumes=True)
     step, factor = again.step, start.rate_factor
     if factor is None or factor / 2 < LEAST_FACTOR:
-        saved = f"the last checkpoint is of step {step}" if step else "no checkpoint was saved"
+        saved = f"the last checkpoint is at step {step}" if step else "no checkpoint was saved"
         raise DivergedError(error.key, error.problem, f"{error.remedy}; {saved}") from error
     half = factor / 2
-    note = f"{error.key}: {error.problem}; goes on from step {step:,} with {half:g} of the rates"
+    note = f"{error.key}: {error.problem}; continues from step {step:,} at {half:g} times the rates"
     halved = replace(again.state, rate_factor=jax.device_put(np.float32(half), experiment.device))
     # The seconds of this process count from its start, so those before it are the earlier ones.
     figures = replace(again.figures, seconds=start.figures.seconds)

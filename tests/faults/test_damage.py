@@ -137,7 +137,7 @@ def test_a_loss_that_is_not_finite(run_cli, tmp_path, summary):
     assert done.returncode == 5
     assert "where the rate was" in done.stderr
     last = Checkpoints(tmp_path / "run").newest().step
-    assert f"the last checkpoint is of step {last}" in done.stderr
+    assert f"the last checkpoint is at step {last}" in done.stderr
     assert summary(tmp_path / "run")["status"] == "diverged"
 
 
@@ -151,4 +151,4 @@ def test_backing_off(run_cli):
     done = run_cli("hydra.run.dir=run", *SMALL[:3], "checkpoint.every=1", *rate)
     assert done.returncode == 5
     printed = done.stdout + done.stderr
-    assert printed.count("of the rates") == 3
+    assert printed.count("times the rates") == 3
