@@ -375,7 +375,7 @@ def test_backing_off_halves_the_rates_three_times_at_most(run, capsys):
     assert code == 5
     captured = capsys.readouterr()
     printed = captured.out + captured.err
-    assert [f"at {factor} times the rates" in printed for factor in (0.5, 0.25, 0.125)] == [True] * 3
+    assert all(f"at {factor} times the rates" in printed for factor in (0.5, 0.25, 0.125))
     assert "0.0625" not in printed
 
 

@@ -140,7 +140,9 @@ def test_groups_keep_their_ratios(auto):
 def test_without_an_answer_nothing_is_trained(auto, summary, capsys):
     code, folder = auto(*NO_ANSWER)
     assert code == 2
-    said = "error: scheduler: the range test suggests no rates: the curve has fewer than 10 points; "
+    said = (
+        "error: scheduler: the range test suggests no rates: the curve has fewer than 10 points; "
+    )
     assert said in capsys.readouterr().err
     assert summary(folder)["status"] == "failed"
     assert (folder / "range_test.csv").exists()
