@@ -34,7 +34,7 @@ _SUMMARISED = ("train",)
 
 
 def execute(argv: list[str]) -> int:
-    """Does what the command line asks for and returns the exit code.
+    """Runs a command line and returns the exit code.
 
     Raises:
       RunnerError: the command line or the configuration is wrong, or the run fails.
@@ -81,7 +81,7 @@ def configure(*overrides: str) -> Config:
 
 
 def configure_saved(folder: Path, *, plugins: Sequence[str] = ()) -> Config:
-    """The typed configuration of the run in ``folder``, which names its ``plugins``.
+    """The typed configuration of the run in ``folder``, which was started with ``plugins``.
 
     Raises:
       ConfigError: see ``configure``.
@@ -161,21 +161,21 @@ def _run_once(composer: Composer, cfg: DictConfig) -> None:
 
 
 def _resume(composer: Continuation, cfg: DictConfig) -> None:
-    """Goes on with a run in its own folder."""
+    """Resumes a run in its own folder."""
     composer.check_changes(cfg)
     folder = composer.folder
     config = replace(read_in(composer, cfg, folder), resume=str(folder))
     with read_write(cfg), read_write(cfg.hydra):
         cfg.hydra.run.dir = str(folder)
         cfg.hydra.overrides.task = [*composer.earlier, *composer.changes]
-        # Not settings of the run, which records its settings once more.
+        # These are not settings of the run, which are recorded again.
         cfg[RESUME], cfg[CHANGES] = None, False
     with lock(folder):
         _run_job(Job(composer, config), cfg, folder)
 
 
 def _write_record(cfg: DictConfig, folder: Path) -> None:
-    """Writes what Hydra records of a run, each file in one piece and the settings last.
+    """Writes Hydra's record of a run, each file atomically and the settings last.
 
     Hydra would truncate the files first: a crash would leave settings that cannot be resumed.
     """

@@ -1,4 +1,4 @@
-"""Converts composed settings to the typed configuration, including other schedulers it names."""
+"""Converts composed settings to the typed configuration, with the schedulers that they name."""
 
 import re
 from collections.abc import Mapping
