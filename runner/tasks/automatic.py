@@ -1,4 +1,4 @@
-"""The rates of ``scheduler=auto``: found by a range test, or by that of an earlier attempt."""
+"""The rates of ``scheduler=auto``, found by a range test of this or an earlier attempt."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ if TYPE_CHECKING:
     from runner.ranges import Answer
 
 KEY = "scheduler.range_test"
-# Lengths that stay as they are if ``scheduler.settings`` gives them.
+# Lengths that are kept if ``scheduler.settings`` gives them.
 _LENGTHS = ("step_size_up", "step_size_down", "step_size")
 
 
 def with_found_rates(
     experiment: Experiment, folder: Path, screen: Console, ending: Ending
 ) -> Experiment:
-    """The experiment under its policy with rates from a range test, which is run if need be.
+    """The experiment with the rates that a range test suggests for its policy.
 
-    A resumed run takes the answer that it left in ``folder``.
+    A resumed run uses the answer in ``folder``, if there is one, and does not repeat the test.
 
     Raises:
       ConfigError: the range test supports no answer, or a setting of it is wrong.
@@ -73,7 +73,7 @@ def _find(
     *,
     kept: Collection[str],
 ) -> tuple[Answer, Lengths]:
-    """The answer of a range test, and the lengths of the run that it was made for."""
+    """The answer of a range test, and the lengths of the run it suits."""
     if chosen.settings.over is not None:
         problem = "compares values of a setting and suggests no rates"
         raise ConfigError(f"{KEY}.over", problem, "leave it out, or run task=range_test")

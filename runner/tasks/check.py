@@ -40,7 +40,7 @@ def check(
     Each scheduler of ``task.compare`` adds a curve and a ``schedule_<option>.csv``.
 
     Raises:
-      RunnerError: an error that would keep the run from starting.
+      RunnerError: the run could not start.
     """
     chosen = device.prepare_device(config)
     screen = announce.open_screen(chosen)
