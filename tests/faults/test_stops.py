@@ -1,4 +1,4 @@
-"""Signals to real runs, and two runs of one folder."""
+"""Signals, and two runs in one folder."""
 
 import random
 import signal
@@ -100,8 +100,8 @@ def test_sigusr1(start, tmp_path):
 
 def test_two_runs_of_one_folder(training, run_cli):
     """
-    Fault: a second run resumes the folder of one that is running
-    Effect: the second run is refused before it trains; the first is not disturbed
+    Fault: a second process resumes a run that is still running
+    Effect: the second process is refused before it trains; the first is not disturbed
     Exit code: 7
     """
     process = training()
