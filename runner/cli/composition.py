@@ -233,7 +233,7 @@ class Composer(ConfigLoaderImpl):
         return OverridesParser.create().parse_overrides(overrides), _Files(self.repository)
 
     def _compose_config_from_defaults_list(self, defaults: Any, repo: Any) -> DictConfig:
-        """Merges the files; scales rates that only packaged options set for the optimizer."""
+        """Merges the files; scales, for the optimizer, rates that only packaged options set."""
         self._user_keys.clear()
         cfg = ConfigLoaderImpl._compose_config_from_defaults_list(self, defaults, repo)
         for path, value in default_rates(plain(cfg)).items():

@@ -71,7 +71,7 @@ class ShortRuns:
         self._opened.close()
 
     def train(self, runs: Sequence[ShortRun]) -> int:
-        """Trains each run until its end or its listener's; returns the number of updates of all."""
+        """Trains each run to its end, or until its listener ends it; returns the total of updates."""
         experiment = self.experiment
         ends = train_lanes(
             experiment.static,

@@ -29,7 +29,7 @@ Spacing = Literal["exponential", "linear"]
 # The test and the verification of its answer cost at most this many times the run's updates: a
 # tenth of a grid search over 12 rates with 3 seeds.
 COST = 3.6
-# The share of ``COST`` that the test itself may use, also in times the run's updates.
+# Of these, the updates of the test itself, also in multiples of the run's updates.
 TEST_COST = 1.2
 FEWEST_POINTS = 10
 DEFAULT_POINTS = 100

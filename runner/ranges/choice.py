@@ -59,7 +59,7 @@ class _Bounds:
 
 
 def choose(curves: Sequence[Curve]) -> Answer | NoAnswer:
-    """Chooses ``base_lr``, ``max_lr`` and a step size from the curves of a range test, by seed.
+    """Chooses ``base_lr``, ``max_lr`` and a step size from range test curves, one per seed.
 
     Smith (2017, section 3.3) takes ``base_lr`` where the accuracy begins to increase and
     ``max_lr`` where it slows down, becomes ragged or falls. Here, for each seed:

@@ -10,7 +10,7 @@ from runner.ranges.curve import Curve
 FEWEST_POINTS = 10
 # Longer curves are averaged over neighbouring points: finer steps in log(lr) tell nothing more.
 _MOST_POINTS = 200
-# The initial loss is the mean of this share of the points, and at least of so many.
+# The initial loss is the mean of this share of the points, but of at least this many points.
 _START_SHARE, _START_POINTS = 0.1, 3
 # Bandwidths tried, in points: from one to this share of the curve.
 _WIDEST_SHARE, _BANDWIDTHS = 0.1, 8

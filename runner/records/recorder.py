@@ -17,7 +17,7 @@ from runner.records.snapshot_files import SnapshotSaver
 
 # Chunks that may wait for the thread. If the queue is full, training waits, so memory is bounded.
 _QUEUE_SIZE = 2
-# Hand-overs that wait longer than this are warned of; chunks and most checkpoints take less.
+# Training that waits longer than this gives a warning; chunks and most checkpoints take less.
 _WARN_SECONDS = 60.0
 # Closing waits for computations on the device, but not for a disk or a device that hangs.
 _CLOSE_SECONDS = 600.0

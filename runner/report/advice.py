@@ -14,7 +14,7 @@ from runner.schedules import CyclicLR
 
 # Bounds further apart than this factor are more likely a typing error than a measured range.
 WIDEST = 100
-# For sgd: a typical low and high rate, and the highest without a warning; others scale them.
+# For sgd: a typical low and high rate, and the highest without a warning; scaled for others.
 LOW_RATE, HIGH_RATE, HIGHEST_RATE = 0.01, 0.2, 2.0
 
 

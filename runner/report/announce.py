@@ -40,7 +40,7 @@ def announce(console: Console, experiment: Experiment, *, params: int) -> None:
     print_line(console, f"{config.model.option} · {params:,} parameters")
     print_line(console, f"{config.dataset.option} · {examples_of(dataset)}")
     if dataset.validation is None:
-        print_line(console, "no validation examples: the test examples choose the best evaluation")
+        print_line(console, "no validation examples: evaluations use the test examples")
     print_line(console, _schedule_line(experiment))
     if config.auto is None and (scale := rate_scale_of(config.optimizer.name)) != 1:
         rates = ", ".join(rate_texts(config.scheduler))
