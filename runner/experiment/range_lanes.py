@@ -71,7 +71,7 @@ class ShortRuns:
         self._opened.close()
 
     def train(self, runs: Sequence[ShortRun]) -> int:
-        """Trains each run to its end, or until its listener ends it; returns their updates in all."""
+        """Trains each run to its end, or until its listener ends it; returns all updates."""
         experiment = self.experiment
         ends = train_lanes(
             experiment.static,
