@@ -177,7 +177,7 @@ PART = "scheduler@scheduler.parts"
     ("overrides", "said"),
     [
         (["scheduler=auto", "scheduler.policy=nope"], "scheduler.policy: there is no scheduler"),
-        (["scheduler=auto", "scheduler.policy=auto"], "scheduler.policy: auto searches for the rates"),
+        (["scheduler=auto", "scheduler.policy=auto"], "scheduler.policy: auto searches for rates"),
         (["scheduler=auto", "scheduler.max_lr=1"], "scheduler.max_lr: there is no such setting"),
         (
             ["scheduler=auto", "scheduler.settings={gama: 1}"],
