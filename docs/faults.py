@@ -15,9 +15,9 @@ ENTRIES = ("Fault", "Effect", "Exit code")
 
 HEAD = """# Faults
 
-What a run does when something goes wrong. Each row is a test in `tests/faults/`, which injects the
-fault into real processes; this page is written by `docs/faults.py` from their docstrings.
-`python -m pytest tests/faults` runs them; those that mount a small disk need root.
+What a run does when something goes wrong. Each row is a test in `tests/faults/` that injects the
+fault into real processes. `python -m pytest tests/faults` runs the tests; those that mount a small
+disk need root. `docs/faults.py` writes this page from the docstrings of the tests.
 """
 
 

@@ -222,7 +222,7 @@ REFUSED = [
     ("seed=${seed}", "seed", "Recursive"),
     ("seed=${no_resolver:1}", "seed", "no_resolver"),
     ("seed=${oc.env:NO_SUCH_VARIABLE}", "seed", "NO_SUCH_VARIABLE is not set"),
-    ("hydra.job.env_copy=[NO_SUCH_VARIABLE]", "NO_SUCH_VARIABLE", "no such environment"),
+    ("hydra.job.env_copy=[NO_SUCH_VARIABLE]", "NO_SUCH_VARIABLE", "variable is not set"),
     ("seed=0,1", "seed", "add -m"),
     ("foo", "foo", "neither key=value nor a flag"),
     ("=", "command line", "there is no such setting"),
@@ -701,7 +701,7 @@ def test_a_signal_too_late_for_its_own_job_ends_the_multirun_all_the_same(
 
     assert main(["-m", "seed=0,1,2"]) == 128 + number
     assert calls == [0, 1]
-    said = f"error: {number.name}: came as job 1 ended; the jobs after it were not run\n"
+    said = f"error: {number.name}: arrived as job 1 ended; the remaining jobs were not run\n"
     assert capsys.readouterr().err == said
     assert main(["seed=1"]) == 0  # alone, it is done
 

@@ -129,7 +129,7 @@ def test_a_run_that_was_killed_before_its_first_save_starts_again(whole, tmp_pat
     folder = whole()
     copy = stopped_at(folder, 0, tmp_path / "copy")
     assert main([f"resume={copy}", FEW_SAVES]) == 0
-    assert "no checkpoint had been saved; starts again at step 0" in capsys.readouterr().out
+    assert "no checkpoint was saved; starts again at step 0" in capsys.readouterr().out
     assert summary(copy)["params_sha256"] == summary(folder)["params_sha256"]
     assert scalars(copy) == scalars(folder)
 
@@ -362,7 +362,7 @@ def test_a_run_that_diverges_names_its_last_checkpoint(run, summary, capsys):
     assert code == 5
     error = capsys.readouterr().err
     last = Checkpoints(folder).steps()[-1]
-    assert f"the last checkpoint is of step {last}" in error
+    assert f"the last checkpoint is at step {last}" in error
     assert summary(folder)["status"] == "diverged"
     assert summary(folder)["checkpoint"]["last"] == f"checkpoints/{last}"
     assert all(np.isfinite(a).all() for a in arrays(folder, last).values() if a.dtype.kind == "f")
@@ -375,7 +375,7 @@ def test_backing_off_halves_the_rates_three_times_at_most(run, capsys):
     assert code == 5
     captured = capsys.readouterr()
     printed = captured.out + captured.err
-    assert [f"with {factor} of the rates" in printed for factor in (0.5, 0.25, 0.125)] == [True] * 3
+    assert all(f"at {factor} times the rates" in printed for factor in (0.5, 0.25, 0.125))
     assert "0.0625" not in printed
 
 

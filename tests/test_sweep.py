@@ -206,7 +206,7 @@ def test_a_setting_may_hold_where_it_applies(
     assert settings(calls, "step_size_up") == [None, "25%", "50%"]
     capsys.readouterr()
     assert refuse(capsys, *flags, "scheduler.step_size_pu=9").startswith("scheduler.step_size_pu")
-    assert refuse(capsys, "--where-it-applies").startswith("--where-it-applies: goes with -m")
+    assert refuse(capsys, "--where-it-applies").startswith("--where-it-applies: works only with -m")
 
 
 def test_of_two_multiruns_one_gets_the_folder(
@@ -231,7 +231,7 @@ def test_of_two_multiruns_one_gets_the_folder(
     [
         (["--config-dir", "x" * 300], "--config-dir", "is not a folder"),
         (["--config-path", "x" * 300], "--config-path", "is not a folder"),
-        (["=choice({a:1},[1])"], "command line", "is several values"),
+        (["=choice({a:1},[1])"], "command line", "lists several values"),
         (["-m", "=choice({a:1},[1])"], "command line", "no such setting"),
         (["seed='" + "x" * 5000 + "'"], "seed", "is not a whole number"),
         (["x" * 5000], "xxx", "neither key=value nor a flag"),
@@ -245,7 +245,7 @@ def test_of_two_multiruns_one_gets_the_folder(
         (["++scheduler=cosine"], "scheduler", "leave out the ++"),
         (["scheduler@x=cosine"], "scheduler@x", "write +scheduler@x=... to add it"),
         (["foo@x=cosine"], "foo", "no such setting"),
-        (["model.hidden={a:1}"], "model.hidden", "a list here and a mapping there"),
+        (["model.hidden={a:1}"], "model.hidden", "would merge a list with a mapping"),
         (["hydra.output_subdir=../x"], "hydra.output_subdir", "is not a name"),
         (["-m", "seed=0,1", "hydra.sweep.subdir=../${hydra.job.num}"], "hydra.sweep.subdir", "not"),
     ],

@@ -20,7 +20,7 @@ def main(argv: list[str] | None = None) -> int:
         atexit.register(signals.ignore)  # registered first, so called last
         signals.handle_with(signals.end_process)
     with nullcontext() if ends_process else signals.handled_by(signals.end_process):
-        # Imported here, so that a signal in the quarter of a second it takes is handled, too.
+        # Imported here, so that a signal during this import (0.25 s) is handled, too.
         from runner.cli.exit import prepare_output, report
 
         prepare_output()

@@ -34,7 +34,7 @@ _SUMMARISED = ("train",)
 
 
 def execute(argv: list[str]) -> int:
-    """Does what the command line asks for and returns the exit code.
+    """Runs a command line and returns the exit code.
 
     Raises:
       RunnerError: the command line or the configuration is wrong, or the run fails.
@@ -55,10 +55,10 @@ def execute(argv: list[str]) -> int:
     cfg = composer.compose(lines, RunMode.MULTIRUN if flags.multirun else RunMode.RUN)
     if cfg.hydra.mode is RunMode.MULTIRUN:
         if isinstance(composer, Continuation) and composer.resumes:
-            raise ConfigError(RESUME, "goes on with one run, not with several", "leave out -m")
+            raise ConfigError(RESUME, "continues one run, not several", "leave out -m")
         return run_many(composer, cfg, Job, where_it_applies=flags.where_it_applies)
     if flags.where_it_applies:
-        raise ConfigError("--where-it-applies", "goes with -m only", "add -m, or remove it")
+        raise ConfigError("--where-it-applies", "works only with -m", "add -m, or remove it")
     composer.refuse_sweeps(NO_SWEEP)
     with _claimed(composer, cfg) as (job, folder):
         _write_record(cfg, folder)
@@ -86,7 +86,7 @@ def configure(*overrides: str) -> Config:
 
 
 def configure_saved(folder: Path, *, plugins: Sequence[str] = ()) -> Config:
-    """The typed configuration of the run in ``folder``, which names its ``plugins``.
+    """The typed configuration of the run in ``folder``, which was started with ``plugins``.
 
     Raises:
       ConfigError: see ``configure``.
@@ -128,8 +128,8 @@ class Job:
         ):
             result = task(config, folder, ending, **dict(config.task.settings))
         if hydra.mode is RunMode.MULTIRUN:
-            came = f"came as job {hydra.job.num} ended"
-            if late := ending.stop_error(came, "the jobs after it were not run"):
+            came = f"arrived as job {hydra.job.num} ended"
+            if late := ending.stop_error(came, "the remaining jobs were not run"):
                 raise late
         return result
 
@@ -169,20 +169,20 @@ def _claimed(composer: Composer, cfg: DictConfig) -> Iterator[tuple[Job, Path]]:
 
 
 def _resumed(composer: Continuation, cfg: DictConfig) -> Job:
-    """The task of a run that goes on in its own folder."""
+    """The task of a run that is resumed in its own folder."""
     composer.check_changes(cfg)
     folder = composer.folder
     config = replace(read_in(composer, cfg, folder), resume=str(folder))
     with read_write(cfg), read_write(cfg.hydra):
         cfg.hydra.run.dir = str(folder)
         cfg.hydra.overrides.task = [*composer.earlier, *composer.changes]
-        # Not settings of the run, which records its settings once more.
+        # These are not settings of the run, which are recorded again.
         cfg[RESUME], cfg[CHANGES] = None, False
     return Job(composer, config)
 
 
 def _write_record(cfg: DictConfig, folder: Path) -> None:
-    """Writes what Hydra records of a run, each file in one piece and the settings last.
+    """Writes Hydra's record of a run, each file atomically and the settings last.
 
     Hydra would truncate the files first: a crash would leave settings that cannot be resumed.
     """

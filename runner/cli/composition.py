@@ -39,7 +39,7 @@ from runner.registry import GROUPS
 MAX_INCLUDED = 100
 _LOADS_PER_INCLUSION = 3  # twice for Hydra's tree of defaults, then to be merged
 SEARCH_PATH = "hydra.searchpath"
-# What Hydra raises around a job: the configuration of logging (ValueError), a launcher, ...
+# Hydra raises these around a job, such as ValueError for a wrong configuration of logging.
 _AROUND_JOB = (HydraException, OmegaConfBaseException, ValueError)
 
 
@@ -50,7 +50,7 @@ class Composer(ConfigLoaderImpl):
       config_name: of the primary configuration.
       parsed: the overrides of the command line, without ``hydra.searchpath``.
       plugins: the packages that the command line names; they are imported.
-      resumes: whether it goes on with a saved run, or reads one.
+      resumes: whether it resumes or reads a saved run (``resume=...``).
       resumes_auto: whether the command line has ``resume=auto`` and there is nothing to resume.
     """
 
@@ -167,7 +167,7 @@ class Composer(ConfigLoaderImpl):
         """Raises ConfigError if an override, or with ``of_hydra`` one of Hydra's, sweeps values."""
         for override in self.parsed:
             if override.is_sweep_override() and (override.is_hydra_override() or not of_hydra):
-                problem = f"{override.get_value_string()!r} is several values"
+                problem = f"{override.get_value_string()!r} lists several values"
                 raise ConfigError(override.key_or_group or "command line", problem, remedy)
 
     def chooses(self, line: str) -> bool:
@@ -233,7 +233,7 @@ class Composer(ConfigLoaderImpl):
         return OverridesParser.create().parse_overrides(overrides), _Files(self.repository)
 
     def _compose_config_from_defaults_list(self, defaults: Any, repo: Any) -> DictConfig:
-        """Merges the files; default rates that no file but an option sets are the optimizer's."""
+        """Merges the files; scales, for the optimizer, rates that only packaged options set."""
         self._user_keys.clear()
         cfg = ConfigLoaderImpl._compose_config_from_defaults_list(self, defaults, repo)
         for path, value in default_rates(plain(cfg)).items():

@@ -1,4 +1,4 @@
-"""Command lines that go on from a saved run: its settings are the base, not the defaults."""
+"""Command lines that continue a saved run: they change its settings instead of the defaults."""
 
 from argparse import Namespace
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from runner.registry import GROUPS
 FORK, CHANGES, PARAMS = "init_from", "resume_changes", "init_params_only"
 RUN_FOLDER = "hydra.run.dir"
 
-# What a resumed run may change: how long it is, and what leaves its parameters as they are.
+# What a resumed run may change: its length, and settings that do not affect its parameters.
 _MAY_CHANGE = (
     "accelerator",
     "checkpoint.",
@@ -47,7 +47,8 @@ class Continuation(Composer):
 
     Attributes:
       folder: the saved run's.
-      resumes: whether that run goes on; else a new one starts from its state, or reads it.
+      resumes: whether that run is resumed or read (``resume``); otherwise a new run starts from its
+        state (``init_from``).
       earlier: the overrides that the run was started with.
     """
 
@@ -98,7 +99,7 @@ class Continuation(Composer):
         return [str(o.input_line) for o in self.parsed if o.key_or_group not in told]
 
     def check_changes(self, cfg: DictConfig) -> None:
-        """Checks that a run resumed with ``cfg`` changes only what it may, unless it is told to.
+        """Checks that a run resumed with ``cfg`` changes only what it may (``_MAY_CHANGE``).
 
         Raises:
           ConfigError: it changes another setting.
@@ -133,7 +134,7 @@ class Continuation(Composer):
             raise error
 
     def _resets(self, typed: Sequence[str]) -> list[str]:
-        """Overrides of what the saved run was told about itself."""
+        """Overrides that reset how the saved run itself was resumed or forked."""
         keys = {line.lstrip("+~").partition("=")[0] for line in typed}
         values = {RESUME: "null", CHANGES: "false"}
         if FORK in keys:
@@ -178,7 +179,7 @@ def _fixed_folder(overrides: Sequence[str]) -> Path:
         folder = override.value()
         if isinstance(folder, str) and "${" not in folder:
             return Path(folder)
-    problem = "auto needs a run folder whose name is always the same"
+    problem = "auto needs a fixed run folder"
     raise ConfigError(RESUME, problem, f"add {RUN_FOLDER}=FOLDER")
 
 
@@ -194,7 +195,7 @@ def _without(flags: Namespace, key: str) -> Namespace:
 
 
 def _group(override: Override) -> str | None:
-    """The group of which the override chooses an option, of a part of it or of the whole."""
+    """The group whose option the override chooses, for its section or a part of it; else None."""
     if override.is_delete() or "." in override.key_or_group:
         return None
     return override.key_or_group if override.key_or_group in GROUPS else None

@@ -53,7 +53,7 @@ def find(error: Exception, parsed: Sequence[Override], known: Known) -> ConfigEr
             return _missing_option(cause, known)
         if type(cause) is KeyError:  # of os.environ (hydra.job.env_copy)
             name = str(cause.args[0])
-            return ConfigError(name, "there is no such environment variable", f"set {name}")
+            return ConfigError(name, "this environment variable is not set", f"set {name}")
     text = str(getattr(said, "msg", None) or said).strip()
     message, *_ = text.splitlines() or [f"cannot be composed ({type(said).__name__})"]
     remedy = _REMEDIES.get(type(said), SEE_HELP)
@@ -115,7 +115,7 @@ def _of_setting(override: Override, settings: Mapping[str, Any]) -> ConfigError 
     if override.type is OverrideType.CHANGE and not is_there:
         return unknown
     if {type(override.value()), type(settings.get(key))} == {list, dict}:
-        problem = "is a list here and a mapping there, which cannot be merged"
+        problem = "would merge a list with a mapping"
         return ConfigError(key, problem, "write it as --cfg job shows it")
     return None
 

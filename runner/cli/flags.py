@@ -60,7 +60,7 @@ def read_flags(argv: list[str]) -> Namespace:
         problem = "--run, -m, --cfg, --info and -sc exclude each other"
         raise ConfigError("command line", problem, SEE_HELP)
     if flags.resolve and not (flags.cfg or flags.help):
-        raise ConfigError("--resolve", "goes with --cfg or --help only", SEE_HELP)
+        raise ConfigError("--resolve", "works only with --cfg or --help", SEE_HELP)
     asked = (flags.help, flags.hydra_help, flags.shell_completion, flags.cfg, flags.info)
     flags.shows = any(asked)
     return flags

@@ -15,9 +15,9 @@ from runner.errors import ConfigError
 
 SUBFOLDER = "hydra.sweep.subdir"
 
-# What names a member's folder without a text that a file could choose.
+# Names of folders that contain nothing but job numbers, overrides and plain characters.
 _NUMBERED = re.compile(r"(\$\{hydra[.:]job\.(num|id|override_dirname)\}|[\w=,+-]+|/)*")
-# The longest name of a folder that is made of overrides.
+# The longest name of a folder that is built from overrides, in characters.
 _LONGEST_NAME = 80
 
 
@@ -30,11 +30,15 @@ class Answering(Protocol):
 def new_folder(
     composer: Answering, cfg: DictConfig, key: str, *, marks: tuple[str, ...], empty: bool = True
 ) -> tuple[Path, bool]:
-    """The folder at ``key``, and whether it was asked for by name, not as one of the moment.
+    """The folder at ``key``, and whether its name is explicit, not built from the current time.
+
+    Args:
+      marks: files that show that a folder holds a run; the run to start then takes another name.
+      empty: whether a folder with anything else in it is refused.
 
     Raises:
-      ConfigError: it names none, or Hydra's record would lie elsewhere; or it must be ``empty`` and
-        holds anything but a run, whose ``marks`` have another name be taken.
+      ConfigError: the value is not the name of a folder, or that of Hydra's record is not a plain
+        name; or the folder is refused.
     """
     folder, record = read_folder(composer, cfg, key), cfg.hydra.output_subdir
     if record is not None and (Path(record).name != record or record in ("", ".", "..")):
@@ -53,7 +57,7 @@ def read_folder(composer: Answering, cfg: DictConfig, key: str) -> Path:
     """The folder at ``key``, with the interpolations in its name resolved.
 
     Raises:
-      ConfigError: it names none.
+      ConfigError: the value is not the name of a folder.
     """
     with composer.answered():
         folder = OmegaConf.select(cfg, key)
@@ -71,8 +75,8 @@ def member_folder(composer: Answering, member: DictConfig, sweep: Path) -> Path:
     subfolder = read_folder(composer, member, SUBFOLDER)
     folder = os.path.normpath(sweep / subfolder)
     if not Path(folder).is_relative_to(os.path.normpath(sweep)):
-        problem = f"{str(subfolder)!r} is not in the sweep's folder"
-        raise ConfigError(SUBFOLDER, problem, "name one")
+        problem = f"{str(subfolder)!r} is not inside the folder of the sweep"
+        raise ConfigError(SUBFOLDER, problem, "name a folder inside it")
     return sweep / subfolder
 
 
@@ -88,7 +92,7 @@ def job_name(overrides: Sequence[Override], settings: Any) -> str:
         for override in overrides
         if override.key_or_group not in settings.exclude_keys
     ]
-    # Letters, digits and signs that neither a shell, a path nor an address has to quote.
+    # Only characters that need no quoting in a shell, a path or a URL.
     name = re.sub(r"[^\w.,=+%@-]+", "_", settings.item_sep.join(pairs), flags=re.ASCII)
     return name[:_LONGEST_NAME].strip("_.,") or "default"
 
@@ -103,11 +107,11 @@ def _short(override: Override) -> str:
 
 
 def check_unseen(cfg: DictConfig) -> None:
-    """Checks a sweep whose members only a sweeper of another package will know.
+    """Checks a sweep whose members a sweeper of another package chooses later.
 
     Raises:
-      ConfigError: something else than their number names their folders, or a value comes from the
-        environment, which would stand in their records.
+      ConfigError: a folder name depends on more than job numbers and overrides, or a swept value
+        has an interpolation, which could copy an environment variable into the records.
     """
     subfolder = plain(cfg.hydra.sweep)["subdir"]
     if not _NUMBERED.fullmatch(str(subfolder)):

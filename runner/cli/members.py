@@ -16,23 +16,23 @@ from runner.config.invalid import NO_SETTING, unknown_setting
 from runner.errors import ConfigError
 
 MAX_JOBS = 10_000
-# So many members are tried before the first one starts.
+# The number of members that are composed and read before the first one starts.
 MAX_TRIED = 200
 
 
 def list_members(composer: Composer, cfg: DictConfig, *, where_it_applies: bool) -> list[list[str]]:
-    """The overrides of each member: those of the command line, with one value for several.
+    """The overrides of each member: those of the command line, with one value in place of a sweep.
 
     Args:
       cfg: the configuration that the members have in common; it may sweep values, too.
       where_it_applies: leave a setting out of the members whose options do not have it.
 
     Raises:
-      ConfigError: a sweep gives no values or too many, or is overridden by what follows.
+      ConfigError: a sweep gives no values or too many, or a later override replaces it.
     """
     told = [override for override in composer.parsed if not override.is_hydra_override()]
     typed = {override.get_key_element() for override in told}
-    # As written: what a value takes from the environment must not stand in the record.
+    # Interpolations unresolved, so that environment variables do not enter the record.
     params = plain(cfg.hydra.sweeper).get("params") or {}
     lines = [f"{key}={value}" for key, value in params.items() if key not in typed]
     overrides = [*parse(lines), *told]
@@ -45,8 +45,8 @@ def list_members(composer: Composer, cfg: DictConfig, *, where_it_applies: bool)
         choices.append(_values(override))
         count *= len(choices[-1])
         if count > MAX_JOBS:
-            problem = f"{override.input_line!r} makes it {count:,} jobs or more"
-            raise ConfigError(override.key_or_group, problem, f"ask for at most {MAX_JOBS:,}")
+            problem = f"{override.input_line!r} gives {count:,} jobs or more"
+            raise ConfigError(override.key_or_group, problem, f"sweep at most {MAX_JOBS:,}")
     members = [list(combination) for combination in itertools.product(*choices)]
     return _applying(composer, members) if where_it_applies else members
 
@@ -54,7 +54,7 @@ def list_members(composer: Composer, cfg: DictConfig, *, where_it_applies: bool)
 def try_members(
     composer: Composer, cfg: DictConfig, folder: Path, members: list[list[str]]
 ) -> list[tuple[DictConfig, Config | None]]:
-    """Composes and reads the first members before any of them starts; None if one is wrong.
+    """Composes and reads the first members before any starts; None replaces a wrong configuration.
 
     Raises:
       ConfigError: one cannot be composed, two would share a folder, or every one is wrong.
@@ -96,7 +96,7 @@ def compose_member(
 
 
 def _values(override: Override) -> list[str]:
-    """The overrides that a sweep stands for, counted no further than is needed to refuse it."""
+    """The overrides that a sweep stands for, at most ``MAX_JOBS`` + 1 of them."""
     if not override.is_sweep_override():
         return [str(override.input_line)]
     name = override.key_or_group or "command line"

@@ -1,4 +1,4 @@
-"""The overrides of a command line: parsed by Hydra's grammar, and what they ask for."""
+"""The overrides of a command line: parsing with Hydra's grammar, and queries."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -64,7 +64,7 @@ def without_swept(overrides: list[Override]) -> list[Override]:
 
 
 def sign_of(override: Override) -> str:
-    """What Hydra wants in front of an override that adds something."""
+    """The prefix that Hydra needs for an override: ``+`` or ``++`` if it adds a setting."""
     if override.type is OverrideType.CHANGE and override.key_or_group == EXPERIMENT:
         return "+"  # it is not in the list of defaults, as there is no default experiment
     return "++" if _may_add(override) else ""

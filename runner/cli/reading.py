@@ -1,4 +1,4 @@
-"""Converts composed settings to the typed configuration, including other schedulers it names."""
+"""Converts composed settings to the typed configuration, with the schedulers that they name."""
 
 import re
 from collections.abc import Mapping
@@ -157,7 +157,7 @@ def _policy(composer: Composer, auto: Any) -> Choice:
         options = cfg.hydra.runtime.choices
         policy = _read_sections(composer, without_hydra(cfg), options).scheduler
     if markers(schedulers.get(policy.name), OptionOf):
-        problem = f"{auto.policy} finds the rates of another scheduler itself"
+        problem = f"{auto.policy} searches for rates of another scheduler"
         raise ConfigError(f"{GROUP}.policy", problem, "choose triangular, one_cycle, ...")
     return policy
 

@@ -1,4 +1,4 @@
-"""Settings that a file may not give, as it would then decide what is read, written or run."""
+"""Settings for the command line only, as they decide what is read, written or run."""
 
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any

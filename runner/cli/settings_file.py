@@ -40,7 +40,8 @@ def read_settings_file(path: Path) -> str:
     except UnicodeDecodeError as error:
         raise ConfigError(str(path), "is not UTF-8", "save it as UTF-8") from error
     except OSError as error:
-        raise ConfigError(str(path), f"cannot be read ({error.strerror})", "check it") from error
+        problem = f"cannot be read ({error.strerror})"
+        raise ConfigError(str(path), problem, "check its path and permissions") from error
     _check_text(text, str(path))
     return text
 

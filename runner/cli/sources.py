@@ -66,7 +66,7 @@ class SettingsFolder(ConfigSource):
         if ".." in name.split("/") or inside != os.path.realpath(self.path):
             group, _, option = name.removesuffix(".yaml").partition("/")
             problem = f"{option or group!r} is outside the folder {self.path}"
-            remedy = "copy it there, or name its folder by --config-dir"
+            remedy = "copy it there, or name its folder with --config-dir"
             raise ConfigError(group or "defaults", problem, remedy)
         return place
 

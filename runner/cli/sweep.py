@@ -35,7 +35,7 @@ DIRECTION = "hydra.sweeper.direction"
 
 Tried = list[tuple[DictConfig, Config | None]]
 Failures = Iterator[tuple[int, BaseException]]
-# Makes Hydra's task function of a composer and, if it has been read, the configuration.
+# Builds Hydra's task function from a composer and, if already read, the configuration.
 JobType = Callable[..., Callable[[DictConfig], float | None]]
 
 log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ def run_many(composer: Composer, cfg: DictConfig, job: JobType, *, where_it_appl
     """Runs every member and returns the exit code of the first that failed, or 0.
 
     Args:
-      cfg: what the command line makes without the values that are swept.
+      cfg: the configuration without the swept values.
       where_it_applies: leave a setting out of the members whose options do not have it.
 
     Raises:
@@ -92,7 +92,7 @@ def _plugin(composer: Composer, cfg: DictConfig, job: JobType, context: HydraCon
 
 
 def _set_direction(composer: Composer, cfg: DictConfig) -> None:
-    """Has a sweeper that searches in a direction search for the best value of the metric.
+    """Sets the direction of a sweeper that has one to that of the metric.
 
     Raises:
       ConfigError: the command line gives it another direction, or several.
@@ -122,13 +122,13 @@ def _move(cfg: DictConfig, folder: Path) -> None:
 
 
 def _swept(sweeper: Any, cfg: DictConfig) -> Failures:
-    """Has the sweeper of another package run the members that it thinks of."""
+    """Runs the members that the sweeper of another package chooses."""
     sweeper.sweep(list(plain(cfg.hydra.overrides.task)))  # raises what a member raises
     yield from ()
 
 
 def _launched(launcher: Any, cfg: DictConfig, members: list[list[str]]) -> Failures:
-    """Has the launcher of another package run the members."""
+    """Runs the members with the launcher of another package."""
     size = cfg.hydra.sweeper.max_batch_size or len(members)
     for first in range(0, len(members), size):
         done = launcher.launch(members[first : first + size], initial_job_idx=first)

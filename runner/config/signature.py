@@ -285,4 +285,4 @@ def _check_order(name: str, low: Any, other: str, high: Any, prefix: str) -> Non
     for one, limit in zip(lows, highs, strict=True):
         if one > limit:
             problem = f"{shown(one)} is above {other} ({shown(limit)})"
-            raise ConfigError(f"{prefix}{name}", problem, f"write {name} at most {other}")
+            raise ConfigError(f"{prefix}{name}", problem, f"lower {name}, or raise {other}")

@@ -15,12 +15,12 @@ from runner.experiment.lengths import Lengths
 from runner.experiment.schedule import Clock
 from runner.ranges import Answer
 
-# Significant digits of a suggested rate: far more than a range test can tell.
+# Significant digits of a suggested rate: more than a range test can resolve.
 _DIGITS = 3
-# A cycle may be this many times as long as the suggested one, or as short, to fit the run.
+# The length of a cycle may change by up to this factor to fit the run.
 _STRETCH = 1.6
-# A run has about four cycles or more, and never fewer than three, which train a network most of the
-# way (Smith 2017, section 3.2).
+# A run has about four cycles or more, and never fewer than three: Smith (2017, section 3.2) finds
+# that three are enough to train most of the way.
 _LONGEST_SHARE = 1 / 4
 _FEWEST_CYCLES = 3
 
@@ -39,8 +39,8 @@ def suggested_scheduler(
     * ``step_size_up`` or ``step_size``: the step size, fitted to whole cycles within the run, of
       which there are about four or more.
 
-    With parameter groups, each bound is that of the group with the highest one, and the other
-    groups keep their ratios to it.
+    With parameter groups, a bound is the highest of the groups, and the other groups keep their
+    ratios to it.
 
     Args:
       lengths: of the run.
@@ -91,7 +91,7 @@ def _plain(value: Any) -> Any:
 
 
 def _bounds(settings: Mapping[str, Any], answer: Answer) -> dict[str, Any]:
-    # A lower bound of 0 has no ratios between groups; those of the upper bound are the next best.
+    # Lower bounds of 0 have no ratios between groups; those of the upper bounds are used instead.
     low = settings["base_lr"] if max(_listed(settings["base_lr"])) > 0 else settings["max_lr"]
     high = _with_highest(settings["max_lr"], answer.max_lr)
     low = _with_highest(low, answer.base_lr)
@@ -132,7 +132,7 @@ def _in_epochs(steps: int, steps_per_epoch: int) -> str:
 
 
 def _cycle_length(wanted: float, steps: int) -> int:
-    """A cycle of about ``wanted`` steps; of those near it, one that divides the run evenly."""
+    """A cycle of about ``wanted`` steps, if possible one that divides the run evenly."""
     most = max(round(steps / (wanted / _STRETCH)), _FEWEST_CYCLES)
     least = max(round(steps / (wanted * _STRETCH)), _FEWEST_CYCLES)
     counts = sorted(
@@ -178,7 +178,7 @@ def _times(value: Any, factor: float) -> Any:
 
 
 def _with_highest(rates: Any, highest: float) -> Any:
-    """``rates`` with their ratios kept, of which the highest is ``highest``, rounded."""
+    """``rates`` scaled so that the highest is ``highest``, rounded."""
     rounded = float(f"{highest:.{_DIGITS}g}")
     if not isinstance(rates, tuple) or max(rates) <= 0:
         return rounded

@@ -1,4 +1,4 @@
-"""The short runs of a range test: lanes of one program, each under rates given one by one."""
+"""The short runs of a range test: lanes of one program, each with its own table of rates."""
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -20,7 +20,7 @@ from runner.training.tags import EVAL_LOSS, LOSS
 # The state that the run of an experiment starts from.
 Start = Callable[[Experiment], TrainState]
 
-# A lane is looked at this many times, to end it early, and at least once in so many steps.
+# A lane is checked for an early end this many times, and at least once per this many steps.
 _CHUNKS = 16
 _LONGEST_CHUNK = 64
 
@@ -54,10 +54,10 @@ class ShortRuns:
         Args:
           table: the length of the longest run: all rates are padded to it, so that runs of all
             lengths share a program.
-          stopping: whether all runs are to end early.
-          start: gives the state that the run of a seed starts from.
+          stopping: whether to end all runs early.
+          start: returns the initial state of the run of a seed.
         """
-        # Early stopping and plateaus depend on evaluations, of which there are none.
+        # Early stopping and plateaus need evaluations, which short runs do not have.
         hyperparams = replace(experiment.hyperparams, stopping=None)
         self.experiment = replace(experiment, hyperparams=hyperparams)
         self._table, self._start, self._stopping = table, start, stopping
@@ -71,7 +71,7 @@ class ShortRuns:
         self._opened.close()
 
     def train(self, runs: Sequence[ShortRun]) -> int:
-        """Trains each run to its end, or until its listener ends it; returns their updates."""
+        """Trains each run to its end, or until its listener ends it; returns all updates."""
         experiment = self.experiment
         ends = train_lanes(
             experiment.static,
@@ -99,7 +99,7 @@ class ShortRuns:
             ),
             feed=feed,
             plan=Plan(
-                # An evaluation is due at the end of a plan: without one, the listener ends the run.
+                # A plan ends with an evaluation, so a run without one is ended by its listener.
                 steps=steps if listener.evaluates else steps + 1,
                 eval_every=None,
                 chunk=min(max(steps // _CHUNKS, 1), _LONGEST_CHUNK),
@@ -118,7 +118,7 @@ class ShortRuns:
 
 
 class _Chunks:
-    """A listener that looks at the losses of a chunk once the next one has been sent."""
+    """A listener that reads the losses of a chunk after the next one has been dispatched."""
 
     evaluates = True
 
@@ -138,7 +138,7 @@ class _Chunks:
             self.ended = True
 
     def catch_up(self) -> None:
-        """Looks at the losses of the last chunk, which may have to be waited for."""
+        """Reads the losses of the last chunk; may wait for the device."""
         if self._pending is not None:
             start, length, losses = self._pending
             self._pending = None

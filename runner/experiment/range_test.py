@@ -29,18 +29,18 @@ Spacing = Literal["exponential", "linear"]
 # The test and the verification of its answer cost at most this many times the run's updates: a
 # tenth of a grid search over 12 rates with 3 seeds.
 COST = 3.6
-# The part of it that the test itself may cost.
+# Of these, the updates of the test itself, also in multiples of the run's updates.
 TEST_COST = 1.2
 FEWEST_POINTS = 10
 DEFAULT_POINTS = 100
 # The fewest points of a test whose length is not given, however short the run.
 _SHORTEST = 40
-# Seeds of each rate that is verified, and how many rates may be added to those tried first.
+# Seeds per verified rate, and the most rates that are tried beyond ``MULTIPLES``.
 _VERIFIED_SEEDS = 2
 _FURTHER_RATES = 3
-# How far the average of the losses lags behind them, as a share of the points.
+# Lag of the moving average of the losses, as a share of the points.
 _LAG = 0.04
-# The fewest updates after which rates are compared.
+# The fewest updates of a run that verifies a rate.
 _FEWEST_UPDATES = 10
 
 
@@ -49,9 +49,9 @@ class RangeTestSettings:
     """The settings of a range test.
 
     Attributes:
-      steps: a length, or None for 100 points or an epoch, whichever is longer, but no longer than
-        suits the run.
-      smoothing: decay rate of the average of the losses, or None for one that suits the points.
+      steps: a length, or None for 100 steps or an epoch, whichever is longer, or fewer in a short
+        run.
+      smoothing: decay rate of the average of the losses, or None to choose it by the steps.
       warmup: a length; updates at ``start_lr`` before the first point.
       verify: whether rates around the answer are tried in short runs.
     """
@@ -81,7 +81,7 @@ class RangeTest:
       answer: the same after its verification.
       scores: multiple of the rates of ``found`` → the metric that ranks evaluations, for each seed;
         empty if the answer was not verified.
-      updates: in all lanes together.
+      updates: the number of updates of all runs together.
     """
 
     curves: tuple[Curve, ...]
@@ -95,8 +95,8 @@ class RangeTest:
 class RangeTestLengths:
     """The lengths of a range test in steps.
 
-    points: of each seed, after ``warmup`` updates at the first rate.
-    verification: of each run that verifies the answer.
+    points: updates of the test of each seed, after ``warmup`` updates at the first rate.
+    verification: updates of each run that verifies the answer.
     """
 
     points: int
@@ -145,7 +145,7 @@ def run_range_test(
 
 
 def can_verify(experiment: Experiment) -> bool:
-    """Whether there are examples to score rates on that are neither trained on nor tested on."""
+    """Whether the data set has validation examples, on which rates are scored."""
     return experiment.dataset.validation is not None
 
 
@@ -180,7 +180,7 @@ def lengths_of_test(experiment: Experiment, settings: RangeTestSettings) -> Rang
 def measure(
     runs: ShortRuns, settings: RangeTestSettings, lengths: RangeTestLengths
 ) -> tuple[tuple[Curve, ...], int]:
-    """The curve of each seed, and the updates of all."""
+    """The curve of each seed, and the number of updates of all runs."""
     experiment, smoothing = runs.experiment, settings.smoothing
     if smoothing is None:
         smoothing = 1 - 1 / (1 + _LAG * lengths.points)
@@ -214,7 +214,7 @@ def _scores(
     lengths: RangeTestLengths,
     seeds: int,
 ) -> tuple[dict[float, tuple[float, ...]], int]:
-    """What runs at multiples of the answer's rates reach, for each seed, and their updates."""
+    """The scores of runs at multiples of the answer's rates, and their number of updates."""
     experiment, ranking = runs.experiment, runs.experiment.config.ranking
     chosen = seeds_of(experiment, _verified(seeds))
     worst = -ranking.sign * float("inf")
@@ -233,9 +233,9 @@ def _scores(
 def _compressed(
     experiment: Experiment, answer: Answer, multiple: float, steps: int
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """The rates, and the momenta if they are cycled, of the whole run in as many ``steps``.
+    """The rates of a whole run, and its momenta if they are cycled, sampled at ``steps`` steps.
 
-    The run is that under a multiple of the answer's rates.
+    The run has a multiple of the answer's rates.
     """
     multiplied = replace(answer, base_lr=multiple * answer.base_lr, max_lr=multiple * answer.max_lr)
     lengths = experiment.lengths

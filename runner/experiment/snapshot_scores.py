@@ -30,9 +30,9 @@ class SnapshotScores:
     """The scores of the snapshots of a run.
 
     Attributes:
-      columns: by tag, such as ``ensemble/eval/accuracy``: float32 [snapshots], that of the first
-        k snapshots in row k - 1.
-      swa: the average of all of them, with recomputed statistics, by path as in a checkpoint.
+      columns: by tag, such as ``ensemble/eval/accuracy``: float32 [snapshots]; row k - 1 is the
+        score of snapshot k, or of the ensemble or average of the first k snapshots.
+      swa: the average of all snapshots, with recomputed statistics, by path as in a checkpoint.
     """
 
     columns: Mapping[str, np.ndarray]
@@ -53,7 +53,7 @@ def score_snapshots(
 
     Args:
       trained: the state at the end of training.
-      load: reads the arrays of the snapshot of a step.
+      load: reads the arrays of the snapshot at a step.
       raise_if_stopped: called after each model; what it raises ends the scoring.
     """
     template = evaluated_variables(experiment.static, trained)

@@ -13,8 +13,8 @@ from runner.ranges.trend import FEWEST_POINTS, Trend, trend
 
 # max_lr is this many times below the rate where the loss is lowest or training breaks down.
 _SAFETY = 3.0
-# The loss has stopped falling within this share of the fall above its lowest, and begun to fall
-# once it is this share below its start.
+# In shares of the whole fall: the loss has stopped falling once it is this close to its lowest
+# value, and has begun to fall once it is this far below its start.
 _FLAT_SHARE = 0.05
 _BEGUN_SHARE = 0.1
 # The limits of max_lr / base_lr.
@@ -46,8 +46,9 @@ _STILL_FALLS = NoAnswer(
 class _Bounds:
     """The bounds that one curve supports.
 
-    edge: where the loss is lowest or stops falling, or where the test stopped before that.
-    begins: where the loss begins to fall.
+    edge: the rate where the loss is lowest or stops falling, or where the test stopped earlier.
+    begins: the rate where the loss begins to fall.
+    rises: whether the loss rises at the end, or the test stopped because of that.
     """
 
     base_lr: float
@@ -58,30 +59,32 @@ class _Bounds:
 
 
 def choose(curves: Sequence[Curve]) -> Answer | NoAnswer:
-    """Chooses ``base_lr``, ``max_lr`` and a step size from a range test's curves, one a seed.
+    """Chooses ``base_lr``, ``max_lr`` and a step size from range test curves, one per seed.
 
     Smith (2017, section 3.3) takes ``base_lr`` where the accuracy begins to increase and
     ``max_lr`` where it slows down, becomes ragged or falls. Here, for each seed:
 
-    1. Losses become a trend: a centred smooth in log(lr), with a standard error (``trend``). An
-       exponential average lags, and slopes by lr instead of log(lr) favour the lowest rates.
+    1. The losses are smoothed over log(lr), with standard errors (``trend``). An exponential
+       average would lag behind, and slopes over lr instead of log(lr) would favour the lowest
+       rates.
     2. The trend must fall by more than four standard errors. Otherwise there is no answer: the
        loss rises without having fallen, or no rate lowers it.
-    3. The edge is the rate of the trend's lowest point. Beyond it, rising rates undo more than they
-       learn. If the loss never rises, the edge is where the last 5% of the fall begin; if it still
-       falls at the end of the range, the range is too short to answer. A test that stopped while
-       the loss fell has its edge at the last rate.
+    3. The edge is the rate of the trend's lowest point; higher rates do more harm than good. If the
+       loss never rises, the edge is where the last 5% of the fall begin. If the loss still falls at
+       the end of the range, there is no answer. If the test stopped while the trend fell, the edge
+       is the last rate.
     4. ``max_lr`` is a third of the edge. A range test passes each rate once, so the loss also falls
-       because training proceeds, and it takes some updates until a rate that is too high shows:
+       because training proceeds, and a rate that is too high takes effect only after some updates:
        both shift the lowest loss to higher rates.
-    5. ``base_lr`` is where the trend has fallen by a tenth of its fall and by more than its noise,
-       but between a 25th of ``max_lr``, the start of a one-cycle policy (Smith and Topin 2018), and
-       a quarter, the narrowest range that Smith (2017) recommends.
+    5. ``base_lr`` is where a tenth of the fall has passed and the fall exceeds the noise, limited
+       to at least ``max_lr / 25``, the start of a one-cycle policy (Smith and Topin 2018), and at
+       most ``max_lr / 4``, the narrowest range that Smith (2017) recommends.
 
-    The answer is the median over seeds, in log(lr); the spread is the lowest and highest of them.
-    Seeds without bounds are left out and named; without bounds for at least half of the seeds there
-    is no answer, for the commonest reason. Half a cycle takes two epochs for each factor of ten
-    between the bounds, at least 2 and at most 10: results depend little on it (Smith 2017).
+    Each bound is the median over the seeds, in log(lr), and its spread their lowest and highest
+    value. Seeds without bounds are left out and named; if fewer than half of the seeds have bounds,
+    there is no answer, for the most common reason. Half a cycle takes two epochs for each factor of
+    ten between the bounds, at least 2 and at most 10; results depend little on its length (Smith
+    2017).
 
     Raises:
       ValueError: without curves.
@@ -134,21 +137,21 @@ def _falls_at_end(found: Trend) -> bool:
 
 
 def _levels_off(found: Trend) -> int:
-    """The first point from which on the loss stays within a small share of its lowest."""
+    """The first point from which the loss stays close to its lowest value."""
     level = found.losses[found.lowest] + _FLAT_SHARE * found.fall
     above = np.flatnonzero(found.losses[: found.lowest + 1] > level)
     return int(above[-1]) + 1 if len(above) else 0
 
 
 def _begins_to_fall(found: Trend) -> int:
-    """The first point from which on the loss stays below its start, up to the lowest point."""
+    """The first point from which the loss stays below its start, up to the lowest point."""
     fallen = np.maximum(_BEGUN_SHARE * found.fall, 2 * found.errors)
     above = np.flatnonzero((found.losses > found.start - fallen)[: found.lowest + 1])
     return min(int(above[-1]) + 1, found.lowest) if len(above) else 0
 
 
 def _step_size(base_lr: float, max_lr: float) -> float:
-    """Epochs of half a cycle, in halves."""
+    """Epochs of half a cycle, rounded to a half."""
     epochs = _EPOCHS_PER_DECADE * math.log10(max_lr / base_lr)
     return min(max(round(2 * epochs) / 2, _SHORTEST), _LONGEST)
 
@@ -159,8 +162,8 @@ def _reasons(found: Sequence[_Bounds]) -> tuple[str, ...]:
     event = "is lowest" if rising else "stops falling"
     return (
         f"the loss begins to fall at {begins:.2g} and {event} at {edge:.2g}",
-        f"max_lr is a third of the latter; base_lr is between max_lr / {_WIDEST:.0f} and max_lr / "
-        f"{_NARROWEST:.0f}, as near as possible to where the loss begins to fall",
+        f"max_lr is a third of {edge:.2g}; base_lr is between max_lr / {_WIDEST:.0f} and max_lr / "
+        f"{_NARROWEST:.0f}, as close as possible to where the loss begins to fall",
     )
 
 
@@ -178,7 +181,7 @@ def _early_stops(curves: Sequence[Curve], max_lr: float) -> tuple[str, ...]:
 
 
 def _median(values: Sequence[float]) -> float:
-    """The median in log(lr), which of an even number is a geometric mean."""
+    """The median in log(lr); of two middle values, their geometric mean."""
     return float(np.exp(np.median(np.log(values))))
 
 

@@ -10,12 +10,12 @@ from runner.ranges.curve import Curve
 from runner.ranges.trend import Trend, trend
 
 _SLIDE_SHARE = 0.15  # fastai: 15 points of 100
-_SLIDE_THRESHOLD = 0.005  # fastai: the loss's change a point, at 100 points and a fall of about 1
+_SLIDE_THRESHOLD = 0.005  # fastai: change of the loss per point, at 100 points and a fall of 1
 
 
 @dataclass(frozen=True)
 class RuleSpread:
-    """A rule's rate over seeds; None where it has none for any seed."""
+    """The rate of a rule over the seeds; None if the rule finds no rate for any seed."""
 
     rule: str
     median: float | None
@@ -26,8 +26,8 @@ class RuleSpread:
 def steepest(curve: Curve) -> float | None:
     """The rate where the loss falls fastest in log(lr).
 
-    fastai's ``steep``; Lightning and torch-lr-finder differentiate by the rate and by the point.
-    The slope counts while the loss passes through the middle 80% of its fall.
+    As fastai's ``steep``; Lightning takes the slope over the rate, torch-lr-finder over the points.
+    Only slopes in the middle 80% of the fall count.
     """
     found = _falling(curve)
     return found and found.rate(found.steepest)
@@ -36,8 +36,8 @@ def steepest(curve: Curve) -> float | None:
 def valley(curve: Curve) -> float | None:
     """The middle of the longest fall: half its length before its end (fastai, ``valley``).
 
-    The longest fall is the longest decreasing subsequence of the losses; its length in points is
-    taken for the width of the valley.
+    The longest fall is the longest decreasing subsequence of the losses; its number of points is
+    used as the width of the valley.
     """
     found = _falling(curve)
     if found is None:
@@ -60,9 +60,8 @@ def minimum_over_10(curve: Curve) -> float | None:
 def slide(curve: Curve) -> float | None:
     """The lower end of a window that slides down from the highest rate (fastai, ``slide``).
 
-    The window is 15% of the points wide and stops where the loss changes as fast at both of its
-    ends. fastai's threshold for that, 0.005 a point, is taken relative to the fall and to 100
-    points.
+    The window is 15% of the points wide and stops where the loss changes equally fast at both ends.
+    fastai's threshold for equality, 0.005 per point, is scaled by the fall and to 100 points.
     """
     found = _falling(curve)
     if found is None:
@@ -99,7 +98,7 @@ def _spread(rule: str, rates: Sequence[float | None]) -> RuleSpread:
 
 
 def _falling(curve: Curve) -> Trend | None:
-    """The curve's trend if the loss falls beyond noise: a rule has no rate otherwise."""
+    """The trend of the curve if the loss falls beyond noise; otherwise, no rule finds a rate."""
     found = trend(curve)
     return found if found is not None and found.falls else None
 

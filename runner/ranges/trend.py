@@ -10,19 +10,19 @@ from runner.ranges.curve import Curve
 FEWEST_POINTS = 10
 # Longer curves are averaged over neighbouring points: finer steps in log(lr) tell nothing more.
 _MOST_POINTS = 200
-# The share of the points, and at least how many, whose mean is the level that the loss starts at.
+# The initial loss is the mean of this share of the points, but of at least this many points.
 _START_SHARE, _START_POINTS = 0.1, 3
 # Bandwidths tried, in points: from one to this share of the curve.
 _WIDEST_SHARE, _BANDWIDTHS = 0.1, 8
-# The ends of a fall that are left out to find its width, as shares of its height, and the bandwidth
-# of slopes as a share of that width: for a logistic fall about its scale.
+# The width of a fall is measured without this share of its height at each end. The bandwidth of
+# slopes is this share of the width: about the scale parameter of a logistic fall.
 _FALL_MARGIN, _SLOPE_SHARE = 0.1, 0.25
-# Every rule and the choice read the trend of each seed's curve.
+# The number of cached trends: every rule and ``choose`` need the trend of each curve.
 _KEPT_TRENDS = 16
-# Losses are float32 at best; smaller differences mean nothing.
+# The relative resolution of losses, which are float32 at best.
 _RESOLUTION = 1e-7
-# A fall or rise must exceed this many standard errors: the lowest point of about one in a hundred
-# curves of noise alone lies further below its start.
+# A fall or rise must exceed this many standard errors. Of curves that are noise alone, about one in
+# a hundred falls further.
 _SIGNIFICANT = 4.0
 
 
@@ -32,11 +32,11 @@ class Trend:
 
     Attributes:
       log_rates: natural logarithms of the rates, [m].
-      losses: in units of the largest absolute loss, as are all that follow, [m].
-      slopes: derivative of the loss by log(lr), [m]; the fit is as wide as suits the fall.
-      start: the level that the loss starts at, the mean of the first points.
-      start_points: how many.
-      start_error: its standard error.
+      losses: in units of the largest absolute loss, like all attributes below, [m].
+      slopes: derivative of the loss over log(lr), [m], with a bandwidth that suits the fall.
+      start: the initial loss, the mean of the first points.
+      start_points: the number of these points.
+      start_error: standard error of ``start``.
       errors: standard error of ``losses``, [m].
       lowest: index of the lowest loss.
       steepest: index of the steepest slope during the fall.
@@ -86,14 +86,14 @@ def trend(curve: Curve) -> Trend | None:
     The exponential average of a curve lags behind it, by up to decades where points are few, so
     rules use a centred smooth instead: local linear regression over the points with a Gaussian
     kernel, whose bandwidth is chosen by leave-one-out cross-validation (Fan and Gijbels 1996).
-    Before that, a running median of three removes single spikes, and losses are limited to as far
-    above the start as the lowest is below it: how far a loss explodes must not bend the rest.
+    Before that, a running median of three removes single spikes, and losses are clipped at
+    ``2 * start - lowest``, so that the height of an explosion does not distort the fit.
     """
     if len(curve.losses) < FEWEST_POINTS:
         return None
     losses = curve.losses / (float(np.max(np.abs(curve.losses))) or 1.0)
     log_rates = _binned(np.log(curve.rates))
-    # From the losses as they are: the running median correlates neighbours, which hides noise.
+    # From the raw losses: the running median correlates neighbours, which hides noise.
     noise = _noise(_binned(losses))
     losses = _binned(_without_spikes(losses))
     start_points = max(_START_POINTS, round(_START_SHARE * len(losses)))
@@ -151,7 +151,7 @@ def _fall(smoothed: np.ndarray, start: float) -> tuple[int, int]:
 
 
 def _smoothing_matrix(losses: np.ndarray) -> np.ndarray:
-    """[m, m]: the local linear smoother of the bandwidth that predicts points left out best."""
+    """[m, m]: the local linear smoother whose bandwidth predicts left-out points best."""
     m = len(losses)
     bandwidths = np.geomspace(1.0, max(_WIDEST_SHARE * m, 1.5), _BANDWIDTHS)
     smoothers = [_local_linear(m, float(bandwidth)) for bandwidth in bandwidths]
@@ -193,8 +193,8 @@ def _kernel(
 def _noise(losses: np.ndarray) -> float:
     """Standard deviation of the losses about their trend.
 
-    From second differences, which a straight trend does not enter; their median is not moved by
-    the few points where the trend bends.
+    Estimated from second differences, in which a straight trend cancels; their median is
+    insensitive to the few points where the trend bends.
     """
     differences = losses[:-2] - 2 * losses[1:-1] + losses[2:]
     return float(np.median(np.abs(differences))) / (0.6745 * np.sqrt(6))

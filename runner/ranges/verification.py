@@ -11,13 +11,13 @@ from runner.ranges.answer import Answer, Spread
 MULTIPLES = (0.25, 0.5, 1.0, 2.0, 4.0)
 """The multiples of the answer's rates that are tried first."""
 
-# Further multiples are at most this factor away from one, two at a time.
+# Further multiples lie within this factor of 1; they are added two at a time.
 _FARTHEST = 64.0
-# Metrics closer to the best than this many standard errors of a difference count as equal to it.
+# Scores within this many standard errors (of a difference) of the best one count as equal to it.
 _EQUAL = 1.5
 # Scores within this factor of the best multiple are fitted.
 _WINDOW = 4.0
-# Distances from the best beyond this many times their median count as that many.
+# Distances from the best score are clipped at this many times their median.
 _COLLAPSE = 4.0
 
 Scores = Mapping[float, Sequence[float]]
@@ -26,12 +26,12 @@ Scores = Mapping[float, Sequence[float]]
 def wanted_multiples(answer: Answer, scores: Scores, *, highest: bool) -> tuple[float, ...]:
     """Further multiples to try before ``revise``; empty if the scores suffice.
 
-    Without scores these are ``MULTIPLES``. Otherwise, if the best is at an end of those tried and
-    beats the answer beyond noise, the next two powers of two beyond that end; if all runs diverged,
-    the next two below. Multiples stay within 1/64 to 64.
+    Without scores, these are ``MULTIPLES``. If the lowest or highest multiple tried is the best and
+    beats the answer beyond noise, they are the next two powers of two below or above it; if all
+    runs diverged, the next two below. All multiples are within 1/64 to 64.
 
     Args:
-      scores: multiple → the metric that ranks evaluations, one value a seed; not finite for a run
+      scores: multiple → the metric that ranks evaluations, one value per seed; not finite for a run
         that diverged.
       highest: whether the highest metric is best, otherwise the lowest.
     """
@@ -51,15 +51,15 @@ def wanted_multiples(answer: Answer, scores: Scores, *, highest: bool) -> tuple[
 
 
 def revise(answer: Answer, scores: Scores, *, highest: bool) -> Answer:
-    """The answer moved to the multiple of its rates that short runs support, with the reason.
+    """The answer with its rates multiplied as short runs support, and the reason.
 
-    A parabola is fitted to the mean scores, over the logarithm of the multiple and within a factor
-    of 4 of the best (a response surface: Box and Wilson 1951). Both bounds move, with their spread,
-    to where it is best, and no farther than the multiples tried. So all runs count, and the noise
-    of a single one moves the answer little. A multiple with a run that diverged has no score. Means
-    that are worse than the best by more than four times the median distance count as that far, so
-    that a run that collapses does not bend the parabola. Where there are fewer than three means or
-    the parabola has no best point, the bounds move to the best multiple.
+    A parabola is fitted to the mean score over the logarithm of the multiple, within a factor of 4
+    of the best multiple (a response surface: Box and Wilson 1951). Both bounds and their spreads
+    are multiplied by the vertex of the parabola, or by the nearest of these multiples if it lies
+    beyond them. All runs contribute, so that the noise of a single run has little effect. Multiples
+    with a run that diverged are left out. Distances from the best mean are clipped at four times
+    their median, so that a collapsed run does not distort the parabola. With fewer than three
+    means, or if the parabola has no maximum, the bounds are multiplied by the best multiple.
 
     Args: as ``wanted_multiples``.
     """
@@ -81,7 +81,7 @@ def revise(answer: Answer, scores: Scores, *, highest: bool) -> Answer:
 
 
 def _means(scores: Scores, *, highest: bool) -> dict[float, float]:
-    """Multiple → the mean score, of which the highest is best, if no run diverged."""
+    """Multiple → the mean score, signed so that higher is better, if none of its runs diverged."""
     sign = 1.0 if highest else -1.0
     return {
         multiple: sign * float(np.mean(values))
@@ -91,7 +91,7 @@ def _means(scores: Scores, *, highest: bool) -> dict[float, float]:
 
 
 def _best_multiple(means: Mapping[float, float]) -> float:
-    """Where the parabola through ``means``, described in ``revise``, is highest."""
+    """The multiple at the maximum of the parabola through ``means``; see ``revise``."""
     best = max(means, key=lambda multiple: (means[multiple], -abs(math.log2(multiple))))
     near = [multiple for multiple in means if 1 / _WINDOW <= multiple / best <= _WINDOW]
     if len(near) < 3:
@@ -109,10 +109,11 @@ def _best_multiple(means: Mapping[float, float]) -> float:
 
 
 def _as_good_as_the_best(scores: Scores, *, highest: bool) -> list[float]:
-    """The multiples, rising, that adjoin the best and are as good within noise.
+    """The best multiple and its neighbours that are as good within noise, in increasing order.
 
-    Those are as good whose mean is within 1.5 standard errors of a difference of the best; the
-    error is pooled over the multiples. Empty if at least one run of every multiple diverged.
+    A multiple is as good if its mean is within 1.5 standard errors (of a difference of means) of
+    the best mean; the error is pooled over the multiples. Empty if every multiple has a diverged
+    run.
     """
     means = _means(scores, highest=highest)
     if not means:

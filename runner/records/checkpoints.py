@@ -3,11 +3,12 @@
 A checkpoint is the folder ``checkpoints/<step>``:
 
   state/         the arrays, in Orbax's format
-  record.json    what belongs to the arrays: their names, and the figures of the run up to here
+  record.json    the names of the arrays, and the settings and metrics of the run
   manifest.json  the SHA-256 of every other file, and of itself
 
-It is written under another name first and renamed when everything is on the disk: a folder with a
-step for a name is complete. A crash leaves at most one that is ignored and removed later.
+It is written under another name and renamed once everything is on the disk, so a folder that is
+named by a step is complete. A crash leaves at most one incomplete folder, which is ignored and
+removed by the next save.
 """
 
 import hashlib
@@ -73,8 +74,8 @@ class Checkpoints:
     def save(self, step: int, arrays: Mapping[str, np.ndarray], record: Mapping[str, Any]) -> Path:
         """Saves a checkpoint durably and verifies it, unless there is an intact one of that step.
 
-        Those of later steps are set aside: a run goes on from its newest intact checkpoint, so they
-        are damaged, and must not count among the newest to keep.
+        Checkpoints of later steps are renamed: since a run continues from its newest intact
+        checkpoint, they are damaged and must not be kept in place of intact ones.
 
         Raises:
           StorageError: it cannot be written; the checkpoints before it are unchanged.
@@ -136,7 +137,7 @@ class Checkpoints:
         """Removes all but the newest checkpoints and those whose step is ``kept``."""
         for step in self.steps()[: -self._keep]:
             if not kept(step):
-                # Renamed first, so that one that is half removed is not taken for a checkpoint.
+                # Renamed first, so that a partly removed folder is not mistaken for a checkpoint.
                 unfinished = self.folder / f".{step}"
                 with suppress(OSError):
                     (self.folder / str(step)).replace(unfinished)
@@ -149,7 +150,7 @@ class Checkpoints:
           StorageError: there is none of that step, it is damaged, or a newer version wrote it.
         """
         path = self.folder / str(step)
-        remedy = "remove it, and the checkpoint before it is used"
+        remedy = "remove it to use the previous checkpoint"
         try:
             _read_manifest(path)
             record = json.loads((path / _RECORD).read_text(encoding="utf-8"))
@@ -182,7 +183,7 @@ class Checkpoints:
             except NewerFormatError:
                 raise
             except StorageError as error:
-                _log.warning("%s: %s; the one before it is used", error.key, error.problem)
+                _log.warning("%s: %s; the previous checkpoint is used", error.key, error.problem)
         if not steps:
             return None
         problem = f"all checkpoints are damaged ({', '.join(map(str, steps))})"
@@ -230,7 +231,7 @@ def _read_manifest(path: Path) -> None:
       ValueError: a file is damaged, missing or not listed.
     """
     hashes = {name: _sha256(path / name) for name in _file_names(path)}
-    content = (path / _MANIFEST).read_bytes()  # a regular file, as all files have been checked
+    content = (path / _MANIFEST).read_bytes()  # a regular file: _file_names checks that
     if content != _manifest(hashes):
         listed = json.loads(content)["files"]
         wrong = sorted(name for name in {*listed, *hashes} if listed.get(name) != hashes.get(name))

@@ -1,4 +1,4 @@
-"""Metrics by class of the test split: arrays [classes], and matrices that are drawn."""
+"""Metrics of the test split by class: names arrays [classes], and draws confusion matrices."""
 
 import logging
 import math
@@ -37,7 +37,7 @@ class ClassTables:
         return found
 
     def pictures(self) -> Iterator[tuple[str, bytes]]:
-        """The matrices as (tag, PNG); one that cannot be drawn is warned of and left out."""
+        """The matrices as (tag, PNG); warns of one that cannot be drawn and leaves it out."""
         for tag, matrix in self._matrices.items():
             try:
                 yield tag, self._draw(tag, matrix)

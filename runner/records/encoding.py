@@ -1,8 +1,8 @@
 """Encodes scalars as TensorBoard records in bulk: one event per step, with all tags.
 
 Consecutive events differ only in a few bytes, so protobuf serializes one of them and numpy fills
-in the others. That is several times faster than one protobuf object per step and, above all, hardly
-holds the interpreter lock, for which the thread that dispatches the training would have to wait.
+in the others. That is several times faster than one protobuf object per step, and it holds the
+interpreter lock only briefly; the thread that dispatches training steps needs that lock.
 """
 
 import struct

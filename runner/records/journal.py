@@ -1,4 +1,4 @@
-"""Writes completed chunks and evaluations to events and the display; keeps the run's figures."""
+"""Logs completed chunks and evaluations, shows them, and keeps the metrics and times of a run."""
 
 import logging
 import math
@@ -67,8 +67,8 @@ class Figures:
             numbers = [figures.seconds, figures.training_seconds, *figures.metrics.values()]
             _ = [float(number) for number in [*numbers, best["value"], best["step"]]]
         except (TypeError, ValueError, KeyError, AttributeError) as error:
-            problem = f"holds no figures of a run ({reason(error)})"
-            remedy = "remove it, and the one before it is used"
+            problem = f"has no valid metrics of its run ({reason(error)})"
+            remedy = "remove it to use the previous checkpoint"
             raise StorageError(source, problem, remedy) from error
         return figures
 
@@ -146,7 +146,7 @@ class Journal:
             (by ``finish``, if ``log_every`` skips it).
         """
         columns = {tag: np.asarray(column)[:length] for tag, column in metrics.items()}
-        # A run that goes on after its end is tested at another step.
+        # A run that is made longer is tested again, at its new end.
         self.last_metrics = _without_test(self.last_metrics)
         self.throughput.chunk(length)
         bad = np.flatnonzero(~np.isfinite(columns[LOSS]))
@@ -205,7 +205,7 @@ class Journal:
             for tag, png in self._tables.pictures():
                 self.events.figure(tag, png, step=self.steps)
         tested = self.last_metrics.keys() - _without_test(self.last_metrics)
-        if self.steps == self.start and tested:  # nothing was left to do but this
+        if self.steps == self.start and tested:  # the run had nothing left to train
             self._log_evaluation(self.start, {tag: self.last_metrics[tag] for tag in tested})
         if self._last is None:
             return
@@ -286,5 +286,5 @@ def _diverged_in_training(rows: _Rows) -> DivergedError:
 
 def _remedy(updates: int) -> str:
     if updates == 0:  # no rate has had an effect yet
-        return "look at the data and its normalisation (dataset.mean, dataset.std), or the model"
+        return "check the data, its normalisation (dataset.mean, dataset.std) and the model"
     return "lower scheduler.max_lr (or scheduler.base_lr, where the rate is constant)"

@@ -28,7 +28,7 @@ class EarlierAnswer:
 
 
 def write_curves(path: Path, curves: Mapping[Any, Sequence[Curve]], *, over: str | None) -> None:
-    """Writes the table ``seed,step,lr,loss,smoothed_loss``; with ``over``, after its value.
+    """Writes the table ``seed,step,lr,loss,smoothed_loss``; ``over`` adds a first column.
 
     Args:
       curves: by value of the setting ``over``; a single entry without one.
@@ -40,7 +40,7 @@ def write_curves(path: Path, curves: Mapping[Any, Sequence[Curve]], *, over: str
 
 
 def write_result(folder: Path, result: Mapping[str, Any]) -> None:
-    """Writes ``range_test.json`` in one piece; what is not finite becomes null.
+    """Writes ``range_test.json`` atomically; NaN and infinities become null.
 
     Raises:
       StorageError: it cannot be written.
@@ -57,7 +57,7 @@ def result_of(answer: Answer | NoAnswer) -> dict[str, Any]:
 
 
 def read_result(folder: Path) -> EarlierAnswer | None:
-    """The answer that a range test left in ``folder``; None without one that can be used."""
+    """The answer of an earlier range test in ``folder``; None if there is no valid one."""
     with suppress(OSError, ValueError, LookupError, TypeError, RecursionError):
         result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
         found, steps = dict(result["answer"]), result["steps"]
@@ -71,7 +71,7 @@ def read_result(folder: Path) -> EarlierAnswer | None:
 
 
 def clear(folder: Path) -> None:
-    """Removes what a range test that was interrupted has left.
+    """Removes the files of an interrupted range test.
 
     Raises:
       OSError: a file cannot be removed.

@@ -17,7 +17,7 @@ from runner.records.snapshot_files import SnapshotSaver
 
 # Chunks that may wait for the thread. If the queue is full, training waits, so memory is bounded.
 _QUEUE_SIZE = 2
-# Longer than chunks take, and than most checkpoints.
+# Training that waits longer than this gives a warning; chunks and most checkpoints take less.
 _WARN_SECONDS = 60.0
 # Closing waits for computations on the device, but not for a disk or a device that hangs.
 _CLOSE_SECONDS = 600.0
@@ -130,7 +130,7 @@ class Recorder:
 
     @property
     def seconds_to_first_step(self) -> float | None:
-        """From ``started`` to the end of the first chunk, the first that is known of its steps."""
+        """From ``started`` to the end of the first chunk; when its first step ended is unknown."""
         return self._journal.throughput.seconds_to_first_step
 
     @property
@@ -185,7 +185,7 @@ class Recorder:
         self.close(succeeded=error is None, timeout=timeout)
 
     def _hand_over(self, item: Callable[[], None]) -> None:
-        """Gives the thread an item; warns once if nothing is recorded for long."""
+        """Queues an item for the thread; warns once if the queue stays full for long."""
         if not self._has_warned:
             try:
                 self._queue.put(item, timeout=_WARN_SECONDS)
@@ -208,7 +208,7 @@ class Recorder:
 
     def _work(self) -> None:
         while (item := self._queue.get()) is not None:
-            # After a failure, items are dropped but still taken, so that the caller never blocks.
+            # After a failure, items are taken and dropped, so that no caller blocks.
             if self.failure is None:
                 self._attempt(item)
         self._attempt(self._journal.finish)

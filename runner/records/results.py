@@ -53,7 +53,7 @@ def read_results(folder: Path) -> list[JobResult]:
 
 
 def _run_folders(folder: Path) -> Iterator[Path]:
-    """The folders with a summary, at any depth; what is within them is not searched."""
+    """The folders with a summary, at any depth; folders inside them are not searched."""
     for path, folders, files in os.walk(folder):
         folders.sort(key=lambda name: (len(name.partition("_")[0]), name))  # 2 before 10
         if SUMMARY in files:

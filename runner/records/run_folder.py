@@ -1,4 +1,4 @@
-"""Claims a run folder, so that no two runs ever write into one."""
+"""Claims run folders, so that two runs never write into the same one."""
 
 import fcntl
 import logging
@@ -17,10 +17,10 @@ from runner.records.summary import SUMMARY
 CHECKPOINTS = "checkpoints"
 RECORD = ".hydra"
 SETTINGS = "config.yaml"
-# What is written there.
+# The files that Hydra's record consists of.
 _RECORDED = (SETTINGS, "hydra.yaml", "overrides.yaml")
 
-# Other runs that give the folder back may make a few attempts fail, but not this many.
+# Attempts may fail while other runs create and remove the folder, but not this many times.
 _TRIES = 100
 
 _MAX_DIGITS = len(str(INT32_MAX))
@@ -71,7 +71,7 @@ def claim(folder: Path, *, explicit: bool) -> Claim:
     for candidate in [folder] if explicit else _candidates(folder):
         if taken := _attempt(candidate, _claim_run):
             return taken
-    raise ConfigError("hydra.run.dir", f"{folder} already holds a run", "name a folder of its own")
+    raise ConfigError("hydra.run.dir", f"{folder} already holds a run", "name another folder")
 
 
 def claim_sweep(folder: Path, *, explicit: bool) -> Path:
@@ -88,7 +88,7 @@ def claim_sweep(folder: Path, *, explicit: bool) -> Path:
         if _attempt(candidate, _claim_sweep):
             return candidate
     problem = f"{folder} already holds a multirun"
-    raise ConfigError("hydra.sweep.dir", problem, "name a folder of its own")
+    raise ConfigError("hydra.sweep.dir", problem, "name another folder")
 
 
 def discard_unbegun(folder: Path) -> None:
@@ -99,14 +99,14 @@ def discard_unbegun(folder: Path) -> None:
     """
     record = folder / RECORD
     if record.is_dir() and not (record / SETTINGS).exists() and not (folder / SUMMARY).exists():
-        with lock(folder), suppress(OSError):  # what cannot be removed is an error of claiming
+        with lock(folder), suppress(OSError):  # claiming the folder reports what cannot be removed
             for path in record.iterdir():
                 path.unlink()
             record.rmdir()
 
 
 def replace_file(path: Path, text: str) -> None:
-    """Writes a file so that a crash leaves either what it was before or all of ``text``.
+    """Writes a file atomically: a crash leaves either its old content or all of ``text``.
 
     Raises:
       StorageError: it cannot be written; it is unchanged.
@@ -241,14 +241,14 @@ def _claim_run(folder: Path) -> Claim | None:
     failure = OSError()
     for _ in range(_TRIES):
         try:
-            # With its parents: another run may give the folder back at any time, also between the
-            # two that are made.
+            # With its parents: another run may remove the folder at any time, even right after it
+            # was created.
             (folder / RECORD).mkdir(parents=True)
             return Claim(folder, is_new)
         except (FileExistsError, FileNotFoundError) as error:
             if (folder / RECORD).is_dir():
                 return None
-            failure = error  # given back meanwhile, or in the way for good, as a broken link is
+            failure = error  # removed by another run, or blocked for good (a broken link)
     raise failure
 
 

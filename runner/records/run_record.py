@@ -1,4 +1,4 @@
-"""What a checkpoint records of its run beside the arrays; whatever wrote it, it is checked."""
+"""Validates the record of the run in a checkpoint, which may come from anywhere."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ def check_run_record(record: Any) -> None:
             raise ValueError(f"{name} is not what a run records")
 
 
-# The types that inputs may have where they are not normalised, and float32 where they are.
+# The types that inputs may have; normalised inputs are float32.
 _DTYPES = (
     *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
     *("float16", "float32", "float64"),

@@ -1,4 +1,4 @@
-"""Saves checkpoints while training goes on: when, which ones, and in a thread of its own."""
+"""Decides when to save which checkpoints, and saves them in a thread during training."""
 
 import logging
 import time
@@ -23,7 +23,7 @@ class SavePlan:
       seconds, steps: the least time and the fewest steps between two saves.
       every: saves after each multiple of this many steps instead, if set.
       cycle_ends: steps after which to save as well; those checkpoints are all kept.
-      best: whether to keep the state of the best evaluation; it is saved with the next one due.
+      best: whether to keep the state of the best evaluation; it is saved with the next regular one.
     """
 
     seconds: float
@@ -51,7 +51,7 @@ class Saver:
         start: int,
         earlier: Figures,
     ) -> None:
-        """Takes the state of step ``start``, with the figures ``earlier``, for saved.
+        """Regards the state of step ``start``, with the figures ``earlier``, as saved.
 
         Args:
           to_arrays: the arrays of a state by name, or None for a state that must not be saved.
@@ -84,7 +84,7 @@ class Saver:
 
     @property
     def keeps_best(self) -> bool:
-        """Whether ``offer`` needs the state of every evaluation."""
+        """Whether ``offer`` needs the state after every evaluation."""
         return self._plan.best
 
     def offer(self, step: int, state: Any, figures: Figures, *, due: bool) -> None:

@@ -1,7 +1,7 @@
 """Snapshots on disk: the parameters at cycle ends, each a safetensors file in ``snapshots/``.
 
-A file is written under another name first and renamed when it is on the disk. Its metadata holds
-the SHA-256 of its arrays, so that any damage is noticed.
+A file is written under another name and renamed once it is on the disk. Its metadata holds the
+SHA-256 of its arrays, so that damage is detected.
 """
 
 import hashlib
@@ -117,8 +117,8 @@ class Snapshots:
 class SnapshotSaver:
     """Saves a snapshot at each cycle end, in the recorder's thread.
 
-    It is on the disk before a checkpoint of that step or a later one is saved: a resumed run has
-    every snapshot up to its checkpoint.
+    A snapshot is on the disk before a checkpoint of the same or a later step is saved, so that a
+    resumed run has every snapshot up to its checkpoint.
     """
 
     def __init__(
@@ -159,7 +159,7 @@ class SnapshotTable:
         self.path = folder / "snapshots.csv"
 
     def replace(self, columns: Mapping[str, np.ndarray]) -> None:
-        """Writes the table in one piece, in place of that of an earlier attempt.
+        """Writes the table atomically, in place of that of an earlier attempt.
 
         Args:
           columns: by name, [snapshots]; the first one is the rising ``step``.
@@ -181,7 +181,7 @@ class SnapshotTable:
 def task_checkpoint(
     resume: str | None, *, step: int | None, best: bool, snapshot: int | str | None
 ) -> Checkpoint:
-    """The checkpoint that a task reads, of the run ``resume``, with a snapshot's parameters if any.
+    """The checkpoint, or the snapshot in its place, that a task reads of the run ``resume``.
 
     Raises:
       ConfigError: no run is named; or as ``Checkpoints.saved`` and ``with_snapshot``, which also

@@ -42,7 +42,7 @@ def write_picture(path: Path, png: bytes) -> None:
 
 
 def replaced(path: Path, write: Callable[[Path], None]) -> None:
-    """Replaces a file in one piece, so that a crash leaves either the old or the new one.
+    """Replaces a file atomically: a crash leaves either the old or the new one.
 
     Args:
       write: creates a file at the path it is given.

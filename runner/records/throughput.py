@@ -2,10 +2,10 @@
 
 from time import perf_counter
 
-# Chunks that end between two observations seem to end together: over a shorter time than this, a
-# figure would depend on the observations more than on the training.
+# Chunks that end between two observations seem to end together, so over a shorter time than this,
+# the speed would depend more on the times of observation than on training.
 WINDOW_SECONDS = 0.2
-# The most by which a thread observes an event late: twice the interval at which threads switch.
+# The longest delay with which a thread observes an event: twice the thread switch interval.
 _DELAY_SECONDS = 0.01
 
 
@@ -39,17 +39,17 @@ class Throughput:
         self._since = now
 
     def pause(self, *, since: float, seen: bool) -> None:
-        """Excludes something other than training that began at ``since`` or later and has ended.
+        """Excludes work other than training that began at ``since`` or later and has ended.
 
-        seen: whether its end was waited for, and is recent. If not, the next chunk may have been
-          running for a while. In doubt, part of the pause is counted as training, so that the speed
-          is never overestimated.
+        seen: whether the caller waited for its end, which is then recent. If not, the next chunk
+          may have been running for a while. In doubt, part of the pause is counted as training, so
+          that the speed is never overestimated.
         """
         ended = perf_counter() - _DELAY_SECONDS if seen else since
         self._since = max(self._since, since, ended)
 
     def window(self) -> float | None:
-        """Steps per second since the last figure returned; None until that is long enough."""
+        """Steps per second since the last value returned; None until enough time has passed."""
         seconds = self._seconds - self._reported_seconds
         return self._report() if seconds >= WINDOW_SECONDS else None
 

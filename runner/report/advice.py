@@ -14,7 +14,7 @@ from runner.schedules import CyclicLR
 
 # Bounds further apart than this factor are more likely a typing error than a measured range.
 WIDEST = 100
-# Typical rates of sgd, and the highest that is no reason for a warning; times an optimizer's scale.
+# For sgd: a typical low and high rate, and the highest without a warning; scaled for others.
 LOW_RATE, HIGH_RATE, HIGHEST_RATE = 0.01, 0.2, 2.0
 
 
@@ -26,7 +26,7 @@ def warnings(experiment: Experiment) -> list[str]:
         if isinstance(part.schedule, CyclicLR):
             found += half_cycles(part, lengths.steps_per_epoch)
             found += _bounds(part.key, part.choice, part.schedule)
-            if experiment.config.auto is None:  # whose rates have been tried
+            if experiment.config.auto is None:  # a range test has tried the rates of auto
                 found += _high_rate(part.key, part.schedule, experiment)
         else:
             found += equal_rates(part)
@@ -43,7 +43,7 @@ def _unfinished_lookahead(experiment: Experiment) -> list[str]:
         return []
     return [
         f"optimizer.lookahead.sync_period: the last {left:,} updates do not reach the slow "
-        "parameters, which are the ones evaluated; "
+        "parameters, which are used for evaluation; "
         f"training.steps={steps - left} ends with a synchronisation"
     ]
 
@@ -66,7 +66,7 @@ def _bounds(key: str, choice: Choice, schedule: CyclicLR) -> list[str]:
 
 
 def _high_rate(key: str, schedule: CyclicLR, experiment: Experiment) -> list[str]:
-    """Warns of rates that suit sgd, if the optimizer declares that its own are far lower."""
+    """Warns of rates that suit sgd, for an optimizer whose declared scale is far lower."""
     multiplier = np.asarray(experiment.hyperparams.wrappers.multiplier)
     highest = float(np.max(schedule.lr.high * multiplier))
     option = experiment.config.optimizer.option

@@ -22,7 +22,7 @@ from runner.report.console import open_console
 from runner.report.text import counted, metric_value, short_path
 from runner.training.tags import PREFIXES
 
-# A final accuracy this far below the best one is not noise of the last updates.
+# A final accuracy this far below the best one is more than noise of the last updates.
 LOST_ACCURACY = 0.05
 _TEST = f"{PREFIXES['test']}/"
 
@@ -40,7 +40,7 @@ def announce(console: Console, experiment: Experiment, *, params: int) -> None:
     print_line(console, f"{config.model.option} · {params:,} parameters")
     print_line(console, f"{config.dataset.option} · {examples_of(dataset)}")
     if dataset.validation is None:
-        print_line(console, "no validation examples: the best is chosen on the test examples")
+        print_line(console, "no validation examples: evaluations use the test examples")
     print_line(console, _schedule_line(experiment))
     if config.auto is None and (scale := rate_scale_of(config.optimizer.name)) != 1:
         rates = ", ".join(rate_texts(config.scheduler))

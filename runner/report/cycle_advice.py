@@ -16,15 +16,15 @@ from runner.schedules import CyclicLR, Schedule
 FEWEST_EPOCHS, MOST_EPOCHS = 2, 10
 # The rate is at its low point within this share of its range.
 NEAR = 0.05
-# A run is advised to be at most this many times as long, if something else would help.
+# A longer run is suggested only up to this factor, if there is another remedy.
 MOST_TIMES = 4
 
 
 def unfinished_cycle(experiment: Experiment) -> list[str]:
-    """Warns of a run that ends in the middle of a cycle, with settings that end with one."""
+    """Warns of a run that ends in the middle of a cycle, and suggests settings that avoid it."""
     schedule, steps = experiment.schedule, experiment.lengths.steps
     nearest = nearest_cycle_ends(schedule, steps)
-    # After its last cycle a schedule is not in a cycle.
+    # A run that ends after the last cycle of its schedule does not cut a cycle off.
     if not nearest or nearest[0] == steps or nearest[-1] < steps:
         return []
     if _is_low(schedule, steps - 1, *([0, *nearest][-2:])):
@@ -87,9 +87,9 @@ def _is_low(schedule: Schedule, step: int, start: int, end: int) -> bool:
 
 
 def _fitted_halves(scheduler: Choice, schedule: Schedule, steps: int) -> list[str]:
-    """Half cycles as shares of the run, if with these the run ends with a cycle.
+    """Half cycles as shares of the run with which it ends with a cycle; empty if there are none.
 
-    The cycles keep their proportions, and become at most a little shorter.
+    The cycles keep their proportions and become longer, or slightly shorter.
     """
     factory = schedulers.get(scheduler.name)
     if not (isinstance(schedule, CyclicLR) and is_built_in(factory)):

@@ -64,7 +64,7 @@ def class_tables(experiment: Experiment) -> ClassTables | None:
 
 
 def pictures_of(experiment: Experiment, values: ScheduleValues) -> dict[str, Callable[[], bytes]]:
-    """What is drawn for TensorBoard by tag: the schedule and, of images, the first batch."""
+    """What is drawn for TensorBoard, by tag: the schedule and, for images, the first batch."""
     config, dataset, steps = experiment.config, experiment.dataset, experiment.lengths.steps
 
     def schedule() -> bytes:

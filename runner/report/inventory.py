@@ -108,7 +108,7 @@ def _model(config: Config, params: Any) -> str:
 
 
 def _parameters(experiment: Experiment, params: Any) -> Iterator[tuple[str, list[str]]]:
-    """A title and lines for each group: its size and settings, then its parameters."""
+    """A title for each group, and lines with its size, settings and parameters."""
     groups = experiment.static.groups
     group_of = dict(groups.members)
     leaves = {path_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)}

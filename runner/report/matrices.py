@@ -1,4 +1,4 @@
-"""Pictures of matrices: the confusion of the classes."""
+"""Plots of confusion matrices."""
 
 from collections.abc import Sequence
 

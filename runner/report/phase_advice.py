@@ -1,4 +1,4 @@
-"""Warnings about schedules that do not fit their length: cut, resting or with a jump at a seam."""
+"""Warnings about schedules that are cut off, stay constant at their end, or jump between parts."""
 
 from itertools import pairwise
 
@@ -18,13 +18,13 @@ SLACK = 0.05
 
 
 def misfit(part: Part) -> list[str]:
-    """Warns of a schedule that is cut before its rate settles, or rests long after that."""
+    """Warns of a schedule that is cut off before it settles, or settles long before the end."""
     settled, steps = part.schedule.settled_at, part.steps
     if direct_parts(part) or settled is None or steps == 0:
         return []
     rates, last, final = _rates(part, [*_spread(steps)]), _rates(part, steps), _rates(part, settled)
     key, length = f"{part.key}.{_length_setting(part)}".removesuffix("."), _owner(part)
-    # Other advice is about a cycle that the run does not complete.
+    # ``unfinished_cycle`` warns about a cycle that the run does not complete.
     is_cycle = not part.has_successor and bool(part.schedule.cycle_ends(settled + 1))
     if settled > steps and not is_cycle and _differ(last, final, rates):
         return [
@@ -36,13 +36,13 @@ def misfit(part: Part) -> list[str]:
     if part.schedule.staged or not decayed or rest <= max(SLACK * steps, 1):
         return []
     return [
-        f"{key}: the rate rests at {_text(final)} for the last {rest:,} of {steps:,} steps of "
+        f"{key}: the rate stays at {_text(final)} for the last {rest:,} of {steps:,} steps of "
         f"{length} ({rest / steps:.0%}){_remedy(part, key)}"
     ]
 
 
 def seams(part: Part) -> list[str]:
-    """Warns of every part of a sequence that begins at another rate than the one before ends."""
+    """Warns of each part of a sequence whose first rate is not the last of the part before."""
     if not isinstance(part.schedule, Sequence):
         return []
     found, start = [], 0

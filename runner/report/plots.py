@@ -106,7 +106,7 @@ def _figure(
 
 
 def _legend_columns(curves: Sequence[_Curve], *, beside: str) -> int:
-    """The fewest columns that need no more rows than as many as fit beside the title."""
+    """The fewest columns for the smallest number of rows that fits beside the title."""
     available, sample = _LEGEND_CHARACTERS
     widest = max(len(curve.label) for curve in curves) + sample
     rows = -(-len(curves) // max((available - 2 * len(beside)) // widest, 1))
@@ -151,7 +151,7 @@ def _add_legend(axes: Any, columns: int, *, side: str) -> None:
 
 
 def _thinned(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The curve in about ``_POINTS`` points: the first, lowest and highest of each stretch."""
+    """The curve in about ``_POINTS`` points: the first, lowest and highest of each interval."""
     if len(steps) <= _POINTS:
         return steps, values
     edges = np.linspace(0, len(steps), _POINTS // 3 + 1).astype(int)

@@ -10,7 +10,7 @@ from runner.training.tags import CYCLE, LOSS, PREFIXES, RATE, group_of, is_rate
 _MOST_RATES = 3
 _LABEL = 12
 _EVAL = f"{PREFIXES['validation']}/"
-# The time left is not estimated from less than this: a few early chunks say little.
+# The time left is estimated only after this time, because the first chunks are not representative.
 _LEAST_SECONDS = 0.2
 
 
@@ -51,7 +51,7 @@ class ProgressText:
         ):  # the first one, which includes its compilation
             step, since = self._since
             self._since = step, since + self._updated_at - before
-        # Those of the test are told at the end.
+        # Test metrics are printed at the end.
         shown = {tag: value for tag, value in metrics.items() if tag.startswith(_EVAL)}
         self.metrics = [(_metric_label(tag), number(value)) for tag, value in shown.items()]
 

@@ -15,7 +15,7 @@ _COLOURS = ("#2563eb", "#ea580c", "#059669", "#9333ea", "#db2777", "#854d0e")
 _MARKERS = ("^", "o", "s", "D", "v", "P")
 _MARK = "#ea580c"
 _SIZE, _DPI = (4.8, 3.3), 200
-# Above the highest loss before the rise, in shares of the fall.
+# Space above the highest loss before the rise, as a share of the fall.
 _HEADROOM = 0.35
 _LONGEST_LABEL = 28
 
@@ -28,10 +28,10 @@ def range_figure(
     title: str,
     is_log: bool,
 ) -> bytes:
-    """A PNG of the smoothed loss over the rate: each seed, their mean and the band between them.
+    """A PNG of the smoothed loss over the rate: each seed, the mean, and the band of all seeds.
 
-    The bounds of ``answer`` are lines with the range between them shaded, and the rates that each
-    of the ``rules`` finds are marks on the mean.
+    The bounds of ``answer`` are lines with the range between them shaded, and the rates of the
+    ``rules`` are marks on the mean.
     """
     figure = new_figure(figsize=_SIZE, dpi=_DPI)
     axes = figure.subplots()
@@ -67,7 +67,7 @@ def values_figure(
 
 
 def band(curves: Sequence[Curve]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """The rates that all curves have, and of their smoothed losses the mean, lowest and highest."""
+    """The rates that all curves share, and mean, minimum and maximum of their smoothed losses."""
     n = min(len(curve.rates) for curve in curves)
     smoothed = np.array([curve.smoothed[:n] for curve in curves])
     return curves[0].rates[:n], smoothed.mean(0), smoothed.min(0), smoothed.max(0)

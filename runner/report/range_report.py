@@ -1,4 +1,4 @@
-"""What is printed of a range test: a table of its rules, the answer with its reasons, commands."""
+"""Prints the results of a range test: the rules, the answer with its reasons, and commands."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -38,7 +38,7 @@ def print_rules(console: Console, curves: Sequence[Curve], answer: Answer | NoAn
 
 
 def print_scores(console: Console, test: RangeTest, ranking: Ranking) -> None:
-    """Prints what the short runs that verified the answer have reached."""
+    """Prints the scores of the short runs that verified the answer."""
     if not test.scores or isinstance(test.found, NoAnswer):
         return
     shown = _table("verified max_lr", ranking.metric)
@@ -84,7 +84,7 @@ def test_line(experiment: Experiment, settings: RangeTestSettings) -> str:
 
 
 def print_reasons(console: Console, answer: Answer | NoAnswer) -> None:
-    """Prints why the bounds are what they are, or why there are none and what to do."""
+    """Prints the reasons for the bounds, or why there are none and what to do."""
     if isinstance(answer, NoAnswer):
         print_line(console, f"no suggestion: {answer}", style="yellow")
         return

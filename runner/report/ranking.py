@@ -1,4 +1,4 @@
-"""The answer of a multirun: its jobs in a table, the best one first."""
+"""The table of the jobs of a multirun, the best one first."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from runner.config import Ranking
 from runner.records.results import JobResult
 from runner.report.text import duration, metric_value
 
-# More jobs are counted only.
+# Further jobs are only counted.
 MOST_ROWS = 30
 
 _MINUTE = 60

@@ -1,4 +1,4 @@
-"""The results of a run's snapshots: a table, a picture, TensorBoard's curves, and a few lines."""
+"""The results of a run's snapshots: a table, a plot, TensorBoard curves and warnings."""
 
 import logging
 import time
@@ -40,7 +40,7 @@ _log = logging.getLogger("runner")
 
 
 def snapshot_saver(experiment: Experiment, folder: Path, *, start: int) -> SnapshotSaver | None:
-    """Saves snapshots for a run that trains from ``start``, or None if it keeps none.
+    """The saver of a run that trains from ``start``, or None if the run keeps no snapshots.
 
     Those of later steps are removed, as training writes them again.
     """
@@ -126,7 +126,7 @@ class Curves:
 
 
 def snapshots_figure(curves: Curves) -> bytes:
-    """A PNG of the metric over the updates: each snapshot, and the ensemble and the average so far.
+    """A PNG of the metric over updates: each snapshot, and the ensemble and average up to it.
 
     The left plot is of the validation examples, the right one of the test examples.
     """
@@ -184,7 +184,7 @@ def _missing(experiment: Experiment, steps: Sequence[int], last: int) -> list[st
 def _log_curves(
     folder: Path, curves: Curves, png: bytes | None, *, start: int, logged: int
 ) -> None:
-    """Writes the curves to TensorBoard, without what it shows already.
+    """Writes to TensorBoard the part of the curves that it does not show yet.
 
     ``logged``: the last step that an earlier attempt wrote, 0 for none.
     """

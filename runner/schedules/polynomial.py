@@ -30,7 +30,7 @@ class Polynomial(Schedule):
     corrected.
 
     Source: PyTorch's PolynomialLR, in closed form, and optax's polynomial_schedule, whose
-    ``end_value`` is ``eta_min``; PyTorch's ends at zero.
+    ``end_value`` is ``eta_min``; in PyTorch, the rate ends at zero.
 
     >>> from runner.schedules import Polynomial
     >>> schedule = Polynomial(base_lr=1.0, total_iters=4, power=2.0)

@@ -1,4 +1,4 @@
-"""The rates of ``scheduler=auto``: found by a range test, or by that of an earlier attempt."""
+"""The rates of ``scheduler=auto``, found by a range test of this or an earlier attempt."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ if TYPE_CHECKING:
     from runner.ranges import Answer
 
 KEY = "scheduler.range_test"
-# Lengths that stay as they are if ``scheduler.settings`` gives them.
+# Lengths that are kept if ``scheduler.settings`` gives them.
 _LENGTHS = ("step_size_up", "step_size_down", "step_size")
 
 
 def with_found_rates(
     experiment: Experiment, folder: Path, screen: Console, ending: Ending
 ) -> Experiment:
-    """The experiment under its policy with rates from a range test, which is run if need be.
+    """The experiment with the rates that a range test suggests for its policy.
 
-    A resumed run takes the answer that it left in ``folder``.
+    A resumed run uses the answer in ``folder``, if there is one, and does not repeat the test.
 
     Raises:
       ConfigError: the range test supports no answer, or a setting of it is wrong.
@@ -46,7 +46,7 @@ def with_found_rates(
     """
     config = experiment.config
     if config.init_from is not None and not config.init_params_only:
-        problem = "a run that goes on from a saved state has its rates already"
+        problem = "a run that continues a saved state already has its rates"
         raise ConfigError(
             "init_from", problem, "choose another scheduler, or init_params_only=true"
         )
@@ -73,9 +73,9 @@ def _find(
     *,
     kept: Collection[str],
 ) -> tuple[Answer, Lengths]:
-    """The answer of a range test, and the lengths of the run that it was made for."""
+    """The answer of a range test, and the lengths of the run it suits."""
     if chosen.settings.over is not None:
-        problem = "compares values of another setting, which gives no rates"
+        problem = "compares values of a setting and suggests no rates"
         raise ConfigError(f"{KEY}.over", problem, "leave it out, or run task=range_test")
     settings = settings_of(chosen, key=KEY)
     announce.print_line(screen, range_report.test_line(experiment, settings))
@@ -89,6 +89,6 @@ def _find(
     ending.raise_if_stopped(0, experiment.lengths.steps)
     write_test(experiment, settings, test, folder, kept=kept)
     if isinstance(test.answer, ranges.NoAnswer):
-        problem = f"the range test gives no rates: {test.answer.reason}"
+        problem = f"the range test suggests no rates: {test.answer.reason}"
         raise ConfigError("scheduler", problem, test.answer.remedy)
     return test.answer, experiment.lengths

@@ -40,7 +40,7 @@ def check(
     Each scheduler of ``task.compare`` adds a curve and a ``schedule_<option>.csv``.
 
     Raises:
-      RunnerError: an error that would keep the run from starting.
+      RunnerError: the run could not start.
     """
     chosen = device.prepare_device(config)
     screen = announce.open_screen(chosen)
@@ -54,7 +54,7 @@ def check(
         screen.print(inventory.inventory(own, compared))
     if config.auto is not None:
         policy = config.auto.settings.policy
-        line = f"the rates of {policy} are its defaults here; training starts by finding others"
+        line = f"shown with the default rates of {policy}; training starts with a range test"
         announce.print_line(screen, line)
     announce.print_warnings(screen, _warnings(own, compared))
     announce.print_line(screen, f"{text.short_path(folder)}/{', '.join(names)}, schedule.png")
@@ -86,8 +86,8 @@ def _write_tables(folder: Path, own: Timeline, compared: list[Timeline]) -> list
 
 def _sampled(rows: int, steps: int) -> str:
     return (
-        f"the table has {rows:,} of the {steps:,} steps: both ends, cycle ends, phase changes and "
-        "steps spread over the run"
+        f"the table has {rows:,} of the {steps:,} steps: the first and last, cycle ends, phase "
+        "changes and steps spread over the run"
     )
 
 

@@ -1,4 +1,4 @@
-"""Scores a saved run on one of the splits of its own data set, or of another one."""
+"""Scores a saved run on a split of its own data set or of another one."""
 
 from __future__ import annotations
 

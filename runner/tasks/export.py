@@ -67,7 +67,7 @@ def _description(config: Config, run: SavedRun, exported: Exported) -> dict[str,
         "inputs": {"dtype": run.dtype, "shape": ["batch", *run.shape]},
         "outputs": {"dtype": "float32", "shape": ["batch", *run.objective.output_shape]},
         "classes": run.classes,
-        # Part of the StableHLO; to be applied before the parameters of the safetensors file are.
+        # Part of the StableHLO; users of the safetensors file must apply it to the inputs.
         "preprocessing": {"formula": "(inputs - mean) / std", "mean": run.mean, "std": run.std},
         "compute_dtype": run.static.compute_dtype,
         "platforms": list(exported.platforms),

@@ -1,4 +1,4 @@
-"""Finds learning rates: a range test, with its picture, its answer and a scheduler that uses it."""
+"""Finds learning rates by a range test; writes a plot, the answer and a scheduler that uses it."""
 
 from __future__ import annotations
 
@@ -57,11 +57,12 @@ def range_test(  # noqa: PLR0913 - one for each setting
 ) -> None:
     """Writes ``range_test.csv``, ``.png`` and ``.json``, and ``scheduler/suggested.yaml``.
 
-    If the curves support no answer, it says why, and there is no scheduler. With ``over``, each of
-    the ``values`` of that setting gets a curve, and no rates are suggested.
+    If the curves support no answer, the reason is printed and no scheduler is written. With
+    ``over``, the loss curves of ``values`` of that setting are compared, and no rates are
+    suggested.
 
     Raises:
-      RunnerError: a setting is wrong, or an error would keep the run from starting.
+      RunnerError: a setting is wrong, or the run could not start.
     """
     if config.resume is not None or config.init_from is not None:
         key = "resume" if config.resume is not None else "init_from"
@@ -161,7 +162,7 @@ def _write_pictures(folder: Path, test: RangeTest, title: str, *, is_log: bool) 
     answer = test.answer if isinstance(test.answer, ranges.Answer) else None
     png = range_figure.range_figure(test.curves, answer, rules, title=title, is_log=is_log)
     table.write_picture(folder / range_record.PICTURE, png)
-    # A folder of its own: a run that starts at step 0 hides what was logged beside it before.
+    # In a separate folder: a run that starts at step 0 hides what was logged in its folder before.
     place = folder / _EVENTS
     place.mkdir(exist_ok=True)
     with closing(events.EventWriter(place, purge_step=0)) as writer:
@@ -211,7 +212,7 @@ def _compare(
     over: str,
     values: tuple[float, ...],
 ) -> None:
-    """One curve for each value of a setting; there is no choice of rates."""
+    """Compares values of a setting by their loss curves; suggests no rates."""
     try:
         curves = range_values.curves_by_value(experiment, settings, over=over, values=values)
     except ConfigError as error:

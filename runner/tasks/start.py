@@ -22,10 +22,11 @@ class Start:
     """Where training starts.
 
     Attributes:
-      state: training takes over its buffers, so that it can be read only once.
-      parent: the run and step that the state was taken from, if not from this run itself.
+      state: training donates its buffers, so it must be read before.
+      figures: the metrics and times of the run up to here.
+      parent: the run and step that a forked run's state was taken from; None for any other.
       notes: lines to print.
-      step, rate_factor: those of the state, on the host.
+      step, rate_factor: of the state, as numbers on the host.
     """
 
     state: state.TrainState
@@ -42,7 +43,7 @@ class Start:
 
 
 def start_of(experiment: build.Experiment, folder: Path, *, resumes: bool) -> Start:
-    """The newest state of a run that is resumed, that of ``init_from``, or a new one."""
+    """The newest checkpoint of a resumed run, the saved state of ``init_from``, or a new state."""
     config = experiment.config
     saved = checkpoints.Checkpoints(folder).newest() if resumes else None
     if saved is not None:
@@ -58,7 +59,7 @@ def start_of(experiment: build.Experiment, folder: Path, *, resumes: bool) -> St
             saved.record.get("parent"),
             tuple(notes),
         )
-    notes = ("no checkpoint had been saved; starts again at step 0",) if resumes else ()
+    notes = ("no checkpoint was saved; starts again at step 0",) if resumes else ()
     if config.init_from is None:
         return Start(experiment.initial_state(), journal.Figures(), None, notes)
     return _fork(experiment, config.init_from)

@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 
     from runner.data import feed
 
-# checkpoint.every=auto saves at most this often, and once within this share of the run.
+# checkpoint.every=auto: the least time between two saves, and the least share of the run.
 SAVE_SECONDS, SAVE_SHARE = 30.0, 0.01
 # training.on_divergence=back_off halves the rates down to this factor.
 LEAST_FACTOR = 1 / 8
-# The length of the text that a language model writes at the end of a run.
+# Tokens of the text that a language model samples at the end of a run.
 SAMPLED_TOKENS = 400
 
 
@@ -51,7 +51,7 @@ def train(config: Config, folder: Path, ending: Ending) -> float | None:
     Raises:
       RunnerError: see the exit codes; ``summary.json`` is written in every case.
     """
-    # The first use of a module imports it, which is not part of the run's seconds.
+    # Imports these modules now, so that the run's time does not include it.
     _ = build.build, check.check, loop.train, recorder.Recorder, progress.progress_display
     ending.begin(device.compile_clock)
     chosen = device.prepare_device(config)
@@ -156,7 +156,7 @@ def _record_end(
 
 
 def _sample(experiment: build.Experiment, trained: state.TrainState) -> str:
-    """A text that the model continues from the first validation example."""
+    """The model's continuation of the first validation example, as text."""
     dataset, static = experiment.dataset, experiment.static
     prompt = dataset.selection.take(np.arange(1)).inputs[0]
     tokens = sampling.sample_tokens(
@@ -175,17 +175,17 @@ def _back_off(
     """Goes back to the last checkpoint with half the rates.
 
     Raises:
-      DivergedError: ``error``, if the run does not back off, or not any more.
+      DivergedError: ``error``, if the run does not back off, or has done so often enough.
     """
     again = start_of(experiment, folder, resumes=True)
     step, factor = again.step, start.rate_factor
     if factor is None or factor / 2 < LEAST_FACTOR:
-        saved = f"the last checkpoint is of step {step}" if step else "no checkpoint was saved"
+        saved = f"the last checkpoint is at step {step}" if step else "no checkpoint was saved"
         raise DivergedError(error.key, error.problem, f"{error.remedy}; {saved}") from error
     half = factor / 2
-    note = f"{error.key}: {error.problem}; goes on from step {step:,} with {half:g} of the rates"
+    note = f"{error.key}: {error.problem}; continues from step {step:,} at {half:g} times the rates"
     halved = replace(again.state, rate_factor=jax.device_put(np.float32(half), experiment.device))
-    # The seconds of this process count from its start, so those before it are the earlier ones.
+    # This process measures its time from its start; only the time of earlier attempts is added.
     figures = replace(again.figures, seconds=start.figures.seconds)
     return replace(again, state=halved, figures=figures, notes=(note,))
 

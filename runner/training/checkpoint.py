@@ -20,7 +20,7 @@ EVALUATED = "evaluated"
 PARAMS = "params"
 # What starts as a copy of another section.
 _COPIES = {"slow": PARAMS, "average": PARAMS, "averaged_model_state": "model_state"}
-# What starts with zeros: a new schedule, or early stopping, has seen no evaluation.
+# Starts with zeros: a new schedule, or early stopping, has not seen an evaluation.
 _ZEROS = ("plateau", "stopping")
 _REMEDY = "use the settings it was saved with, or init_params_only=true to take what fits"
 
@@ -46,8 +46,7 @@ def from_arrays(template: TrainState, arrays: Arrays, *, source: str) -> TrainSt
       template: shapes and types, as of ``Experiment.state_shapes``.
       source: the checkpoint, for errors.
 
-    What was not stored of averages, slow parameters and evaluations starts as at the beginning of
-    a run.
+    Averages, slow parameters and counts of evaluations that were not stored start as in a new run.
 
     Raises:
       StorageError: an array is missing, or its shape or type differs.
@@ -94,10 +93,10 @@ def stored_variables(template: Any, arrays: Arrays, *, source: str) -> dict[str,
 
 
 def with_params(state: TrainState, arrays: Arrays) -> tuple[TrainState, list[str], list[str]]:
-    """``state`` with the stored parameters and model state whose path and shape it has.
+    """``state`` with those stored parameters and model state whose path and shape it shares.
 
-    Returns it with the paths of ``state`` that were not found or differ, and those that are stored
-    but were not used. Averages and slow parameters start as copies of the new ones.
+    Also returns the paths of ``state`` that were not found or differ, and the stored paths that
+    were not used. Averages and slow parameters start as copies of the new parameters.
     """
     stored = {name: a for name, a in arrays.items() if name.startswith(("params/", "model_state/"))}
     taken: dict[str, np.ndarray] = {}

@@ -29,8 +29,8 @@ class Lane:
 
     Each lane has its own order of examples, hyperparameters, plan, listener and end.
 
-    state: where it starts; training takes over its buffers.
-    stopping: whether to end after the current chunk; called before each chunk.
+    state: the initial state; training donates its buffers.
+    stopping: called before each chunk; true ends the lane.
     """
 
     state: TrainState

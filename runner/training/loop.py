@@ -36,7 +36,7 @@ LONGEST_CHUNK = 1024  # in steps
 
 
 class Listener(Protocol):
-    """Receives metrics while training goes on; its methods do not wait for the device."""
+    """Receives metrics during training; its methods do not wait for the device."""
 
     @property
     def steps_per_second(self) -> float | None: ...
@@ -57,11 +57,11 @@ def train(
     listener: Listener,
     stopping: Callable[[], bool],
 ) -> Iterator[TrainState]:
-    """Trains from ``state`` to the end of the plan, or of the chunk in which ``stopping`` is true.
+    """Trains from ``state`` to the end of the plan, or until ``stopping`` is true before a chunk.
 
-    Early stopping ends it after an evaluation, which then is the last one. Yields the state after
-    each chunk, once the listener was called; a state is valid until the next one is requested,
-    which donates its buffers.
+    Early stopping ends training after an evaluation, which is then the last one. Yields the state
+    after each chunk, once the listener was called; a state is valid until the next one is
+    requested, which donates its buffers.
 
     Where chunks begin and end never changes a result. The next chunk is sent to the device before
     the metrics of the previous one are fetched.
@@ -151,10 +151,10 @@ def scan_chunk(
     return jax.lax.fori_loop(0, length, body, (state, empty))
 
 
-# Compiled, so that it is not waited for.
+# Compiled, so that the call does not wait for the device.
 _observe = jax.jit(observe, static_argnames="highest")
 
-# A copy on the device, as the next chunk is given the state's buffers.
+# A copy on the device, because the next chunk donates the buffers of the state.
 copy_state = jax.jit(lambda state: jax.tree.map(jnp.copy, state))
 
 

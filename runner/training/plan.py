@@ -19,7 +19,7 @@ ANY_RANKING = Ranking("eval/loss", highest=False)
 class Plan:
     """The length of a run, and when the host intervenes.
 
-    steps: updates of the whole run.
+    steps: the number of updates of the whole run.
     eval_every: updates between evaluations, or None to evaluate at the end only.
     save_every: updates between saves, or None if saves may be at the end of any chunk.
     cycle_ends: rising steps after which checkpoints or snapshots may be due.

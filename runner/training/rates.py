@@ -17,8 +17,8 @@ def schedule_values(
 ) -> Metrics:
     """The rate, the cycle and, if the schedule cycles it, the momentum of update ``step``, by tag.
 
-    With parameter groups there is one rate for each group that is trained. Without a ``state`` they
-    are those of a run in which nothing that was measured has changed them.
+    With parameter groups there is one rate for each trained group. Without a ``state``, rates are
+    those of a run without plateau reductions and back-offs.
     """
     schedule = hyperparams.schedule
     rates = group_rates(groups, hyperparams, step, state)

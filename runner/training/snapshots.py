@@ -26,12 +26,12 @@ Snapshot = Callable[[], Variables]
 
 # The collection in which flax keeps running statistics.
 _STATISTICS = "batch_stats"
-# The most bytes of the outputs of an ensemble that are kept between two of its members.
+# The most bytes of an ensemble's outputs that are kept while its members are evaluated in turn.
 _OUTPUT_BYTES = 256 * 2**20
 
 
 def snapshot_arrays(static: Static, state: TrainState) -> Arrays | None:
-    """What evaluations use of ``state``, by path as in a checkpoint; waits for the device.
+    """The variables that evaluations use, by path as in a checkpoint; waits for the device.
 
     None if a value is not finite.
     """
@@ -95,18 +95,18 @@ def averaged_params(snapshots: Sequence[Snapshot]) -> Iterator[Variables]:
 def recompute_statistics(
     static: Static, variables: Variables, feed: Feed, *, steps: int, key: jax.Array
 ) -> Variables:
-    """``variables`` with the statistics of batch normalisation of the first ``steps`` batches.
+    """``variables`` with batch normalisation statistics of the first ``steps`` updates.
 
-    The mean is that of the means of the batches; the variance is that over all their examples, for
-    given statistics of the layers below. Each batch is normalised by its own statistics, augmented
-    and subject to dropout, as in training (Izmailov et al. 2018, section 3.2).
+    Means and variances are those over all examples of these batches. As in training, each batch is
+    normalised by its own statistics in the layers below, augmented and subject to dropout
+    (Izmailov et al. 2018, section 3.2).
 
     A running statistic is a leaf of ``batch_stats`` that an update replaces by ``momentum * old +
     (1 - momentum) * new``; whatever else a model state has stays as it is.
 
     Args:
-      steps: updates whose batches are used; those of an epoch are a pass over the examples.
-      key: draws augmentation and dropout.
+      steps: the number of updates whose batches are used, usually those of an epoch.
+      key: the PRNG key of augmentation and dropout.
     """
     if not jax.tree.leaves(variables.get(_STATISTICS, {})):
         return variables
@@ -131,7 +131,7 @@ def _add_member(
     outputs: jax.Array | None,
     count: jax.Array,
 ) -> tuple[jax.Array, Metrics]:
-    """The outputs of an ensemble of ``count`` members after one more, and their sums."""
+    """The outputs of an ensemble of ``count`` members with one more added, and their sums."""
     examples = source.prepared(batch)
     member = compute_outputs(static, variables, examples.inputs)
     together = member if outputs is None else objective.ensemble(outputs, member, count)
@@ -149,7 +149,7 @@ def _add_statistics(
     count: jax.Array,
     microbatch: jax.Array,
 ) -> Any:
-    """The statistics of ``count`` microbatches after that one of ``batch``."""
+    """The statistics of ``count`` microbatches merged with those of ``batch[microbatch]``."""
     batch = jax.tree.map(lambda array: split_microbatches(static, array)[microbatch], batch)
     augmentation, dropout = jax.random.split(jax.random.fold_in(key, count))
     inputs = in_compute_dtype(static, source.prepared(batch, augmentation).inputs)
@@ -174,12 +174,12 @@ def _add_statistics(
 
 
 def _unscaled(scaled: jax.Array, momentum: jax.Array, old: jax.Array) -> jax.Array:
-    """The statistic of a batch, from its share in an update; ``old`` if an update has no share."""
+    """The statistic of a batch, from its part of an update; ``old`` if the momentum is 1."""
     return jnp.where(momentum < 1, scaled / (1 - momentum), old)
 
 
 def _merged(total: Any, new: Any, count: jax.Array) -> Any:
-    """Statistics of ``count`` batches, merged with those of another of the same size.
+    """Statistics of ``count`` batches, merged with those of one more batch of the same size.
 
     A ``var`` beside a ``mean`` is merged as the variance of all examples (Chan et al. 1979).
     """

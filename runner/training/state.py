@@ -28,12 +28,12 @@ class TrainState(Pytree):
     slow: lookahead's slow parameters, or None without lookahead. Frozen parameters are None here
       and in ``average``.
     average: the moving average of the trained parameters, or None if none is kept.
-    averaged_model_state: ``model_state`` averaged like the parameters that are evaluated, so that
-      running statistics suit them; None without such parameters, or without a model state.
-    plateau: what the evaluations so far amount to for a schedule that depends on them, else None.
-    stopping: the same for early stopping.
-    rate_factor: multiplies every rate, float32 scalar: halved when a run backs off from a
-      divergence; None if it never does.
+    averaged_model_state: ``model_state`` averaged like ``average`` or ``slow``, so that running
+      statistics match the parameters; None without an average, or without a model state.
+    plateau: best value and counts of evaluations for a schedule that depends on them, else None.
+    stopping: best value and counts of evaluations for early stopping, else None.
+    rate_factor: multiplies every rate, float32 scalar; halved when a diverged run backs off; None
+      if the run does not back off.
     """
 
     step: jax.Array

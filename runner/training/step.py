@@ -16,7 +16,7 @@ from runner.training.rates import Metrics, group_rates, schedule_values
 from runner.training.state import Hyperparams, Static, TrainState
 from runner.training.tags import LOSS
 
-# Folded into the key of a batch, for a key of its own.
+# Folded into the key of a batch to get the key of its augmentation.
 _AUGMENTATION = 1
 
 
@@ -64,7 +64,7 @@ def train_step(
     """Applies update ``state.step``; returns the state after it and the metrics of the update.
 
     batch: what ``source`` reads the examples from, arrays [accumulate * batch, ...].
-    The loss is the objective's, of the examples before the update.
+    The loss is that of the examples with the parameters before the update.
     """
     gradients_of = batch_gradients if static.accumulate == 1 else _accumulated_gradients
     gradients = gradients_of(static, state, hyperparams.objective, source, batch)
@@ -105,7 +105,7 @@ def apply_gradients(
 def _averaged_model_state(
     wrappers: optimizers.Wrappers, step: jax.Array, model_state: Any, averaged: Any
 ) -> Any:
-    """The averaged model state after update ``step``; counts and other integers are the newest."""
+    """The averaged model state after update ``step``; integers (counts) are not averaged."""
     if averaged is None:
         return None
     if wrappers.average is not None:
@@ -176,7 +176,7 @@ def batch_gradients(
 def observe(
     state: TrainState, hyperparams: Hyperparams, value: jax.Array, *, highest: bool
 ) -> TrainState:
-    """The state after an evaluation that measured ``value`` of the metric that ranks them.
+    """The state after an evaluation that measured ``value`` of the metric that ranks evaluations.
 
     ``highest``: whether the highest value is the best.
     """

@@ -89,7 +89,7 @@ def stack(trees: Sequence[Any], device: jax.Device) -> Any:
 
 _stack = jax.jit(lambda leaves: jnp.stack(leaves))
 
-# A copy, as the next chunk is given the buffers of all lanes.
+# A copy, because the next chunk donates the buffers of all lanes.
 lane_of = jax.jit(lambda tree, index: jax.tree.map(lambda array: array[index], tree))
 
 

@@ -1,4 +1,4 @@
-"""Damage to what was saved, and settings that do not fit it."""
+"""Damaged checkpoints, unsuitable settings, and divergence."""
 
 import json
 import shutil
@@ -26,7 +26,7 @@ DAMAGES = {
 def test_a_damaged_checkpoint(stopped, run_cli, damage):
     """
     Fault: a checkpoint with a flipped bit, a truncated or a missing file
-    Effect: the one before it is used, with a warning
+    Effect: a warning, and the previous checkpoint is used
     Exit code: 0
     """
     paths = [p for p in (stopped / "checkpoints" / "40" / "state").rglob("*") if p.is_file()]
@@ -40,7 +40,7 @@ def test_a_damaged_checkpoint(stopped, run_cli, damage):
 def test_all_checkpoints_damaged(stopped, run_cli, summary):
     """
     Fault: all checkpoints of a run are damaged
-    Effect: nothing is trained; the run does not start again by itself
+    Effect: refused; the run does not start over from step 0
     Exit code: 4
     """
     for path in stopped.glob("checkpoints/*/record.json"):
@@ -53,7 +53,7 @@ def test_all_checkpoints_damaged(stopped, run_cli, summary):
 def test_an_interrupted_save(stopped, run_cli):
     """
     Fault: a process killed in the middle of a save
-    Effect: the incomplete folder is ignored, and removed by the next save
+    Effect: the incomplete checkpoint is ignored, and removed by the next save
     Exit code: 0
     """
     saved = stopped / "checkpoints"
@@ -67,7 +67,8 @@ def test_an_interrupted_save(stopped, run_cli):
 def test_changed_settings(stopped, run_cli):
     """
     Fault: resuming with changed settings
-    Effect: refused with the differences, unless resume_changes=true; lengths and logging may change
+    Effect: refused with a list of the changes, unless resume_changes=true; lengths and logging may
+        change
     Exit code: 2
     """
     done = run_cli("resume=run", "scheduler.max_lr=0.5")
@@ -78,7 +79,7 @@ def test_changed_settings(stopped, run_cli):
 def test_a_changed_model(stopped, run_cli):
     """
     Fault: resuming with a model of another shape
-    Effect: the error names the parameter and both shapes
+    Effect: refused; the error names the parameter and both shapes
     Exit code: 4
     """
     done = run_cli("resume=run", "model.hidden=[9]", "resume_changes=true")
@@ -127,7 +128,8 @@ def test_not_a_run(run_cli, tmp_path):
 def test_a_loss_that_is_not_finite(run_cli, tmp_path, summary):
     """
     Fault: a loss that is not finite
-    Effect: the error names step, rate, cycle and the last checkpoint, which is kept and finite
+    Effect: the run ends; the error names step, rate, cycle and the last checkpoint, which is
+        finite
     Exit code: 5
     """
     steps = ("checkpoint.every=1", "training.chunk=1")
@@ -135,18 +137,18 @@ def test_a_loss_that_is_not_finite(run_cli, tmp_path, summary):
     assert done.returncode == 5
     assert "where the rate was" in done.stderr
     last = Checkpoints(tmp_path / "run").newest().step
-    assert f"the last checkpoint is of step {last}" in done.stderr
+    assert f"the last checkpoint is at step {last}" in done.stderr
     assert summary(tmp_path / "run")["status"] == "diverged"
 
 
 def test_backing_off(run_cli):
     """
     Fault: a loss that is not finite, with training.on_divergence=back_off
-    Effect: goes on from the last checkpoint with half the rates, three times at most
-    Exit code: 0 if it then trains, else 5
+    Effect: training continues from the last checkpoint with half the rates, at most three times
+    Exit code: 0 if training then succeeds, else 5
     """
     rate = ("scheduler=constant", "scheduler.base_lr=1e30", "training.on_divergence=back_off")
     done = run_cli("hydra.run.dir=run", *SMALL[:3], "checkpoint.every=1", *rate)
     assert done.returncode == 5
     printed = done.stdout + done.stderr
-    assert printed.count("of the rates") == 3
+    assert printed.count("times the rates") == 3

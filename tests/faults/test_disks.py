@@ -1,4 +1,4 @@
-"""Disks that are full, limited or read-only; mounting needs privileges, and skips without them."""
+"""Disks that are full, limited or read-only."""
 
 import json
 import subprocess
@@ -19,7 +19,8 @@ LARGE = (
 def test_a_disk_that_fills_up_while_a_checkpoint_is_saved(disk, run_cli, summary):
     """
     Fault: the disk is full while a checkpoint is saved
-    Effect: the earlier checkpoints are kept, the incomplete one is removed, the summary is written
+    Effect: the run ends; earlier checkpoints are kept, the incomplete one is removed, and a summary
+        is written
     Exit code: 4
     """
     folder = disk("size=2500k") / "run"
@@ -37,8 +38,8 @@ def test_a_disk_that_fills_up_while_a_checkpoint_is_saved(disk, run_cli, summary
 def test_a_disk_that_fills_up_while_events_are_written(disk, run_cli, summary):
     """
     Fault: the disk is full while TensorBoard's events are written
-    Effect: one warning; training goes on at full speed, and the summary says from which step on
-        logging was lost
+    Effect: one warning; training continues at full speed, and the summary names the first step that
+        is not logged
     Exit code: 0
     """
     folder = disk("size=400k") / "run"

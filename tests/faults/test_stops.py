@@ -1,4 +1,4 @@
-"""Signals to real runs, and two runs of one folder."""
+"""Signals, and two runs in one folder."""
 
 import random
 import signal
@@ -15,7 +15,8 @@ from runner.records.checkpoints import Checkpoints
 def test_a_signal_while_training(training, tmp_path, summary, number):
     """
     Fault: SIGINT, SIGTERM or SIGHUP while training
-    Effect: the state at the end of the chunk is saved, the summary says stopped; can be resumed
+    Effect: the state at the end of the chunk is saved, the summary says stopped, and the run can be
+        resumed
     Exit code: 130, 143, 143
     """
     code, stderr = ended(training(), number)
@@ -35,7 +36,7 @@ def test_a_signal_while_training(training, tmp_path, summary, number):
 def test_a_second_signal(training, tmp_path):
     """
     Fault: a second signal while the state is being saved
-    Effect: the process ends at once; the checkpoints saved before stay intact
+    Effect: the process ends at once; earlier checkpoints stay intact
     Exit code: 130, 143, 143
     """
     process = training()
@@ -65,8 +66,8 @@ def test_a_signal_while_compiling(start, run_cli, tmp_path):
 def test_sigkill(start, run_cli, tmp_path, summary):
     """
     Fault: SIGKILL at any time (out of memory, preemption, power)
-    Effect: no checkpoint that was complete is lost; resumed, the run equals an undisturbed one
-    Exit code: none of its own
+    Effect: no complete checkpoint is lost, and the resumed run equals an undisturbed one
+    Exit code: that of the signal
     """
     assert run_cli("hydra.run.dir=whole", *SMALL).returncode == 0
     rng = random.Random(0)
@@ -84,8 +85,8 @@ def test_sigkill(start, run_cli, tmp_path, summary):
 def test_sigusr1(start, tmp_path):
     """
     Fault: SIGUSR1, the warning of a job scheduler before it ends the job
-    Effect: the state at the end of the chunk is saved, and training goes on
-    Exit code: none, the run goes on
+    Effect: the state at the end of the chunk is saved, and training continues
+    Exit code: none, training continues
     """
     process = start(*ENDLESS, "training.log_every=100")  # no save would be due for a million steps
     events = (tmp_path / "run").glob
@@ -99,8 +100,8 @@ def test_sigusr1(start, tmp_path):
 
 def test_two_runs_of_one_folder(training, run_cli):
     """
-    Fault: a second run resumes the folder of one that is running
-    Effect: the second one is refused before it trains; the first is not disturbed
+    Fault: a second process resumes a run that is still running
+    Effect: the second process is refused before it trains; the first is not disturbed
     Exit code: 7
     """
     process = training()

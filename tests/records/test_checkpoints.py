@@ -175,7 +175,7 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_warning(checkpoints, caplog)
     assert_same(found.arrays, some_arrays(10))
     assert len(warnings(caplog)) == 1
     assert f"{checkpoints.folder / '20'}: is damaged" in warnings(caplog)[0]
-    assert warnings(caplog)[0].endswith("; the one before it is used")
+    assert warnings(caplog)[0].endswith("; the previous checkpoint is used")
 
 
 def test_if_all_are_damaged_none_is_restored_and_nothing_starts_again(checkpoints):

@@ -179,7 +179,7 @@ def test_an_evaluation_that_is_not_finite_is_a_divergence(tmp_path):
 def test_a_loss_that_is_bad_from_the_start_is_not_blamed_on_the_rate(tmp_path):
     with recording(tmp_path) as recorder:
         recorder.chunk(0, 2, {"train/loss": jnp.array([np.nan, np.nan])})
-    with pytest.raises(DivergedError, match=r"^train/loss: nan at step 0; look at the data"):
+    with pytest.raises(DivergedError, match=r"^train/loss: nan at step 0; check the data"):
         recorder.raise_failure()
 
 

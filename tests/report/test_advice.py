@@ -194,13 +194,13 @@ def test_a_schedule_that_the_run_cuts_off_gives_a_warning():
 
 def test_a_schedule_that_rests_after_its_decay_gives_a_warning_and_a_warm_up_does_not():
     (warning,) = advice(OneCycle(max_lr=0.2, total_steps=500), steps=880, total_steps=500)
-    assert warning.startswith("scheduler.total_steps: the rate rests at 8e-07 for the last 381 of")
+    assert warning.startswith("scheduler.total_steps: the rate stays at 8e-07 for the last 381 of")
     assert "880 steps of the run (43%); scheduler.total_steps=100% fits it" in warning
     assert advice(Linear(base_lr=0.1, total_iters=100), steps=880) == []
     assert advice(MultiStep(base_lr=0.1, milestones=[100]), steps=880) == []
     decay = Linear(base_lr=0.1, start_factor=1.0, end_factor=0.0, total_iters=100)
     (falls,) = advice(decay, steps=880)
-    assert "rests at 0 for the last 780" in falls
+    assert "stays at 0 for the last 780" in falls
 
 
 def in_sequence(first, *, length, steps=880):
@@ -223,7 +223,7 @@ def test_a_ramp_that_its_part_cuts_off_gives_a_warning_and_so_does_the_jump():
 
 def test_a_ramp_that_rests_within_its_part_gives_a_warning():
     (rest,) = in_sequence(Linear(base_lr=0.1, start_factor=0.1, total_iters=20), length=44)
-    assert rest.startswith("scheduler.parts.warmup.total_iters: the rate rests at 0.1 for the last")
+    assert rest.startswith("scheduler.parts.warmup.total_iters: the rate stays at 0.1 for the last")
 
 
 def test_equal_bounds_of_a_decay_give_a_warning():

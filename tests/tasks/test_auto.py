@@ -140,7 +140,9 @@ def test_groups_keep_their_ratios(auto):
 def test_without_an_answer_nothing_is_trained(auto, summary, capsys):
     code, folder = auto(*NO_ANSWER)
     assert code == 2
-    said = "error: scheduler: the range test gives no rates: the curve has fewer than 10 points; "
+    said = (
+        "error: scheduler: the range test suggests no rates: the curve has fewer than 10 points; "
+    )
     assert said in capsys.readouterr().err
     assert summary(folder)["status"] == "failed"
     assert (folder / "range_test.csv").exists()
@@ -161,7 +163,7 @@ def test_the_policy_is_that_of_its_option_with_changed_settings():
 def test_a_check_shows_the_policy_and_says_that_its_rates_are_not_final(run, capsys, read_table):
     code, folder = run("task=check", "scheduler=auto", "scheduler.policy=one_cycle", *SHORT)
     assert code == 0
-    said = "the rates of one_cycle are its defaults here; training starts by finding others"
+    said = "shown with the default rates of one_cycle; training starts with a range test"
     assert said in capsys.readouterr().out
     _, alone = run("task=check", "scheduler=one_cycle", *SHORT, name="alone")
     assert read_table(folder / "schedule.csv") == read_table(alone / "schedule.csv")
@@ -175,7 +177,7 @@ PART = "scheduler@scheduler.parts"
     ("overrides", "said"),
     [
         (["scheduler=auto", "scheduler.policy=nope"], "scheduler.policy: there is no scheduler"),
-        (["scheduler=auto", "scheduler.policy=auto"], "scheduler.policy: auto finds the rates"),
+        (["scheduler=auto", "scheduler.policy=auto"], "scheduler.policy: auto searches for rates"),
         (["scheduler=auto", "scheduler.max_lr=1"], "scheduler.max_lr: there is no such setting"),
         (
             ["scheduler=auto", "scheduler.settings={gama: 1}"],
@@ -191,7 +193,7 @@ PART = "scheduler@scheduler.parts"
         ),
         (
             ["scheduler=auto", "scheduler.range_test.over=momentum"],
-            "scheduler.range_test.over: compares values of another setting",
+            "scheduler.range_test.over: compares values of a setting",
         ),
         (["scheduler=sequence", f"{PART}.cycles=auto"], "scheduler.parts.cycles: auto finds the"),
         (["scheduler=chained", f"{PART}.decay=auto"], "scheduler.parts.decay: auto finds the"),
@@ -212,7 +214,7 @@ def test_a_run_that_goes_on_from_a_state_takes_no_range_test_but_one_from_parame
     start = f"init_from={saved}", "scheduler=auto", "scheduler.range_test.seeds=2"
     code, _ = run(*start, name="state")
     assert code == 2
-    assert "error: init_from: a run that goes on from a saved state has" in capsys.readouterr().err
+    assert "error: init_from: a run that continues a saved state already" in capsys.readouterr().err
     code, folder = run(*start, "init_params_only=true", "scheduler.range_test.steps=20", name="new")
     first = (folder / "range_test.csv").read_text().splitlines()[1]
     assert float(first.split(",")[3]) < 1  # an untrained model begins at 2.3
