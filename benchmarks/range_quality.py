@@ -185,7 +185,7 @@ def trained(experiment: Experiment, schedulers: Sequence[Any]) -> dict[str, Any]
                     stopping=lambda: False,
                 )
             )
-    mode = choose_lane_mode(experiment.device.platform)
+    mode = choose_lane_mode(experiment.device.platform, experiment.plan.dispatch)
     ends = train_lanes(experiment.static, lanes, mode=mode)
     curves = [[(step, float(value)) for step, value in h.evaluations] for h in histories]
     finals = [

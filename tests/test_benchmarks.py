@@ -57,7 +57,7 @@ def throughput() -> dict[str, Any]:
 @pytest.mark.parametrize(
     "name",
     [
-        "mlp",
+        pytest.param("mlp", marks=pytest.mark.slow),
         pytest.param("surrounded", marks=pytest.mark.slow),
         pytest.param("mnist1d_cnn", marks=pytest.mark.slow),
         pytest.param("text_transformer", marks=pytest.mark.slow),

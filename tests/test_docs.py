@@ -52,10 +52,12 @@ def pictures(curves):
     return docs.pictures(curves)
 
 
+@pytest.mark.slow
 def test_the_page_is_what_the_script_writes(curves):
     assert docs.PAGE.read_text(encoding="utf-8") == docs.page(curves), RUN_IT
 
 
+@pytest.mark.slow
 def test_every_option_has_a_row_settings_and_a_picture_and_nothing_else_has(curves):
     text = docs.PAGE.read_text(encoding="utf-8")
     assert sorted(re.findall(r'<img src="schedulers/(\w+)\.png"', text)) == OPTIONS
@@ -64,6 +66,7 @@ def test_every_option_has_a_row_settings_and_a_picture_and_nothing_else_has(curv
     assert sorted(curves) == OPTIONS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", OPTIONS)
 def test_each_picture_shows_the_schedule(option, pictures):
     png = (docs.PICTURES / f"{option}.png").read_bytes()
@@ -71,6 +74,7 @@ def test_each_picture_shows_the_schedule(option, pictures):
     assert len(png) < 15_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changed",
     [

@@ -70,6 +70,7 @@ def test_the_library_example_runs() -> None:
     assert f"`{names['schedule']!r}`" in README
 
 
+@pytest.mark.slow
 def test_the_examples_of_a_trained_model_run(
     run: Callable[..., tuple[int, Path]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -35,7 +35,7 @@ class ShortRun:
 
     seed: int
     rates: np.ndarray
-    listener: "Losses | Score"
+    observer: "Losses | Score"
     momenta: np.ndarray | None = None
 
 
@@ -73,17 +73,18 @@ class ShortRuns:
     def train(self, runs: Sequence[ShortRun]) -> int:
         """Trains each run to its end, or until its listener ends it; returns all updates."""
         experiment = self.experiment
+        listeners = [ShortRunListener(run.observer, len(run.rates)) for run in runs]
         ends = train_lanes(
             experiment.static,
-            [self._lane(run) for run in runs],
-            mode="threads"
-            if experiment.plan.dispatch == "step"
-            else choose_lane_mode(experiment.device.platform),
+            [self._lane(*pair) for pair in zip(runs, listeners, strict=True)],
+            mode=choose_lane_mode(experiment.device.platform, experiment.plan.dispatch),
         )
+        for listener in listeners:
+            listener.catch_up()
         return sum(int(end.state.step) for end in ends)
 
-    def _lane(self, run: ShortRun) -> Lane:
-        experiment, listener = self.experiment, run.listener
+    def _lane(self, run: ShortRun, listener: "ShortRunListener") -> Lane:
+        experiment = self.experiment
         seeded = experiment.seeded(run.seed)
         feed = self._feed.reseeded(run.seed)
         self._opened.callback(feed.close)
@@ -100,7 +101,7 @@ class ShortRuns:
             feed=feed,
             plan=Plan(
                 # A plan ends with an evaluation, so a run without one is ended by its listener.
-                steps=steps if listener.evaluates else steps + 1,
+                steps=steps if run.observer.evaluates else steps + 1,
                 eval_every=None,
                 chunk=min(max(steps // _CHUNKS, 1), _LONGEST_CHUNK),
                 dispatch=experiment.plan.dispatch,
@@ -117,38 +118,36 @@ class ShortRuns:
         return np.pad(values, [(0, short)] + [(0, 0)] * (values.ndim - 1), mode="edge")
 
 
-class _Chunks:
-    """A listener that reads the losses of a chunk after the next one has been dispatched."""
+class ShortRunListener:
+    """Passes the losses of a chunk to an observer once the next chunk has been sent."""
 
-    evaluates = True
+    steps_per_second = None
 
-    def __init__(self, steps: int) -> None:
-        self.ended = False
-        self._steps = steps
+    def __init__(self, observer: "Losses | Score", steps: int) -> None:
+        self._observer, self._steps = observer, steps
+        self._is_over = False
         self._pending: tuple[int, int, Any] | None = None
 
     @property
-    def steps_per_second(self) -> float | None:
-        return None
+    def ended(self) -> bool:
+        """Whether the run is to end, or has been trained for all its steps."""
+        return self._is_over or self._observer.ended
 
     def chunk(self, start: int, length: int, metrics: Metrics) -> None:
         self.catch_up()
         self._pending = start, length, metrics[LOSS]
-        if not self.evaluates and start + length >= self._steps:
-            self.ended = True
+        if not self._observer.evaluates and start + length >= self._steps:
+            self._is_over = True
 
     def catch_up(self) -> None:
-        """Reads the losses of the last chunk; may wait for the device."""
+        """Passes on the losses of the last chunk, for which it may have to wait."""
         if self._pending is not None:
             start, length, losses = self._pending
             self._pending = None
-            self.look(start, np.asarray(losses)[:length])
-
-    def look(self, start: int, losses: np.ndarray) -> None:
-        raise NotImplementedError
+            self._observer.look(start, np.asarray(losses)[:length])
 
     def evaluation(self, step: int, metrics: Metrics) -> None:
-        pass
+        self._observer.evaluation(metrics)
 
     def wants_state(self, step: int, *, evaluated: bool) -> bool:
         return False
@@ -160,13 +159,13 @@ class _Chunks:
         pass
 
 
-class Losses(_Chunks):
+class Losses:
     """Keeps the losses of a run after its warm-up, and ends it when they have risen too far."""
 
     evaluates = False
 
-    def __init__(self, steps: int, *, warmup: int, smoothing: float) -> None:
-        super().__init__(steps)
+    def __init__(self, *, warmup: int, smoothing: float) -> None:
+        self.ended = False
         self.losses: list[float] = []
         self._warmup, self._smoother = warmup, Smoother(smoothing)
 
@@ -176,26 +175,30 @@ class Losses(_Chunks):
             self._smoother.add(loss)
         self.ended = self.ended or self._smoother.stopped
 
+    def evaluation(self, metrics: Metrics) -> None:
+        """A run without evaluations has none to keep."""
 
-class Score(_Chunks):
+
+class Score:
     """Keeps the evaluation at the end of a run, and ends it if its loss is not finite."""
 
-    def __init__(self, steps: int, *, metric: str, worst: float) -> None:
+    evaluates = True
+
+    def __init__(self, *, metric: str, worst: float) -> None:
         """``worst`` is the score of a run that diverges."""
-        super().__init__(steps)
+        self.ended = False
         self._metric, self._worst = metric, worst
         self._found: Metrics | None = None
 
     def look(self, start: int, losses: np.ndarray) -> None:
         self.ended = self.ended or not np.isfinite(losses).all()
 
-    def evaluation(self, step: int, metrics: Metrics) -> None:
+    def evaluation(self, metrics: Metrics) -> None:
         self._found = metrics
 
     @property
     def score(self) -> float:
-        """The metric at the end of the run; waits for it."""
-        self.catch_up()
+        """The metric at the end of the run."""
         if self.ended or self._found is None or not np.isfinite(float(self._found[EVAL_LOSS])):
             return self._worst
         return float(self._found[self._metric])

@@ -188,15 +188,14 @@ def measure(
     ramp = np.concatenate([np.full(lengths.warmup, settings.start_lr), rates])
     factors = np.asarray(group_factors(experiment.config.scheduler))
     by_group = ramp[:, None] * factors if factors.ndim else ramp
-    listeners = {
-        seed: Losses(lengths.steps, warmup=lengths.warmup, smoothing=smoothing)
+    kept = {
+        seed: Losses(warmup=lengths.warmup, smoothing=smoothing)
         for seed in seeds_of(experiment, settings.seeds)
     }
-    updates = runs.train([ShortRun(seed, by_group, each) for seed, each in listeners.items()])
+    updates = runs.train([ShortRun(seed, by_group, each) for seed, each in kept.items()])
     curves = []
-    for seed, listener in listeners.items():
-        listener.catch_up()
-        losses = listener.losses[: lengths.points]
+    for seed, each in kept.items():
+        losses = each.losses[: lengths.points]
         curves.append(make_curve(seed, rates, losses, smoothing=smoothing))
     return tuple(curves), updates
 
@@ -218,15 +217,15 @@ def _scores(
     experiment, ranking = runs.experiment, runs.experiment.config.ranking
     chosen = seeds_of(experiment, _verified(seeds))
     worst = -ranking.sign * float("inf")
-    listeners, short = {}, []
+    observers, short = {}, []
     for multiple in multiples:
         rates, momenta = _compressed(experiment, answer, multiple, lengths.verification)
         for seed in chosen:
-            listener = Score(lengths.verification, metric=ranking.metric, worst=worst)
-            listeners[multiple, seed] = listener
-            short.append(ShortRun(seed, rates, listener, momenta))
+            score = Score(metric=ranking.metric, worst=worst)
+            observers[multiple, seed] = score
+            short.append(ShortRun(seed, rates, score, momenta))
     updates = runs.train(short)
-    scores = {m: tuple(listeners[m, seed].score for seed in chosen) for m in multiples}
+    scores = {m: tuple(observers[m, seed].score for seed in chosen) for m in multiples}
     return scores, updates
 
 

@@ -17,7 +17,7 @@ from runner.data.feed import Feed
 from runner.errors import DivergedError
 from runner.training import vmapped
 from runner.training.loop import Listener, chunk_capacity, is_over, train
-from runner.training.plan import Plan
+from runner.training.plan import Dispatch, Plan
 from runner.training.state import Hyperparams, Static, TrainState
 
 LaneMode = Literal["threads", "vmap"]
@@ -53,14 +53,14 @@ class LaneEnd:
     failure: DivergedError | None
 
 
-def choose_lane_mode(platform: str) -> LaneMode:
+def choose_lane_mode(platform: str, dispatch: Dispatch) -> LaneMode:
     """The faster way on a platform: ``threads`` on ``cpu``, ``vmap`` on any other.
 
     A small model leaves most of an accelerator idle, so that many lanes cost little more than one.
     On the CPU backend vmap gains little over one lane after another, and vmapped convolutions are
-    several times slower.
+    several times slower. Lanes with a dispatch per step cannot be vmapped.
     """
-    return "threads" if platform == "cpu" else "vmap"
+    return "threads" if platform == "cpu" or dispatch == "step" else "vmap"
 
 
 def train_lanes(static: Static, lanes: Sequence[Lane], *, mode: LaneMode) -> list[LaneEnd]:

@@ -10,7 +10,7 @@ from runner.cli.commands import configure
 from runner.data.feed import Feed
 from runner.errors import ConfigError
 from runner.experiment.build import build
-from runner.experiment.range_lanes import Losses, ShortRuns
+from runner.experiment.range_lanes import Losses, ShortRunListener, ShortRuns
 from runner.experiment.range_test import (
     COST,
     RangeTestSettings,
@@ -51,7 +51,8 @@ def test_the_losses_are_those_of_a_run_of_the_seed_under_an_exponential_rate(fou
         "scheduler=exponential", "scheduler.base_lr=1e-5", f"scheduler.gamma={factor}"
     ).scheduler
     solo = experiment("seed=1").under(policy)
-    listener = Losses(100, warmup=0, smoothing=0.9)
+    kept = Losses(warmup=0, smoothing=0.9)
+    listener = ShortRunListener(kept, 100)
     for _ in train(
         solo.static,
         solo.initial_state(),
@@ -65,7 +66,7 @@ def test_the_losses_are_those_of_a_run_of_the_seed_under_an_exponential_rate(fou
     listener.catch_up()
     assert curve.seed == 1
     assert len(longest(found)) == n
-    np.testing.assert_allclose(curve.losses[: n - 5], listener.losses[: n - 5], rtol=2e-4)
+    np.testing.assert_allclose(curve.losses[: n - 5], kept.losses[: n - 5], rtol=2e-4)
 
 
 def test_rates_have_equal_factors_from_start_to_end(found):
@@ -119,13 +120,12 @@ def test_lengths_that_are_given_are_kept():
 
 
 def test_warm_up_updates_are_at_the_first_rate_and_leave_no_points(monkeypatch):
-    tables, listeners = [], []
+    tables = []
 
     def noted(self, runs):
         tables.extend(run.rates for run in runs)
-        listeners.extend(run.listener for run in runs)
-        for listener in listeners:
-            listener.chunk(0, 30, {"train/loss": np.arange(30.0)})
+        for run in runs:
+            run.observer.look(0, np.arange(30.0))
         return 0
 
     monkeypatch.setattr(ShortRuns, "train", noted)

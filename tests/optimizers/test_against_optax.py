@@ -22,7 +22,7 @@ NUMBERED = [f"{case.name}-{i}" for i, case in enumerate(CASES)]
 # The first case of each optimizer.
 FIRST = {case.name: number for case, number in reversed([*zip(CASES, NUMBERED, strict=True)])}
 # ``test_groups`` compares three updates of all.
-SAMPLE = [FIRST[name] for name in ("sgd", "adam", "adafactor", "muon", "schedule_free_adamw")]
+SAMPLE = [FIRST[name] for name in ("sgd", "adam")]
 
 Hyperparams = dict[str, Any]
 

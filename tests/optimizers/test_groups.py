@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from optimizer_cases import all_cases
+from sampling import slow_except
 
 from runner.errors import ConfigError
 from runner.optimizers import Groups, assign, split
@@ -148,12 +149,14 @@ def test_a_number_outside_the_range_of_float32_is_refused_anywhere_in_a_list(dec
 
 
 CASES = all_cases()
+# Cases that compile quickly.
+QUICK = [case for case in CASES if case.name not in ("muon", "adafactor", "schedule_free_adamw")]
 UPDATES = 3
 SHAPES = {"kernel": (2, 2, 2, 8), "matrix": (8, 6), "scale": (6,), "bias": (6,)}
 RATES = {"tail": 0.003, "mid": 0.01, "default": 0.0007}
 
 
-@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+@pytest.mark.parametrize("case", slow_except(QUICK, CASES), ids=[case.name for case in CASES])
 def test_each_group_is_updated_as_if_there_were_no_others(case):
     """optax's own optimizer on one group; bit for bit, without compilation."""
     name, arguments, by_hand, _ = case

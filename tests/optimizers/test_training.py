@@ -13,7 +13,7 @@ from runner.registry import optimizers
 SHORT = ["model=linear", "training.batch_size=128", "training.eval_every=null"]
 CYCLED = "scheduler.cycle_momentum=true"
 # Other tests train with sgd.
-SAMPLE = ["adam", "schedule_free_adamw"]
+SAMPLE = ["adam"]
 REFUSED = all_refused()
 
 

@@ -196,6 +196,7 @@ def test_restarts_by_hand() -> None:
     assert list(CosineRestarts(base_lr=1, T_0=3).cycle_ends(10)) == [3, 6, 9]
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(
     top=tops,

@@ -81,6 +81,7 @@ def test_a_run_that_died_in_the_test_repeats_it_and_one_that_trained_does_not(
             assert (folder / file).read_bytes() == (whole / file).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_run_that_is_made_longer_keeps_its_cycles(auto, run):
     _, folder = auto()
     before = scalars(folder)["schedule/cycle"][1]
@@ -120,6 +121,7 @@ def test_a_signal_ends_the_test_and_leaves_no_result(auto, summary, monkeypatch)
     assert not (folder / "range_test.json").exists()
 
 
+@pytest.mark.slow
 def test_groups_keep_their_ratios(auto):
     code, folder = auto(
         "model=mlp",

@@ -182,6 +182,7 @@ def test_the_parameters_are_those_without_snapshots(whole, run, summary):
     assert not (folder / "snapshots.csv").exists()
 
 
+@pytest.mark.slow
 def test_a_run_that_is_stopped_while_it_scores_is_scored_when_it_is_resumed(
     whole, run, summary, monkeypatch, capsys
 ):
@@ -201,6 +202,7 @@ def test_a_run_that_is_stopped_while_it_scores_is_scored_when_it_is_resumed(
     assert (folder / "snapshots.csv").read_bytes() == (whole / "snapshots.csv").read_bytes()
 
 
+@pytest.mark.slow
 def test_snapshots_that_are_asked_for_late_are_named(whole, tmp_path, run, capsys, rows):
     code, folder = run(*TINY, "training.snapshots=false", "training.steps=25")
     assert code == 0
@@ -222,6 +224,7 @@ def test_snapshots_need_a_cycle_that_ends(run, capsys, settings):
     assert not (folder / "snapshots").exists()
 
 
+@pytest.mark.slow
 def test_a_regression_prints_a_table_of_its_own_metric(run, tmp_path, capsys):
     inputs = np.random.default_rng(0).normal(size=(200, 3)).astype(np.float32)
     np.savez(

@@ -138,6 +138,7 @@ def test_accumulation_equals_optaxs():
     close(ours.params, params, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "model",
     [
@@ -383,6 +384,7 @@ def test_the_parameters_that_an_optimizer_declares_are_evaluated(frozen):
     assert abs(correct(static, state, y)[1] - found["loss"]) > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("odd", ["params", "inputs"])
 def test_in_bfloat16_params_and_inputs_are_rounded_and_the_loss_is_not(odd):
     # Both become one, so that the ten logits are 256 and the loss log(10), which bfloat16 lacks.
@@ -449,7 +451,8 @@ def test_running_statistics_stay_in_float32(model):
     assert jax.tree.map(lambda leaf: leaf.dtype, after.model_state) == before
 
 
-@pytest.mark.parametrize("compute_dtype", slow_except(["float32"], ["float32", "bfloat16"]))
+@pytest.mark.slow
+@pytest.mark.parametrize("compute_dtype", ["float32", "bfloat16"])
 def test_lanes_equal_separate_runs(compute_dtype):
     """Under vmap, with groups, clipping, lookahead, average and accumulation."""
 
@@ -581,6 +584,7 @@ def test_evaluation_uses_running_statistics_and_no_dropout():
     assert abs(loss(start.model_state) - found["loss"]) > 1e-2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "wrappers", [{"ema_decay": 0.5}, {"sync_period": 2, "slow_step_size": 0.25}]
 )

@@ -1,5 +1,6 @@
 """Runs that depend on their evaluations: early stopping, reduced rates, ends of cycles."""
 
+import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from runner.cli import main
@@ -19,6 +20,7 @@ def test_training_stops_after_the_evaluations_that_it_waits_for(run, summary):
     assert summary(folder) == found
 
 
+@pytest.mark.slow
 def test_a_reduced_rate_survives_a_resume(run, summary):
     lines = ("scheduler=reduce_on_plateau", "scheduler.patience=0", "scheduler.threshold=0.5")
     _, whole = run(*SHORT, *lines, name="whole")
