@@ -352,6 +352,7 @@ def test_the_examples_of_the_help_are_good_command_lines(
         (["--info", "searchpath"], "conf"),
         (["--info", "defaults"], "scheduler/triangular"),
         (["--hydra-help"], "--multirun"),
+        (["--help", "--resolve"], "scheduler: "),
         (["-sc", "install=bash"], "hydra_bash_completion runner"),
     ],
 )

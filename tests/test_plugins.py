@@ -12,6 +12,7 @@ from textwrap import dedent
 import pytest
 
 from runner.cli import main
+from runner.cli.commands import configure
 from runner.config.expression import scale_function
 from runner.config.plugins import registered_options
 from runner.config.settings import ONE_GROUP, choice
@@ -353,3 +354,7 @@ def test_a_scale_fn_is_known_by_its_registered_name() -> None:
     assert scale_function("known_here") is abs
     with pytest.raises(ConfigError, match="did you mean known_here"):
         scale_function("known_her")
+
+
+def test_of_several_lists_of_plugins_the_last_counts():
+    assert configure("plugins=[no_such_package]", "plugins=[]").plugins == ()

@@ -12,6 +12,7 @@ from sampling import slow_except
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from runner.cli import main
+from runner.cli.commands import configure
 from runner.records.checkpoints import Checkpoints
 from runner.records.recorder import Recorder
 from runner.registry import schedulers
@@ -435,3 +436,16 @@ def test_a_step_of_init_from_that_is_not_a_number_is_refused(tmp_path, capsys, s
     error = capsys.readouterr().err
     assert error.startswith(f"error: init_from: '{step[:50]}")
     assert "is not a step; write RUN_FOLDER or RUN_FOLDER@STEP" in error
+
+
+def test_a_fork_of_a_fork_takes_the_whole_state_by_default(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["--cfg", "job"]) == 0
+    recorded = capsys.readouterr().out.replace("init_params_only: false", "init_params_only: true")
+    recorded = recorded.replace("init_from: null", "init_from: other@5")
+    (tmp_path / "run" / ".hydra").mkdir(parents=True)
+    (tmp_path / "run" / ".hydra" / "config.yaml").write_text(recorded)
+    (tmp_path / "run" / "checkpoints" / "40").mkdir(parents=True)
+    forked = configure("init_from=run@40")
+    assert (forked.init_from, forked.init_params_only) == (f"{tmp_path / 'run'}@40", False)
+    assert configure("init_from=run", "init_params_only=true").init_params_only is True

@@ -69,6 +69,11 @@ def test_inputs_of_any_number_type_are_the_same_numbers(loaded, images, dtype):
     assert np.array_equal(loaded.predict(converted), loaded.predict(images[:8]))
 
 
+def test_inputs_between_the_stored_numbers_are_not_rounded(loaded, images):
+    between = images[:8] + 0.5
+    np.testing.assert_allclose(loaded.predict(between), by_hand(loaded, between), atol=1e-5)
+
+
 def test_numbers_of_inputs_up_to_a_power_of_two_share_a_program(loaded, images, compilations):
     loaded.predict(images[:5])
     before = compilations()

@@ -343,10 +343,15 @@ def test_a_file_does_not_sweep_what_only_the_command_line_may_set(
     assert f"a file may not set hydra.sweeper.params.{key}" in line
 
 
-def test_a_file_does_not_start_a_download(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    text = "# @package _global_\nseed: 1\ndataset: {root: ../victim, download: true}\n"
+@pytest.mark.parametrize("value", ["true", "${checkpoint.best}", "${oc.decode:${oc.env:NO}}"])
+def test_a_file_does_not_start_a_download(
+    value: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = f"# @package _global_\nseed: 1\ndataset: {{root: ../victim, download: '{value}'}}\n"
+    text = text.replace("'true'", "true")
     (folder / "conf/scheduler/downloads.yaml").write_text(text)
-    line = refuse(capsys, "--config-dir", "conf", "+scheduler@_global_=downloads", "dataset=mnist")
+    chosen = "--config-dir", "conf", "+scheduler@_global_=downloads", "dataset=mnist"
+    line = refuse(capsys, *chosen, "--cfg", "job")
     assert line.startswith("error: dataset.download: a configuration file may not start a download")
 
 

@@ -64,6 +64,7 @@ def test_expressions_with_equal_texts_are_equal() -> None:
         ("().__class__.__bases__[0]", "Subscript"),
         ("9**9**9", "exponent"),
         ("x ** 1e9", "exponent"),
+        ("x ** -101", "exponent"),
         ("x ** (9 * 9 * 9)", "exponent"),
         ("-" * 100_000 + "1", "100001 characters"),
         ("-" * 400 + "1", "nested"),

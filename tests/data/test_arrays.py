@@ -110,6 +110,13 @@ def test_a_test_part_is_held_out_of_each_class(write):
     assert not np.array_equal(test.inputs, other.test.all().inputs)
 
 
+@pytest.mark.parametrize(("share", "count"), [(0.9, 2), (0.1, 0)])
+def test_a_share_that_leaves_no_examples_for_one_part_is_named(write, share, count):
+    two = {"x_train": np.ones((2, 4)), "y_train": np.array([0.5, 1.5])}
+    said = refused(write(**two, x_test=None, y_test=None), test_share=share)
+    assert f"{share} of its 2 examples is {count}, for the test; give more examples" in said
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.bool_, ">i4"])
 def test_labels_of_any_whole_type_fit(write, dtype):
     dataset = load(
@@ -139,6 +146,7 @@ FAULTS = {
     "negative": ({"y_train": np.array([0, 1, 2, 0, 1, -1])}, "label -1 of example 5"),
     "beyond int32": ({"y_train": np.array([0, 1, 2, 0, 1, 2**40])}, "label 1099511627776"),
     "identifiers": ({"y_train": np.array([0, 1, 2, 0, 1, 900])}, "label 900"),
+    "as many as examples": ({"y_train": np.array([0, 1, 2, 0, 1, 6])}, "label 6, but there are"),
     "mixed": ({"y_test": np.array([0.5, 1, 2])}, "values of type float64"),
     "not trained": ({"y_train": np.array([0, 0, 2, 0, 0, 2])}, "class 1 is in the test"),
     "one class": ({"y_train": np.zeros(6, int), "y_test": np.zeros(3, int)}, "only one class"),
@@ -152,6 +160,10 @@ FAULTS = {
 @pytest.mark.parametrize(("replaced", "said"), FAULTS.values(), ids=FAULTS)
 def test_arrays_that_do_not_fit_are_named(write, replaced, said):
     assert said in refused(write(**replaced))
+
+
+def test_each_training_example_may_have_a_class_of_its_own(write):
+    assert load(write(y_train=np.arange(6), y_test=np.array([0, 1, 2]))).num_classes == 6
 
 
 def test_a_label_outside_the_given_classes_is_named(write):

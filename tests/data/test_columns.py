@@ -96,6 +96,17 @@ def test_codes_may_be_treated_as_texts(write):
     assert dataset.train.inputs.tolist() == np.eye(4).tolist()
 
 
+@pytest.mark.parametrize(
+    ("values", "width"), [("1 2 x y", 4), ("1.5 2.5 x 3.5", None), ("1 x y z", 4)]
+)
+def test_a_column_is_of_numbers_if_most_of_its_values_are(write, values, width):
+    text = "c,y\n" + "".join(f"{value},{'ab'[i % 2]}\n" for i, value in enumerate(values.split()))
+    if width is None:
+        assert "column c: row 4 has 'x', not a finite number" in refused(write(text, text))
+    else:
+        assert load(write(text, text)).train.inputs.shape == (4, width)
+
+
 def test_a_share_of_each_class_is_held_out(write):
     text = "x,c,y\n" + "".join(f"{i},t{i},{'ab'[i % 10 == 0]}\n" for i in range(100))
     settings = write(text) | {"test_path": None}

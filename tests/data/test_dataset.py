@@ -55,6 +55,12 @@ def test_splits_of_different_shapes_are_refused():
         Dataset(**(GOOD | {"test": split(np.zeros((3, 3, 2, 1), np.uint8))}))
 
 
+def test_targets_of_different_shapes_are_refused():
+    two, three = (split(targets=np.zeros((3, count), np.float32)) for count in (2, 3))
+    with pytest.raises(DataError, match=r"^test targets: have shape \(3,\), the train targets"):
+        Dataset(**(GOOD | {"train": two, "test": three, "num_classes": None}))
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [

@@ -77,6 +77,19 @@ def test_the_thread_that_gathers_ends_with_the_feed(dataset):
     assert threading.active_count() == before
 
 
+def test_a_feed_with_another_seed_gathers_its_own_batches(dataset):
+    """The batches that the first feed has gathered ahead are of its order."""
+    ours = feed(dataset, "stream")
+    list(ours.single_batches(0, 2))
+    other = ours.reseeded(7)
+    indices = batch_indices(seed=7, first_step=2, count=1, batch_size=4, n=23)
+    (batch,) = other.single_batches(2, 1)
+    np.testing.assert_array_equal(batch.targets, dataset.train.targets[indices[0]])
+    np.testing.assert_array_equal(batch.inputs, dataset.train.inputs[indices[0]])
+    other.close()
+    ours.close()
+
+
 def test_an_error_while_gathering_reaches_the_loop(dataset, monkeypatch):
     def fail(self, indices):
         raise OSError("the disk is gone")

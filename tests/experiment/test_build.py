@@ -224,6 +224,14 @@ def test_a_model_that_does_not_fit_is_refused_before_it_is_built(kept, copies):
         checked("model.hidden=[2000000,2000000]", *kept)
 
 
+def test_the_slow_parameters_must_be_reached_within_the_run():
+    """Lookahead may synchronise once, at the last update."""
+    run = "model=linear", "training.steps=22"
+    assert checked(*run, "optimizer.lookahead.sync_period=22").lengths.steps == 22
+    with pytest.raises(ConfigError, match=r"sync_period: 23 is longer than the run of 22 steps"):
+        checked(*run, "optimizer.lookahead.sync_period=23")
+
+
 def test_another_scheduler_replaces_the_schedule_and_nothing_else():
     experiment = checked("task=check", "task.compare=[one_cycle]")
     (scheduler,) = experiment.config.task.settings.compare

@@ -1,6 +1,7 @@
 """The transformer predicts each token from earlier ones and has GPT-2's size."""
 
 from functools import partial
+from math import erf
 
 import jax
 import jax.numpy as jnp
@@ -60,6 +61,21 @@ def test_tied_embeddings_take_the_place_of_the_last_layer(drawn):
         lambda params: [m.apply({"params": params}, TOKENS, train=False) for m in (tied, untied)]
     )(params)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_the_ends_of_branches_start_with_gpt_2s_smaller_kernels():
+    """0.02 / sqrt(2 * depth), of a normal distribution that is cut off at two deviations."""
+    model = small(width=64)
+    params = jax.jit(partial(model.init, train=False))(jax.random.key(0), TOKENS)["params"]
+    cut = (1 - 4 * np.exp(-2) / np.sqrt(2 * np.pi) / erf(2**0.5)) ** 0.5
+    for block in (params["TransformerBlock_0"], params["TransformerBlock_1"]):
+        for name, std in (
+            ("attention_in", 0.02),
+            ("attention_out", 0.02 / 2),
+            ("mlp_in", 0.02),
+            ("mlp_out", 0.02 / 2),
+        ):
+            assert np.std(block[name]["kernel"]) == pytest.approx(cut * std, rel=0.05)
 
 
 @pytest.mark.parametrize(

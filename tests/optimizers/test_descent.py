@@ -27,6 +27,7 @@ REFUSED = [
     ("optimizer=signum optimizer.momentum=1", "momentum"),
     ("optimizer=lion optimizer.b2=2", "b2"),
     ("optimizer=sgd optimizer.momentum=1", "momentum"),
+    ("optimizer=sgd optimizer.nesterov=true optimizer.momentum=0", "nesterov"),
 ]
 
 

@@ -98,3 +98,19 @@ def test_it_waits_for_a_gradient_at_a_rate_above_zero(idle, safeguard_warmup):
     np.testing.assert_array_equal(passed[2:], begun)
     assert np.isfinite(passed).all()
     assert passed[3] < passed[2] < 2
+
+
+def test_beta3_is_the_decay_of_the_sums_that_the_estimate_is_made_of():
+    def estimates(tx):
+        params, found = jnp.zeros(1), []
+        state = tx.init(params)
+        for _ in range(12):
+            updates, state = tx.update(jnp.sign(params - 10.0), state, params)
+            params = optax.apply_updates(params, updates)
+            found.append(float(state.estim_lr))
+        return found
+
+    optimizer, hyperparams = split("prodigy", {"beta3": 0.5})
+    found = estimates(optimizer.build(1.0, hyperparams))
+    np.testing.assert_allclose(found, estimates(contrib.prodigy(1.0, beta3=0.5)), rtol=1e-5)
+    assert found[-1] != pytest.approx(estimates(contrib.prodigy(1.0))[-1], rel=0.01)

@@ -11,6 +11,7 @@ from hypothesis.extra import numpy as arrays
 
 from runner.ranges import Answer, Curve, NoAnswer, choose
 from runner.ranges import test_rates as rates_of
+from runner.ranges.choice import _step_size
 
 FINE = np.logspace(-7, 1, 100_000)
 STEP = 10 ** (8 / 99)  # factor between 100 points
@@ -156,6 +157,11 @@ def test_without_bounds_for_most_seeds_the_commonest_reason_is_given() -> None:
     assert "fewer than 10 points" in refusal_of(usual(), cut, flat, cut).reason
 
 
+def test_bounds_for_half_of_the_seeds_suffice() -> None:
+    found, alone = answer_of(usual(), np.full(100, 2.3)), answer_of(usual())
+    assert (found.base_lr, found.max_lr) == (alone.base_lr, alone.max_lr)
+
+
 def test_the_answer_is_the_median_over_seeds_with_its_spread() -> None:
     shifts = [1.0, -1.0, 0.0]
     alone = [answer_of(usual(shift=shift)) for shift in shifts]
@@ -179,6 +185,11 @@ def test_the_step_size_grows_with_the_range() -> None:
         2, round(4 * math.log10(narrow.max_lr / narrow.base_lr)) / 2
     )
     assert 2 <= narrow.step_size_epochs < wide.step_size_epochs <= 10
+
+
+def test_the_step_size_is_rounded_to_half_an_epoch() -> None:
+    # 2 log10(18) = 2.51 and 2 log10(25) = 2.80 epochs.
+    assert [_step_size(0.01, max_lr) for max_lr in (0.18, 0.25)] == [2.5, 3.0]
 
 
 def test_a_choice_needs_a_curve() -> None:

@@ -91,6 +91,10 @@ def test_losses_below_zero_may_rise_by_three_times_their_fall() -> None:
     assert curve([1.0, -1.0, 5.0, 5.1, 0.0]).losses.tolist() == [1.0, -1.0, 5.0, 5.1]
 
 
+def test_losses_that_reach_zero_may_rise_by_three_times_their_fall() -> None:
+    assert curve([1.0, 0.0, 3.0, 3.1, 0.0]).losses.tolist() == [1.0, 0.0, 3.0, 3.1]
+
+
 @pytest.mark.parametrize("rates", [[1, 1], [2, 1], [0, 1], [-1, 1]])
 def test_rates_of_a_curve_must_rise(rates: list[float]) -> None:
     with pytest.raises(ValueError, match="positive and rising"):

@@ -53,3 +53,11 @@ def test_the_standard_error_is_the_deviation_of_the_trend() -> None:
 
 def test_nine_points_have_no_trend() -> None:
     assert trend(curve_of(np.linspace(3, 1, 9))) is None
+
+
+@pytest.mark.parametrize(("share", "falls"), [(1e-9, False), (1e-4, True)])
+def test_a_fall_that_float32_cannot_hold_is_noise(share: float, falls: bool) -> None:
+    """Neighbouring numbers of float32 differ by 6e-8 or more of their size."""
+    found = trend(curve_of(np.where(np.arange(100) < 50, 2.3, 2.3 * (1 - share))))
+    assert found is not None
+    assert found.falls == falls

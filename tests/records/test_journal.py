@@ -8,7 +8,7 @@ import pytest
 from runner.config import Ranking
 from runner.records import journal as journal_module
 from runner.records import throughput
-from runner.records.journal import Journal
+from runner.records.journal import Figures, Journal
 
 
 class Events:
@@ -92,3 +92,19 @@ def test_an_evaluation_without_a_rank_is_never_the_best():
     assert journal.best is None
     journal.evaluation(30, {"eval/loss": 0.5, "eval/accuracy": 0.25}, submitted=0.0)
     assert journal.best == {"metric": "eval/accuracy", "value": 0.25, "step": 30}
+
+
+@pytest.mark.parametrize(("earlier", "now", "first"), [(7, None, 7), (7, 30, 7), (None, 30, 30)])
+def test_the_first_step_that_was_not_logged_may_be_of_an_earlier_attempt(earlier, now, first):
+    events = Events()
+    events.lost_at_step = now
+    journal = Journal(
+        events=events,
+        display=DISPLAY,
+        log_every=1,
+        started=0.0,
+        ranking=ACCURACY,
+        start=20,
+        earlier=Figures(logging_lost_at_step=earlier),
+    )
+    assert journal.figures().logging_lost_at_step == first

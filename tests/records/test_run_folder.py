@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from runner.errors import ConfigError, StorageError
-from runner.records.run_folder import claim, claim_sweep, last_write
+from runner.records.run_folder import claim, claim_sweep, fork_source, last_write
 
 
 def test_a_new_folder_is_created_with_its_parents(tmp_path):
@@ -174,3 +174,15 @@ def test_what_a_resumed_run_prepares_is_not_its_last_write(tmp_path):
         (tmp_path / name).touch()
         os.utime(tmp_path / name, (written, written))
     assert last_write(tmp_path) == 100
+
+
+@pytest.mark.parametrize(
+    ("name", "folder", "step"),
+    [
+        ("runs/a", "runs/a", None),
+        ("runs/a@20", "runs/a", 20),
+        ("me@host/a@20", "me@host/a", 20),
+    ],
+)
+def test_the_step_of_a_fork_follows_the_last_at_sign(name, folder, step):
+    assert fork_source(name) == (Path(folder), step)

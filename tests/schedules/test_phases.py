@@ -49,6 +49,8 @@ def test_phase_changes_lie_within_the_run_in_increasing_order(name):
     [
         (CyclicLR(step_size_up=30, step_size_down=70), [30, 130, 230]),
         (CyclicLR(step_size_up=30, step_size_down=70, last_epoch=40), [90, 190, 290]),
+        # It starts at a peak; the next one is a cycle later.
+        (CyclicLR(step_size_up=30, step_size_down=70, last_epoch=30), [100, 200, 300]),
         (Linear(base_lr=1, total_iters=20), [20]),
         (Cosine(base_lr=1, T_max=100), [100]),
         (Cosine(base_lr=1, T_max=100, periodic=True), [100, 200, 300]),
@@ -60,6 +62,7 @@ def test_phase_changes_lie_within_the_run_in_increasing_order(name):
         (OneCycle(max_lr=1, total_steps=200, pct_start=0.3, three_phase=True), [60, 119, 199]),
         (WarmupCosine(max_lr=1, warmup_steps=20, total_steps=120), [20, 120]),
         (MultiStep(base_lr=1, milestones=[50, 250, 500]), [50, 250]),
+        (MultiStep(base_lr=1, milestones=[1, 300, 301]), [1, 300]),
         (Step(base_lr=1, step_size=120), [120, 240]),
         (
             WSD(base_lr=1, total_steps=301, cycles=3, warmup=5, rewarmup=10, decay=20),
@@ -77,3 +80,8 @@ def test_a_sequence_and_a_product_change_where_their_parts_do():
     parts = {"warmup": warmup, "cycles": cycles}
     assert changes(Sequence(parts, {"warmup": 40, "cycles": None}), 160) == [20, 40, 70, 130]
     assert changes(Chained(base_lr=1.0, parts=parts), 160) == [20, 30, 90, 150]
+
+
+def test_a_product_settles_with_the_last_of_its_parts():
+    parts = {"one": Linear(base_lr=1.0, total_iters=20), "other": Cosine(base_lr=1.0, T_max=50)}
+    assert Chained(base_lr=1.0, parts=parts).settled_at == 50

@@ -61,6 +61,7 @@ def test_a_value_may_be_a_list_with_one_for_each_group() -> None:
     ("change", "key", "words"),
     [
         ({"values": [1, 2]}, "values", "2 rates for 2 boundaries; write 3"),
+        ({"values": [1, 2, 3, 4]}, "values", "4 rates for 2 boundaries; write 3"),
         ({"values": []}, "values", "list of rates"),
         ({"values": [1, -2, 3]}, "values[1]", "-2 is not"),
         ({"values": [[1, 2], 3, [4, -5]]}, "values[2][1]", "-5 is not"),

@@ -174,3 +174,9 @@ def test_bad_arguments_are_refused_by_name(change: dict[str, Any], key: str, wor
 def test_a_warm_up_and_a_decay_may_fill_the_whole_run() -> None:
     schedule = WSD(base_lr=1.0, total_steps=5, warmup=2, decay=3)
     assert [float(schedule(step)) for step in range(6)] == [0.5, 1.0, 0.75, 0.5, 0.25, 0.0]
+
+
+def test_one_cycle_has_no_second_warm_up_that_must_fit() -> None:
+    shorter = WSD(base_lr=1.0, total_steps=5, warmup=1, decay=3)
+    schedule = WSD(base_lr=1.0, total_steps=5, warmup=1, decay=3, rewarmup=4)
+    np.testing.assert_array_equal(schedule(np.arange(7)), shorter(np.arange(7)))

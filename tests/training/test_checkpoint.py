@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from runner.errors import StorageError
+from runner.schedules.plateau import Plateau
 from runner.training import checkpoint
 from runner.training.state import TrainState
 
@@ -107,6 +108,24 @@ def test_copies_that_were_not_stored_start_as_the_parameters(section):
     found = getattr(restored, section)
     for name, leaf in checkpoint.named_leaves(found).items():
         assert np.array_equal(leaf, arrays[f"params/{name}"])
+
+
+@pytest.mark.parametrize("section", ["plateau", "stopping"])
+def test_counts_of_evaluations_that_were_not_stored_start_at_zero(section):
+    counts = Plateau(patience=1, threshold=0.0, is_relative=False).start()
+    state = replace(a_state(), **{section: counts})
+    restored = checkpoint.from_arrays(template_of(state), arrays_of(a_state()), source="here")
+    for value in getattr(restored, section):
+        assert not value.any()
+    assert_same(replace(restored, **{section: None}), a_state())
+
+
+def test_parameters_of_another_type_are_not_taken():
+    arrays = arrays_of(a_state(2))
+    arrays["params/Dense_0/bias"] = arrays["params/Dense_0/bias"].astype(np.float16)
+    taken, missing, unused = checkpoint.with_params(a_state(1), arrays)
+    assert missing == unused == ["params/Dense_0/bias"]
+    assert taken.params["Dense_0"]["bias"].dtype == np.float32
 
 
 def test_parameters_are_taken_by_path_and_the_rest_of_the_state_stays():

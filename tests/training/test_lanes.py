@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from sampling import slow_except
 
+from runner.config import Ranking
 from runner.data.dataset import Dataset, Split
 from runner.data.feed import Feed
 from runner.data.order import batch_indices
@@ -280,6 +281,18 @@ def test_a_lane_goes_on_from_the_state_it_is_given(feed, mode):
 
 
 @pytest.mark.parametrize("mode", MODES)
+def test_lanes_may_go_on_from_different_steps(feed, mode):
+    static = Static(MLP, OPTIMIZER)
+    whole = train_lanes(static, [lane(feed, seed=1), lane(feed, seed=2)], mode=mode)
+    begun, _ = train_lanes(
+        static, [lane(feed, seed=1, steps=13), lane(feed, seed=2, steps=1)], mode=mode
+    )
+    lanes = [replace(lane(feed, seed=1), state=begun.state), lane(feed, seed=2)]
+    for end, other in zip(train_lanes(static, lanes, mode=mode), whole, strict=True):
+        assert_same_bytes(end.state, other.state)
+
+
+@pytest.mark.parametrize("mode", MODES)
 def test_early_stopping_ends_the_lane_that_it_ends_alone(feed, mode):
     def lanes():
         return [
@@ -409,6 +422,7 @@ def test_another_exception_ends_all_lanes_and_is_raised(feed, mode, error):
         ({"dispatch": "step"}, "dispatch"),
         ({"schedule": ReduceOnPlateau(base_lr=0.1)}, "same shapes"),
         ({"model": mlp(hidden=[8], num_outputs=10)}, "same shapes"),
+        ({"ranking": Ranking("eval/accuracy", highest=True)}, "same ranking"),
     ],
 )
 def test_lanes_that_cannot_be_vmapped_are_refused(feed, settings, message):

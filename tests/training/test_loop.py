@@ -300,6 +300,11 @@ def test_a_chunk_takes_at_most_32_mib_and_has_1_to_1024_batches(batch_bytes, cap
     assert chunk_capacity(SimpleNamespace(batch_bytes=lambda: batch_bytes)) == capacity
 
 
+def test_a_chunk_of_several_lanes_takes_at_most_32_mib_in_all():
+    feeds = [SimpleNamespace(batch_bytes=lambda mib=mib: mib * 2**20) for mib in (1, 2, 5)]
+    assert chunk_capacity(*feeds) == 4
+
+
 def test_training_stops_after_the_chunk_in_which_it_is_told_to(dataset):
     told = iter([False, False, True])
     state, notes = fit(dataset, steps=50, chunk=10, stopping=lambda: next(told))

@@ -603,6 +603,25 @@ def test_running_statistics_are_averaged_like_the_parameters(wrappers):
     assert np.abs(found - means).max() > 1e-4  # not the raw ones
 
 
+class Counting(nn.Module):
+    """A linear classifier that counts its batches."""
+
+    @nn.compact
+    def __call__(self, x, *, train):
+        seen = self.variable("counters", "batches", jnp.zeros, (), jnp.int32)
+        if train:
+            seen.value = seen.value + 1
+        return nn.Dense(10)(x.reshape(len(x), -1))
+
+
+@pytest.mark.parametrize("wrappers", [{"ema_decay": 0.5}, {"sync_period": 2}])
+def test_counts_in_a_model_state_are_not_averaged(wrappers):
+    static, hyperparams, start = set_up(Counting(), wrappers=Wrappers.of(**wrappers))
+    state, _ = updates(static, hyperparams, start, steps=3)
+    found = evaluated_variables(static, state)["counters"]["batches"]
+    assert (int(found), found.dtype) == (3, jnp.int32)
+
+
 def test_an_optimizer_without_momentum_ignores_that_of_a_schedule():
     found = []
     for cycle_momentum in (False, True):
