@@ -1,6 +1,7 @@
 """NumPy files become data sets, or are refused by name."""
 
 import io
+import os
 import zipfile
 
 import numpy as np
@@ -218,3 +219,11 @@ def test_a_header_that_claims_more_than_the_file_can_hold_is_refused(tmp_path):
         archive.writestr("x_train.npy", header.getvalue())
         archive.writestr("y_train.npy", header.getvalue())
     assert "is truncated" in refused(path)
+
+
+def test_a_pipe_in_place_of_an_array_is_not_read(tmp_path):
+    for name, array in GOOD.items():
+        np.save(tmp_path / f"{name}.npy", array)
+    (tmp_path / "x_train.npy").unlink()
+    os.mkfifo(tmp_path / "x_train.npy")
+    assert "x_train.npy: is not a file; " in refused(tmp_path)
