@@ -119,7 +119,8 @@ class Composer(ConfigLoaderImpl):
         cfg.hydra.overrides.task = typed
         for error in reserved(plain(cfg), {override.key_or_group for override in parsed}):
             self._refuse(error, cfg)
-        check_expansion(plain(cfg))
+        with self.answered(overrides):
+            check_expansion(plain(cfg))
         return cfg
 
     def load_sweep_config(

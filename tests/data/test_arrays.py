@@ -227,3 +227,9 @@ def test_a_pipe_in_place_of_an_array_is_not_read(tmp_path):
     (tmp_path / "x_train.npy").unlink()
     os.mkfifo(tmp_path / "x_train.npy")
     assert "x_train.npy: is not a file; " in refused(tmp_path)
+
+
+@pytest.mark.skipif(np.dtype(np.longdouble).itemsize == 8, reason="needs longer numbers")
+def test_numbers_of_more_than_64_bits_are_refused(write):
+    path = write(x_train=GOOD["x_train"].astype(np.longdouble))
+    assert "has values of type float128; " in refused(path)
