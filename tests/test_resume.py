@@ -435,3 +435,11 @@ def test_a_step_of_init_from_that_is_not_a_number_is_refused(tmp_path, capsys, s
     error = capsys.readouterr().err
     assert error.startswith(f"error: init_from: '{step[:50]}")
     assert "is not a step; write RUN_FOLDER or RUN_FOLDER@STEP" in error
+
+
+def test_a_run_may_be_resumed_beyond_its_new_length_without_an_evaluation(run, tmp_path, summary):
+    _, folder = run(*TINY, FEW_SAVES, "training.eval_every=null")
+    stopped_at(folder, 20, tmp_path / "stopped")
+    assert main([f"resume={tmp_path / 'stopped'}", "training.steps=10"]) == 0
+    found = summary(tmp_path / "stopped")
+    assert (found["status"], found["best"]) == ("finished", None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -223,7 +224,10 @@ def _read_header(key: str, file: IO[bytes]) -> _Header:
     version = np.lib.format.read_magic(file)
     if version not in _READERS:
         raise DataError(key, f"has version {version} of NumPy's format", _SAVE_AGAIN)
-    shape, _, dtype = getattr(np.lib.format, _READERS[version])(file)
+    try:
+        shape, _, dtype = getattr(np.lib.format, _READERS[version])(file)
+    except (MemoryError, tokenize.TokenError) as error:  # of Python's parser
+        raise DataError(key, "has a header that cannot be parsed", _SAVE_AGAIN) from error
     if dtype.hasobject:
         remedy = "save arrays of numbers; objects are never loaded, as loading them may run code"
         raise DataError(key, "is an array of Python objects", remedy)
