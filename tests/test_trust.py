@@ -114,6 +114,19 @@ def test_files_that_include_each_other_twice_a_level_are_refused_at_once(
         assert re.search(r"/conf/scheduler/f\d+\.yaml: .* included more than 100 times", said)
 
 
+def test_many_files_that_include_many_files_are_refused_at_once(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for n in range(60):
+        parts = [f"l{m}@p{n}_{m}" for m in range(60)]
+        (folder / f"conf/scheduler/m{n}.yaml").write_text(f"defaults: [{', '.join(parts)}]\n")
+        (folder / f"conf/scheduler/l{n}.yaml").write_text("a: 1\n")
+    inner = ", ".join(f"m{n}@q{n}" for n in range(60))
+    (folder / "conf/scheduler/mine.yaml").write_text(f"defaults: [{inner}]\n")
+    said = refuse(capsys, "-cd", "conf", "scheduler=mine")
+    assert said.startswith("error: defaults lists: include files more than 500 times; ")
+
+
 def test_one_file_may_configure_many_parts(folder: Path) -> None:
     parts = "".join(f"  - scheduler@parts.p{n}: constant\n" for n in range(90))
     (folder / "conf/many.yaml").write_text(f"defaults:\n  - config\n{parts}  - _self_\n")

@@ -235,7 +235,7 @@ def test_numbers_of_more_than_64_bits_are_refused(write):
     assert "has values of type float128; " in refused(path)
 
 
-@pytest.mark.parametrize("text", ["(" * 9000, "-" * 9000 + "1", "[" * 4000 + "]" * 4000])
+@pytest.mark.parametrize("text", ["(" * 9000, "-" * 9000 + "1", "[" * 4000 + "]" * 4000, "{[]: 1}"])
 def test_a_header_that_pythons_parser_refuses_is_damage(tmp_path, text):
     np.save(tmp_path / "y_train.npy", GOOD["y_train"])
     header = f"{text}\n".encode()

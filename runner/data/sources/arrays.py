@@ -226,7 +226,7 @@ def _read_header(key: str, file: IO[bytes]) -> _Header:
         raise DataError(key, f"has version {version} of NumPy's format", _SAVE_AGAIN)
     try:
         shape, _, dtype = getattr(np.lib.format, _READERS[version])(file)
-    except (MemoryError, tokenize.TokenError) as error:  # of Python's parser
+    except (MemoryError, TypeError, tokenize.TokenError) as error:  # of Python's parser
         raise DataError(key, "has a header that cannot be parsed", _SAVE_AGAIN) from error
     if dtype.hasobject:
         remedy = "save arrays of numbers; objects are never loaded, as loading them may run code"
