@@ -14,7 +14,8 @@ def write_file(path: Path, content: bytes) -> None:
     # Named by process, as two may write the same file at once.
     prepared = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with prepared.open("wb") as file:
+        prepared.unlink(missing_ok=True)
+        with prepared.open("xb") as file:  # never through a link that lies there
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

@@ -3,12 +3,16 @@
 The exit code of each kind is part of the command line's contract.
 """
 
+import re
 import signal
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 INT32_MAX = 2**31 - 1  # steps, seeds and sizes are int32 on the device
 FLOAT32_MAX = (2 - 2**-23) * 2.0**127
+
+# All but tabs and line feeds; and halves of surrogate pairs.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 class RunnerError(Exception):
@@ -91,6 +95,11 @@ def shown(value: object) -> str:
         return "an integer of thousands of digits"
     text = " ".join(text.split())
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def printable(text: str) -> str:
+    """``text`` with control characters, which would act on a terminal, as escapes: ``\\x1b``."""
+    return _CONTROL.sub(lambda found: repr(found[0])[1:-1], text)
 
 
 def stop_kind(number: int) -> type[RunnerError]:

@@ -38,6 +38,14 @@ def save_requests_handled_by(handler: Handler) -> Iterator[None]:
         signal.signal(signal.SIGUSR1, signal.SIG_IGN if before is None else before)
 
 
+def ignore_save_requests() -> None:
+    """Ignores SIGUSR1 outside of a run, where there is nothing to save; it would end the process.
+
+    Job schedulers send it at a fixed time before the end of a job, whatever the job is doing.
+    """
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+
+
 def handle_with(handler: Handler) -> None:
     """Installs ``handler``, which is called in the main thread on each signal.
 

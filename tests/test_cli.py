@@ -718,6 +718,18 @@ def test_a_sweep_folder_that_holds_something_is_not_written_to(
     assert calls == []
 
 
+def test_a_request_to_save_outside_of_a_run_does_nothing(environment: dict[str, str]) -> None:
+    code = (
+        "import os, signal, sys\n"
+        "from runner import cli\n"
+        "from runner.cli import commands\n"
+        "commands.execute = lambda argv: os.kill(os.getpid(), signal.SIGUSR1) or 0\n"
+        "sys.exit(cli.main())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env=environment, check=False)
+    assert done.returncode == 0
+
+
 STOPS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 143}
 BEGINNINGS = [(module, number) for module in ("hydra", "runner.cli.sweep") for number in STOPS]
 

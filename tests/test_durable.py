@@ -49,3 +49,11 @@ def test_a_write_that_fails_leaves_the_file_and_nothing_else(tmp_path, monkeypat
 def test_what_is_not_there_cannot_be_synced(tmp_path):
     with pytest.raises(OSError, match="No such file"):
         sync(tmp_path / "none")
+
+
+def test_a_link_at_the_name_of_the_prepared_file_is_not_followed(tmp_path):
+    (tmp_path / "precious").write_text("kept")
+    (tmp_path / f".file.{os.getpid()}").symlink_to("precious")
+    write_file(tmp_path / "file", b"new")
+    assert (tmp_path / "precious").read_text() == "kept"
+    assert not (tmp_path / "file").is_symlink()

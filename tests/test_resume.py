@@ -449,3 +449,11 @@ def test_a_fork_of_a_fork_takes_the_whole_state_by_default(tmp_path, monkeypatch
     forked = configure("init_from=run@40")
     assert (forked.init_from, forked.init_params_only) == (f"{tmp_path / 'run'}@40", False)
     assert configure("init_from=run", "init_params_only=true").init_params_only is True
+
+
+def test_a_run_may_be_resumed_beyond_its_new_length_without_an_evaluation(run, tmp_path, summary):
+    _, folder = run(*TINY, FEW_SAVES, "training.eval_every=null")
+    stopped_at(folder, 20, tmp_path / "stopped")
+    assert main([f"resume={tmp_path / 'stopped'}", "training.steps=10"]) == 0
+    found = summary(tmp_path / "stopped")
+    assert (found["status"], found["best"]) == ("finished", None)

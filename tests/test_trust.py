@@ -114,6 +114,19 @@ def test_files_that_include_each_other_twice_a_level_are_refused_at_once(
         assert re.search(r"/conf/scheduler/f\d+\.yaml: .* included more than 100 times", said)
 
 
+def test_many_files_that_include_many_files_are_refused_at_once(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for n in range(60):
+        parts = [f"l{m}@p{n}_{m}" for m in range(60)]
+        (folder / f"conf/scheduler/m{n}.yaml").write_text(f"defaults: [{', '.join(parts)}]\n")
+        (folder / f"conf/scheduler/l{n}.yaml").write_text("a: 1\n")
+    inner = ", ".join(f"m{n}@q{n}" for n in range(60))
+    (folder / "conf/scheduler/mine.yaml").write_text(f"defaults: [{inner}]\n")
+    said = refuse(capsys, "-cd", "conf", "scheduler=mine")
+    assert said.startswith("error: defaults lists: include files more than 500 times; ")
+
+
 def test_one_file_may_configure_many_parts(folder: Path) -> None:
     parts = "".join(f"  - scheduler@parts.p{n}: constant\n" for n in range(90))
     (folder / "conf/many.yaml").write_text(f"defaults:\n  - config\n{parts}  - _self_\n")
@@ -198,6 +211,11 @@ def test_a_file_may_say_where_to_run_and_what_to_sweep(folder: Path) -> None:
     [
         ("run: {dir: victim}", []),
         ("run: {dir: \"victim/${now:'.'}\"}", []),
+        ("run: {dir: new/../victim}", []),
+        ("run: {dir: 'new/${now:%Y}/../../victim'}", []),
+        ('run: {dir: "new\\e[2J"}', []),
+        ('run: {dir: "new\\uD800"}', []),
+        ("sweep: {dir: new/../victim}", ["-m", "seed=0,1"]),
         ("sweep: {dir: victim}", ["-m", "seed=0,1"]),
         ("sweep: {dir: \"victim/${now:'.'}\"}", ["-m", "seed=0,1"]),
         ("sweep: {subdir: '../victim/${hydra.job.num}'}", ["-m", "seed=0,1"]),
@@ -280,6 +298,20 @@ def test_a_secret_within_a_longer_text_is_not_shown(
     main(line.split())
     said = capsys.readouterr().err
     assert "hunter2" not in said
+    assert "${oc.env:S}" in said
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["optimizer.frozen=['${oc.env:S}']", "seed='1${oc.env:S}'", "model.hidden=['${oc.env:S}']"],
+)
+def test_the_beginning_of_a_long_secret_is_not_shown(
+    line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("S", "hunter2-" + "".join(f"{n:03d}q" for n in range(100)))
+    main([line])
+    said = capsys.readouterr().err
+    assert "hunt" not in said
     assert "${oc.env:S}" in said
 
 
@@ -386,6 +418,27 @@ def test_a_damaged_record_of_overrides_is_not_read(folder: Path, damage: str) ->
     (folder / "run/.hydra/config.yaml").write_text(yaml.safe_dump(show()))
     (folder / "run/.hydra/overrides.yaml").write_text(damage)
     assert configure("resume=run").seed == 0
+
+
+MERGES = "a0: &a0 {x: 1}\n" + "".join(
+    f"a{n}: &a{n}\n  <<: [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12)
+)
+
+
+@pytest.mark.parametrize("name", ["overrides.yaml", "hydra.yaml"])
+def test_a_record_whose_references_multiply_is_not_read(folder: Path, name: str) -> None:
+    (folder / "run/.hydra").mkdir(parents=True)
+    (folder / "run/.hydra/config.yaml").write_text(yaml.safe_dump(show()))
+    (folder / "run/.hydra" / name).write_text(MERGES)
+    assert configure("resume=run").seed == 0
+
+
+def test_a_long_chain_of_references_is_refused(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    links = "".join(f"a{n}: ${{a{n + 1}}}\n" for n in range(1500))
+    (folder / "conf/mine.yaml").write_text(f"defaults: [config, _self_]\n{links}a1500: 1\n")
+    assert "less deeply" in refuse(capsys, "-cd", "conf", "-cn", "mine")
 
 
 def show(*overrides: str) -> Any:

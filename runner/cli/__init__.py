@@ -19,6 +19,7 @@ def main(argv: list[str] | None = None) -> int:
     if ends_process:
         atexit.register(signals.ignore)  # registered first, so called last
         signals.handle_with(signals.end_process)
+        signals.ignore_save_requests()
     with nullcontext() if ends_process else signals.handled_by(signals.end_process):
         # Imported here, so that a signal during this import (0.25 s) is handled, too.
         from runner.cli.exit import prepare_output, report

@@ -37,6 +37,8 @@ from runner.registry import GROUPS
 
 # How often defaults lists may include the same file.
 MAX_INCLUDED = 100
+# How often they may include any file, in all.
+MAX_INCLUSIONS = 500
 _LOADS_PER_INCLUSION = 3  # twice for Hydra's tree of defaults, then to be merged
 SEARCH_PATH = "hydra.searchpath"
 # Hydra raises these around a job, such as ValueError for a wrong configuration of logging.
@@ -119,7 +121,8 @@ class Composer(ConfigLoaderImpl):
         cfg.hydra.overrides.task = typed
         for error in reserved(plain(cfg), {override.key_or_group for override in parsed}):
             self._refuse(error, cfg)
-        check_expansion(plain(cfg))
+        with self.answered(overrides):
+            check_expansion(plain(cfg))
         return cfg
 
     def load_sweep_config(
@@ -271,4 +274,7 @@ class _Files(CachingConfigRepository):
         if found and self.loads[config_path] > MAX_INCLUDED * _LOADS_PER_INCLUSION:
             problem = f"refers to itself, or is included more than {MAX_INCLUDED} times"
             raise ConfigError(found.path, problem, "shorten the defaults lists that include it")
+        if self.loads.total() > MAX_INCLUSIONS * _LOADS_PER_INCLUSION:
+            problem = f"include files more than {MAX_INCLUSIONS} times"
+            raise ConfigError("defaults lists", problem, "shorten them")
         return found

@@ -18,6 +18,7 @@ from runner.errors import (
     RunnerError,
     StorageError,
     not_finite_message,
+    printable,
     stop_kind,
 )
 
@@ -38,7 +39,7 @@ def report(error: BaseException, *, about: str = "") -> int:
         traceback.print_exception(error)
     if known is not None:
         is_after_echo = isinstance(known, InterruptedRunError) and sys.stderr.isatty()  # of ^C
-        line = conceal(f"{about}{' '.join(str(known).split())}")
+        line = printable(conceal(f"{about}{' '.join(str(known).split())}"))
         line = re.sub(r"\S+", lambda word: _shortened(word[0], _LONGEST_WORD), line)
         start = "\n" if is_after_echo else ""
         with suppress(OSError):  # the exit code tells the kind of failure, too

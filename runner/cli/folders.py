@@ -17,6 +17,8 @@ SUBFOLDER = "hydra.sweep.subdir"
 
 # Names of folders that contain nothing but job numbers, overrides and plain characters.
 _NUMBERED = re.compile(r"(\$\{hydra[.:]job\.(num|id|override_dirname)\}|[\w=,+-]+|/)*")
+# Control characters, which would act on a terminal, and bytes that are not UTF-8.
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 # The longest name of a folder that is built from overrides, in characters.
 _LONGEST_NAME = 80
 
@@ -56,14 +58,17 @@ def new_folder(
 def read_folder(composer: Answering, cfg: DictConfig, key: str) -> Path:
     """The folder at ``key``, with the interpolations in its name resolved.
 
+    Each ``..`` is removed together with the name before it. Otherwise ``new/../victim``, which does
+    not exist before ``new`` is created, would seem to be a new folder.
+
     Raises:
       ConfigError: the value is not the name of a folder.
     """
     with composer.answered():
         folder = OmegaConf.select(cfg, key)
-    if not isinstance(folder, str) or not folder.strip() or "\0" in folder:
+    if not isinstance(folder, str) or not folder.strip() or _UNPRINTABLE.search(folder):
         raise ConfigError(key, f"{folder!r} is not a folder", "name one")
-    return Path(folder)
+    return Path(os.path.normpath(folder))
 
 
 def member_folder(composer: Answering, member: DictConfig, sweep: Path) -> Path:

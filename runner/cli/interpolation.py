@@ -17,6 +17,8 @@ NODE = 100
 # These build containers or keys from strings, which cannot be checked beforehand.
 _REMOVED = ("oc.create", "oc.deprecated", "oc.dict.keys", "oc.dict.values", "oc.select")
 _INNERMOST = re.compile(r"\$\{([^${}]*)\}")
+# An error shows only the beginning of a long value, and dots; fewer characters tell nothing.
+_SHORTEST_BEGINNING = 4
 _NESTED = "\0"  # stands for an inner interpolation that has been counted
 
 Path = tuple[Any, ...]
@@ -44,7 +46,15 @@ def conceal(line: str) -> str:
             # A short value would also match inside ordinary words.
             whole = re.escape(text) if len(text) > 3 else rf"(?<![\w.]){re.escape(text)}(?![\w.])"
             rest = re.sub(whole, lambda _, name=name: f"${{oc.env:{name}}}", rest)
+            rest = rest.replace(_beginning(text, rest), f"${{oc.env:{name}}}...")
     return kept + rest
+
+
+def _beginning(text: str, line: str) -> str:
+    """The beginning of ``text`` that ``line`` shows in its place, with dots; else all of it."""
+    lengths = range(len(text) - 1, _SHORTEST_BEGINNING - 1, -1)
+    shown = (f"{text[:length]}..." for length in lengths)
+    return next((beginning for beginning in shown if beginning in line), f"{text}...")
 
 
 def check_expansion(settings: Mapping[str, Any]) -> None:

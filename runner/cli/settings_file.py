@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,10 @@ def read_record(path: Path) -> Any:
         # Neither a device nor a pipe, which could be read for ever.
         if not path.is_file() or path.stat().st_size > MAX_BYTES:
             return None
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        is_small = sum(1 for _ in islice(_visits(root), MAX_NODES + 1)) <= MAX_NODES
+        return yaml.safe_load(text) if is_small else None
     # The last four are raised for a value that does not suit its tag, such as !!timestamp x.
     except (
         OSError,
@@ -83,25 +87,30 @@ def _check_text(text: str, name: str) -> None:
 
 
 def _faults(root: yaml.Node) -> Iterator[Fault]:
-    """Visits a node once per reference to it, so that aliases that multiply are noticed."""
     if not isinstance(root, yaml.MappingNode):
         yield root, "holds no settings", "write key: value lines"
-    waiting, seen = [root], 0
-    while waiting:
-        node = waiting.pop()
-        seen += 1
-        if seen > MAX_NODES:
+    for number, node in enumerate(_visits(root)):
+        if number == MAX_NODES:
             remedy = "write fewer values, and no anchor within another (&, *)"
             yield None, f"expands to more than {MAX_NODES:,} values", remedy
         yield from _tag_faults(node)
         if isinstance(node, yaml.MappingNode):
             yield from _key_faults(node)
+        elif isinstance(node, yaml.ScalarNode) and TARGET in node.value:
+            yield node, f"{TARGET} is not allowed", NO_TARGET
+    yield from _keyword_faults(root)
+
+
+def _visits(root: yaml.Node | None) -> Iterator[yaml.Node]:
+    """Each node once per reference to it, so that aliases that multiply are noticed."""
+    waiting = [root] if root else []
+    while waiting:
+        node = waiting.pop()
+        yield node
+        if isinstance(node, yaml.MappingNode):
             waiting += [child for pair in node.value for child in pair]
         elif isinstance(node, yaml.SequenceNode):
             waiting += node.value
-        elif TARGET in node.value:
-            yield node, f"{TARGET} is not allowed", NO_TARGET
-    yield from _keyword_faults(root)
 
 
 def _tag_faults(node: yaml.Node) -> Iterator[Fault]:

@@ -42,6 +42,15 @@ def existing_file(path: str, remedy: str) -> Path:
     return file
 
 
+def check_file(path: Path | str) -> None:
+    """Raises DataError if there is something at ``path`` that is not a file.
+
+    A pipe, for one, could be read for ever.
+    """
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise DataError(str(path), "is not a file", "replace it by a file, or remove it")
+
+
 @contextmanager
 def opened(path: Path, remedy: str = DOWNLOAD_AGAIN) -> Iterator[BufferedIOBase]:
     """The contents of a file, unpacked if its name ends in ``.gz``.
@@ -52,6 +61,7 @@ def opened(path: Path, remedy: str = DOWNLOAD_AGAIN) -> Iterator[BufferedIOBase]
     Raises:
       DataError: the file cannot be opened, or reading it fails.
     """
+    check_file(path)
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             yield file

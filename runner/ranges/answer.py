@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+# The shortest and the longest half of a cycle, in epochs (Smith 2017, section 3.2).
+SHORTEST, LONGEST = 2.0, 10.0
+
 
 @dataclass(frozen=True)
 class Spread:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from runner.ranges.answer import Answer, NoAnswer, Spread
+from runner.ranges.answer import LONGEST, SHORTEST, Answer, NoAnswer, Spread
 from runner.ranges.curve import Curve
 from runner.ranges.trend import FEWEST_POINTS, Trend, trend
 
@@ -19,10 +19,8 @@ _FLAT_SHARE = 0.05
 _BEGUN_SHARE = 0.1
 # The limits of max_lr / base_lr.
 _NARROWEST, _WIDEST = 4.0, 25.0
-# Half a cycle takes this many epochs for each factor of ten between the bounds, within the limits
-# that Smith (2017, section 3.2) gives.
+# Half a cycle takes this many epochs for each factor of ten between the bounds.
 _EPOCHS_PER_DECADE = 2.0
-_SHORTEST, _LONGEST = 2.0, 10.0
 
 _TOO_FEW = NoAnswer(
     f"the curve has fewer than {FEWEST_POINTS} points",
@@ -153,7 +151,7 @@ def _begins_to_fall(found: Trend) -> int:
 def _step_size(base_lr: float, max_lr: float) -> float:
     """Epochs of half a cycle, rounded to a half."""
     epochs = _EPOCHS_PER_DECADE * math.log10(max_lr / base_lr)
-    return min(max(round(2 * epochs) / 2, _SHORTEST), _LONGEST)
+    return min(max(round(2 * epochs) / 2, SHORTEST), LONGEST)
 
 
 def _reasons(found: Sequence[_Bounds]) -> tuple[str, ...]:

@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from runner.ranges import Answer, Curve, NoAnswer, Spread
-from runner.records.run_folder import replace_file
+from runner.errors import FLOAT32_MAX, INT32_MAX
+from runner.ranges import LONGEST, SHORTEST, Answer, Curve, NoAnswer, Spread
+from runner.records.run_folder import OPTIONS, replace_file
 from runner.records.table import write_table
 
 TABLE, PICTURE, RESULT = "range_test.csv", "range_test.png", "range_test.json"
 OPTION = "suggested"
-OPTION_FILE = f"scheduler/{OPTION}.yaml"
+OPTION_FILE = f"{OPTIONS}/{OPTION}.yaml"
 
 
 @dataclass(frozen=True)
@@ -58,14 +59,15 @@ def result_of(answer: Answer | NoAnswer) -> dict[str, Any]:
 
 def read_result(folder: Path) -> EarlierAnswer | None:
     """The answer of an earlier range test in ``folder``; None if there is no valid one."""
+    path = folder / RESULT
     with suppress(OSError, ValueError, LookupError, TypeError, RecursionError):
-        result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+        # Not a pipe, which could be read for ever.
+        result = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         found, steps = dict(result["answer"]), result["steps"]
         for name in ("base_lr_spread", "max_lr_spread"):
             found[name] = Spread(**found[name])
         answer = Answer(**{**found, "reasons": tuple(found["reasons"])})
-        numbers = answer.base_lr, answer.max_lr, answer.step_size_epochs
-        if type(steps) is int and steps > 0 and all(map(_is_positive, numbers)):
+        if _is_answer(answer) and type(steps) is int and 0 < steps <= INT32_MAX:
             return EarlierAnswer(answer, steps)
     return None
 
@@ -135,5 +137,14 @@ def _finite(value: Any) -> Any:
     return value
 
 
-def _is_positive(value: Any) -> bool:
-    return type(value) in (int, float) and 0 < value < math.inf
+def _is_answer(answer: Answer) -> bool:
+    """Whether the values of ``answer``, which a file gave, are those of a range test."""
+    spreads = (answer.base_lr_spread, answer.max_lr_spread)
+    rates = [answer.base_lr, answer.max_lr, *(end for s in spreads for end in (s.low, s.high))]
+    return (
+        all(type(rate) in (int, float) and 0 < rate <= FLOAT32_MAX for rate in rates)
+        and answer.base_lr <= answer.max_lr
+        and type(answer.step_size_epochs) in (int, float)
+        and SHORTEST <= answer.step_size_epochs <= LONGEST
+        and all(isinstance(reason, str) for reason in answer.reasons)
+    )

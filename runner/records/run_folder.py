@@ -3,7 +3,7 @@
 import fcntl
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
@@ -14,8 +14,11 @@ from runner.durable import write_file
 from runner.errors import INT32_MAX, ConfigError, FolderInUseError, StorageError, shown
 from runner.records.summary import SUMMARY
 
-CHECKPOINTS = "checkpoints"
+CHECKPOINTS, SNAPSHOTS = "checkpoints", "snapshots"
+RANGE_EVENTS, OPTIONS = "range_test", "scheduler"
 RECORD = ".hydra"
+# The folders inside a run folder that a run writes to.
+_WRITTEN = (RECORD, CHECKPOINTS, SNAPSHOTS, RANGE_EVENTS, OPTIONS)
 SETTINGS = "config.yaml"
 # The files that Hydra's record consists of.
 _RECORDED = (SETTINGS, "hydra.yaml", "overrides.yaml")
@@ -100,8 +103,9 @@ def discard_unbegun(folder: Path) -> None:
     record = folder / RECORD
     if record.is_dir() and not (record / SETTINGS).exists() and not (folder / SUMMARY).exists():
         with lock(folder), suppress(OSError):  # claiming the folder reports what cannot be removed
-            for path in record.iterdir():
-                path.unlink()
+            for name in _RECORDED:
+                for path in (record / name, *record.glob(f".{name}.*")):
+                    path.unlink(missing_ok=True)
             record.rmdir()
 
 
@@ -129,6 +133,7 @@ def lock(folder: Path) -> Iterator[None]:
 
     Raises:
       FolderInUseError: another process holds it.
+      StorageError: it has a link where a run writes, which may lead to files of others.
     """
     handle = os.open(folder, os.O_RDONLY)
     try:
@@ -139,6 +144,10 @@ def lock(folder: Path) -> Iterator[None]:
             raise FolderInUseError(str(folder), problem, remedy) from error
         except OSError as error:
             _log.debug("%s cannot be locked: %s", folder, error)
+        for name in _WRITTEN:
+            if (folder / name).is_symlink():
+                problem = f"is a link (to {os.readlink(folder / name)}), and runs write into it"
+                raise StorageError(str(folder / name), problem, "replace it by a folder")
         yield
     finally:
         os.close(handle)
@@ -177,7 +186,14 @@ def saved_steps(folder: Path) -> list[int]:
     except OSError as error:
         problem = f"cannot be read ({error.strerror})"
         raise StorageError(str(checkpoints), problem, "check its permissions") from error
-    return sorted(int(name) for name in names if name.isascii() and name.isdecimal())
+    return steps_of(names)
+
+
+def steps_of(names: Iterable[str]) -> list[int]:
+    """The steps among ``names``, rising; a step is written without leading zeros."""
+    digits = (name for name in names if name.isascii() and name.isdecimal())
+    steps = {name: int(name) for name in digits if len(name) <= _MAX_DIGITS}
+    return sorted(step for name, step in steps.items() if name == str(step) and step <= INT32_MAX)
 
 
 def require_checkpoint(folder: Path, step: int | None) -> None:
@@ -201,13 +217,13 @@ def last_write(folder: Path) -> float:
     summary, and the time in which nothing ran must not count.
     """
     shown = (path for path in folder.iterdir() if not path.name.startswith("."))
-    return max((path.stat().st_mtime for path in shown), default=0.0)
+    return max((path.lstat().st_mtime for path in shown), default=0.0)
 
 
 def _candidates(folder: Path) -> Iterator[Path]:
     yield folder
     for number in count(1):
-        yield folder.with_name(f"{folder.name}-{number}")
+        yield Path(f"{folder}-{number}")
 
 
 def _attempt(folder: Path, take: Callable[[Path], Taken]) -> Taken:

@@ -7,9 +7,7 @@ SHA-256 of its arrays, so that damage is detected.
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,13 +17,15 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from runner.durable import write_file
 from runner.errors import ConfigError, StorageError, reason
 from runner.records.checkpoints import Checkpoint, Checkpoints
+from runner.records.run_folder import SNAPSHOTS, steps_of
 from runner.records.table import replaced, write_table
 
 SWA = "swa"
 
-_FOLDER, _SUFFIX = "snapshots", ".safetensors"
+_SUFFIX = ".safetensors"
 _log = logging.getLogger("runner")
 
 
@@ -33,12 +33,11 @@ class Snapshots:
     """The snapshots of a run folder; written by one process at a time."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder.absolute() / _FOLDER
+        self.folder = folder.absolute() / SNAPSHOTS
 
     def steps(self) -> list[int]:
         """The steps of all snapshots, rising; none of them is verified."""
-        names = [path.stem for path in self.folder.glob(f"[0-9]*{_SUFFIX}")]
-        return sorted(int(name) for name in names if name.isascii() and name.isdecimal())
+        return steps_of([path.stem for path in self.folder.glob(f"[0-9]*{_SUFFIX}")])
 
     def intact_steps(self) -> list[int]:
         """The steps of the snapshots that are intact; a warning names each damaged one."""
@@ -63,24 +62,12 @@ class Snapshots:
           StorageError: it cannot be written; an earlier one is unchanged.
         """
         path = self.path(name)
-        prepared = path.with_name(f".{path.name}")
         contiguous = {key: np.asarray(array, order="C") for key, array in arrays.items()}
         content = save(contiguous, {"sha256": _sha256(contiguous)})
         try:
             self.folder.mkdir(exist_ok=True)
-            with prepared.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            prepared.replace(path)
-            handle = os.open(self.folder, os.O_RDONLY)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
+            write_file(path, content)
         except OSError as error:
-            with suppress(OSError):
-                prepared.unlink(missing_ok=True)
             problem = f"cannot be written ({error.strerror or error})"
             remedy = "free some space, or choose another folder; earlier snapshots are kept"
             raise StorageError(str(path), problem, remedy) from error
@@ -172,8 +159,9 @@ class SnapshotTable:
     def last_step(self) -> int:
         """The step of the last row; 0 without a table, or with one that cannot be read."""
         try:
-            last = self.path.read_text(encoding="ascii").splitlines()[-1]
-            return int(last.partition(",")[0])
+            # Not a pipe, which could be read for ever.
+            text = self.path.read_text(encoding="ascii") if self.path.is_file() else ""
+            return int(text.splitlines()[-1].partition(",")[0])
         except (OSError, ValueError, IndexError):
             return 0
 
@@ -216,7 +204,7 @@ def with_snapshot(
         raise ConfigError(key, problem, "give one of them")
     snapshots = Snapshots(checkpoint.path.parents[1])
     arrays = snapshots.load(name)
-    step = snapshots.steps()[-1] if isinstance(name, str) else name
+    step = max(snapshots.steps(), default=checkpoint.step) if isinstance(name, str) else name
     return replace(checkpoint, step=step, path=snapshots.path(name), arrays=arrays)
 
 

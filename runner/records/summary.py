@@ -60,7 +60,8 @@ def reserve_summary(folder: Path) -> None:
     """
     prepared = folder / _PREPARED
     try:
-        with prepared.open("wb") as file:
+        prepared.unlink(missing_ok=True)
+        with prepared.open("xb") as file:  # never through a link that lies there
             file.write(bytes(_RESERVED_BYTES))
             file.flush()
             os.fsync(file.fileno())
@@ -155,7 +156,7 @@ def _plain(value: Any) -> Any:
 
 def _open_as_it_is(path: str, flags: int) -> int:
     """Opens without truncating, to keep the space reserved on a disk that may be full by now."""
-    return os.open(path, flags & ~os.O_TRUNC, 0o666)
+    return os.open(path, (flags & ~os.O_TRUNC) | os.O_NOFOLLOW, 0o666)
 
 
 def _cannot_be_written(path: Path, error: OSError) -> StorageError:

@@ -14,6 +14,7 @@ from runner.config.by_name import Parts, PerGroup
 from runner.config.markers import Series
 from runner.config.signature import markers
 from runner.data.dataset import Dataset
+from runner.errors import printable
 from runner.experiment.build import Experiment
 from runner.experiment.device import describe_device
 from runner.registry import rate_scale_of, schedulers
@@ -54,11 +55,13 @@ def conclude(console: Console, summary: dict[str, Any], folder: Path) -> None:
     # Those of single classes have a longer tag.
     found = {tag: v for tag, v in metrics.items() if tag.startswith(_TEST) and tag.count("/") == 1}
     shown = [f"{tag.replace('/', ' ')} {metric_value(tag, value)}" for tag, value in found.items()]
-    tag, value = best["metric"], metric_value(best["metric"], best["value"])
-    shown.append(f"best {tag.replace('/', ' ')} {value} at step {best['step']:,}")
-    print_line(console, " · ".join(shown), style="bold")
-    last = metrics[best["metric"]]
-    if "accuracy" in best["metric"] and last < best["value"] - LOST_ACCURACY:
+    if best is not None:  # else the run was resumed beyond its new length, without an evaluation
+        tag, value = best["metric"], metric_value(best["metric"], best["value"])
+        shown.append(f"best {tag.replace('/', ' ')} {value} at step {best['step']:,}")
+    if shown:
+        print_line(console, " · ".join(shown), style="bold")
+    is_accuracy = best is not None and "accuracy" in best["metric"]
+    if is_accuracy and metrics[best["metric"]] < best["value"] - LOST_ACCURACY:
         print_warnings(
             console,
             ["the last accuracy is far below the best; lower scheduler.max_lr, or train longer"],
@@ -82,11 +85,11 @@ def print_warnings(console: Console, warnings: Iterable[str]) -> None:
 
 
 def print_line(console: Console, text: str, style: str = "") -> None:
-    """Prints one line without markup or colours other than ``style``.
+    """Prints one line without markup, control characters or colours other than ``style``.
 
     A terminal would break it anywhere, so it is wrapped between words there, and nowhere else.
     """
-    console.print(Text(text, style=style), soft_wrap=not console.is_terminal)
+    console.print(Text(printable(text), style=style), soft_wrap=not console.is_terminal)
 
 
 def rate_texts(scheduler: Choice, prefix: str = "") -> list[str]:

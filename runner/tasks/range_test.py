@@ -25,7 +25,7 @@ with epy.lazy_imports():
     from runner import ranges
     from runner.experiment import build, check, device, range_choice, range_values
     from runner.experiment import range_test as lr_range
-    from runner.records import events, range_record, table
+    from runner.records import events, range_record, run_folder, table
     from runner.report import announce, range_figure, range_report, text
 
 if TYPE_CHECKING:
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
 
     from runner.experiment.range_test import RangeTest, RangeTestSettings
     from runner.ranges import Answer
-
-# The folder of the test's own events.
-_EVENTS = "range_test"
 
 
 @register_task("range_test")
@@ -163,7 +160,7 @@ def _write_pictures(folder: Path, test: RangeTest, title: str, *, is_log: bool) 
     png = range_figure.range_figure(test.curves, answer, rules, title=title, is_log=is_log)
     table.write_picture(folder / range_record.PICTURE, png)
     # In a separate folder: a run that starts at step 0 hides what was logged in its folder before.
-    place = folder / _EVENTS
+    place = folder / run_folder.RANGE_EVENTS
     place.mkdir(exist_ok=True)
     with closing(events.EventWriter(place, purge_step=0)) as writer:
         writer.figure("range_test", png)

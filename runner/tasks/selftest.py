@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -77,8 +78,14 @@ def selftest(config: Config, folder: Path, ending: Ending) -> None:
 def _command(config: Config, folder: Path) -> list[str]:
     cache = str(config.compilation_cache).lower()
     own = (f"accelerator={config.accelerator}", f"compilation_cache={cache}", f"seed={config.seed}")
-    line = [f"hydra.run.dir={folder}", "resume=auto", *own, *_SETTINGS]
+    line = [f"hydra.run.dir={_quoted(str(folder))}", "resume=auto", *own, *_SETTINGS]
     return [sys.executable, "-m", "runner", *line]
+
+
+def _quoted(text: str) -> str:
+    """``text`` in quotes of Hydra's grammar, in which a path may have any character."""
+    doubled = re.sub(r"\\+(?='|$)", lambda found: found[0] * 2, text)
+    return "'" + doubled.replace("'", "\\'") + "'"
 
 
 def _finish(config: Config, folder: Path) -> None:

@@ -46,7 +46,8 @@ def train(config: Config, folder: Path, ending: Ending) -> float | None:
     """Trains a model; writes TensorBoard events, checkpoints and ``summary.json`` to ``folder``.
 
     Returns:
-      The best value of the metric that ranks evaluations; None if the run had finished before.
+      The best value of the metric that ranks evaluations; None without an evaluation, or if the run
+      had finished before.
 
     Raises:
       RunnerError: see the exit codes; ``summary.json`` is written in every case.
@@ -93,7 +94,8 @@ def train(config: Config, folder: Path, ending: Ending) -> float | None:
         snapshots.conclude_snapshots(experiment, trained, folder, screen, ending, start=start.step)
     summary = ending.finish()
     announce.conclude(screen, summary, folder)
-    return summary["best"]["value"]
+    best = summary["best"]
+    return None if best is None else best["value"]
 
 
 def _announce(experiment: build.Experiment, start: Start, screen: Console, ending: Ending) -> None:

@@ -1,6 +1,7 @@
 """NumPy files become data sets, or are refused by name."""
 
 import io
+import os
 import zipfile
 
 import numpy as np
@@ -230,3 +231,26 @@ def test_a_header_that_claims_more_than_the_file_can_hold_is_refused(tmp_path):
         archive.writestr("x_train.npy", header.getvalue())
         archive.writestr("y_train.npy", header.getvalue())
     assert "is truncated" in refused(path)
+
+
+def test_a_pipe_in_place_of_an_array_is_not_read(tmp_path):
+    for name, array in GOOD.items():
+        np.save(tmp_path / f"{name}.npy", array)
+    (tmp_path / "x_train.npy").unlink()
+    os.mkfifo(tmp_path / "x_train.npy")
+    assert "x_train.npy: is not a file; " in refused(tmp_path)
+
+
+@pytest.mark.skipif(np.dtype(np.longdouble).itemsize == 8, reason="needs longer numbers")
+def test_numbers_of_more_than_64_bits_are_refused(write):
+    path = write(x_train=GOOD["x_train"].astype(np.longdouble))
+    assert "has values of type float128; " in refused(path)
+
+
+@pytest.mark.parametrize("text", ["(" * 9000, "-" * 9000 + "1", "[" * 4000 + "]" * 4000, "{[]: 1}"])
+def test_a_header_that_pythons_parser_refuses_is_damage(tmp_path, text):
+    np.save(tmp_path / "y_train.npy", GOOD["y_train"])
+    header = f"{text}\n".encode()
+    head = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little")
+    (tmp_path / "x_train.npy").write_bytes(head + header + bytes(99))
+    assert "x_train.npy: " in refused(tmp_path)

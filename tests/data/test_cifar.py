@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import os
 import tarfile
 
 import numpy as np
@@ -171,3 +172,10 @@ def test_the_archive_is_downloaded_if_nothing_is_there(tmp_path, monkeypatch):
     for _ in range(2):
         assert len(load(root, download=True).train) == 10
     assert asked == [cifar.PUBLISHED["cifar10"]]
+
+
+@pytest.mark.parametrize("name", ["cifar-10-binary.tar.gz", "data_batch_1.bin"])
+def test_a_pipe_is_not_read(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(DataError, match=name):
+        datasets.build("cifar10", {"root": str(tmp_path)})

@@ -236,3 +236,9 @@ def test_without_pyarrow_the_extra_is_named(tmp_path, monkeypatch):
     (tmp_path / "data.parquet").write_bytes(b"PAR1")
     with pytest.raises(ConfigError, match=r"^dataset\.name: .*pyarrow.*pip install '.*\[table\]'"):
         load({"path": str(tmp_path / "data.parquet")})
+
+
+def test_labels_that_float64_does_not_tell_apart_are_refused(write):
+    first, second = 2**53, 2**53 + 1
+    said = refused(write(f"a,kind\n1.5,{first}\n2.5,{second}\n") | {"test_path": None})
+    assert f"row 2 has '{first}', too large a label" in said

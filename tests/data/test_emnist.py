@@ -135,3 +135,9 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path, monkeypatch):
         load(str(tmp_path), split="digits")
     assert raised.value.key == str(tmp_path / "emnist-digits-train-images-idx3-ubyte.gz")
     assert [path.name for path in tmp_path.iterdir()] == ["gzip.zip"]
+
+
+def test_a_pipe_in_place_of_the_archive_is_not_read(tmp_path):
+    os.mkfifo(tmp_path / "gzip.zip")
+    with pytest.raises(DataError, match=r"gzip\.zip: is not a file; "):
+        load(str(tmp_path))

@@ -1,6 +1,7 @@
 """Folders of images become data sets, or the image that does not fit is named."""
 
 import contextlib
+import os
 import sys
 
 import numpy as np
@@ -165,3 +166,8 @@ def test_without_pillow_the_extra_is_named(divided, monkeypatch):
     monkeypatch.setitem(sys.modules, "PIL.Image", None)
     with pytest.raises(ConfigError, match=r"^dataset\.name: .*pillow.*pip install '.*\[images\]'"):
         load(divided)
+
+
+def test_a_pipe_in_place_of_an_image_is_not_read(divided):
+    os.mkfifo(divided / "train/cat/2.png")
+    assert str(refused(divided)).startswith(f"{divided / 'train/cat/2.png'}: is not a file; ")

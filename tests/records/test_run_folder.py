@@ -9,7 +9,15 @@ from pathlib import Path
 import pytest
 
 from runner.errors import ConfigError, StorageError
-from runner.records.run_folder import claim, claim_sweep, fork_source, last_write
+from runner.records.run_folder import (
+    claim,
+    claim_sweep,
+    discard_unbegun,
+    fork_source,
+    last_write,
+    lock,
+    steps_of,
+)
 
 
 def test_a_new_folder_is_created_with_its_parents(tmp_path):
@@ -186,3 +194,54 @@ def test_what_a_resumed_run_prepares_is_not_its_last_write(tmp_path):
 )
 def test_the_step_of_a_fork_follows_the_last_at_sign(name, folder, step):
     assert fork_source(name) == (Path(folder), step)
+
+
+def test_a_link_beside_the_results_is_not_followed_for_the_last_write(tmp_path):
+    (tmp_path / "notes").symlink_to("nowhere")
+    assert last_write(tmp_path) == (tmp_path / "notes").lstat().st_mtime
+
+
+@pytest.mark.parametrize("name", [".hydra", "checkpoints", "snapshots", "range_test", "scheduler"])
+def test_a_run_does_not_write_through_a_link_in_its_folder(tmp_path, name):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / name).symlink_to(tmp_path)
+    with (
+        pytest.raises(StorageError, match=f"run/{name}: is a link") as caught,
+        lock(tmp_path / "run"),
+    ):
+        pass
+    assert caught.value.exit_code == 4
+
+
+def test_links_that_runs_do_not_write_to_are_the_users_own(tmp_path):
+    (tmp_path / "data").symlink_to("/")
+    with lock(tmp_path):
+        pass
+
+
+def test_only_what_a_killed_run_had_written_is_discarded(tmp_path):
+    record = tmp_path / ".hydra"
+    record.mkdir()
+    for name in ("hydra.yaml", ".config.yaml.123"):
+        (record / name).write_text("")
+    discard_unbegun(tmp_path)
+    assert not record.exists()
+    record.mkdir()
+    (record / "notes.txt").write_text("mine")
+    discard_unbegun(tmp_path)
+    assert (record / "notes.txt").read_text() == "mine"
+
+
+def test_files_behind_a_link_are_not_discarded(tmp_path):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "hydra.yaml").write_text("kept")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".hydra").symlink_to(tmp_path / "other")
+    with pytest.raises(StorageError, match="is a link"):
+        discard_unbegun(tmp_path / "run")
+    assert (tmp_path / "other" / "hydra.yaml").read_text() == "kept"
+
+
+def test_a_step_is_a_number_without_leading_zeros_that_fits_the_device():
+    names = ["20", "0", "3", "007", "00", "2147483647", "2147483648", "9" * 30, "-1", "²", "4.tmp"]
+    assert steps_of(names) == [0, 3, 20, 2147483647]

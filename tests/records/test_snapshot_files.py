@@ -114,3 +114,8 @@ def test_a_table_replaces_the_one_before_it(tmp_path):
     assert os.listdir(tmp_path) == ["snapshots.csv"]
     table.path.write_text("")
     assert table.last_step() == 0
+
+
+def test_a_pipe_in_place_of_the_table_is_not_read(tmp_path):
+    os.mkfifo(tmp_path / "snapshots.csv")
+    assert SnapshotTable(tmp_path).last_step() == 0

@@ -149,3 +149,15 @@ def test_the_summary_and_then_its_name_are_synchronised_with_the_disk(tmp_path, 
     monkeypatch.setattr(os, "fsync", note)
     write_summary(tmp_path, {"steps": 1})
     assert synced == [("file", False), ("folder", True)]
+
+
+def test_a_link_at_the_name_of_the_prepared_summary_is_not_followed(tmp_path):
+    (tmp_path / "precious").write_text("kept")
+    (tmp_path / ".summary.json").symlink_to("precious")
+    reserve_summary(tmp_path)
+    assert (tmp_path / ".summary.json").stat().st_size > 0
+    (tmp_path / ".summary.json").unlink()
+    (tmp_path / ".summary.json").symlink_to("precious")
+    with pytest.raises(StorageError):
+        write_summary(tmp_path, {"steps": 1})
+    assert (tmp_path / "precious").read_text() == "kept"

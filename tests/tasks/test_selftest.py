@@ -1,7 +1,9 @@
 """The self-test kills real processes, so it is slow."""
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from runner.cli.commands import configure
 from runner.records import checkpoints
 from runner.tasks import selftest
 
@@ -62,3 +64,11 @@ def test_a_run_that_fails_is_an_error_with_its_last_line(monkeypatch, run, capsy
     code, _ = run("task=selftest")
     assert code == 4
     assert "whole: the run failed (typo: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["a, (b) = c", "it's", "ends in \\", "it\\'s"])
+def test_a_folder_may_have_any_name(name, tmp_path):
+    line = selftest._command(configure(), tmp_path / name)
+    found = next(argument for argument in line if argument.startswith("hydra.run.dir="))
+    [override] = OverridesParser.create().parse_overrides([found])
+    assert override.value() == str(tmp_path / name)

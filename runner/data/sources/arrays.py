@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ from runner.config.signature import checked
 from runner.config.types import InnerShare, Seed
 from runner.data.assembly import assembled
 from runner.data.dataset import Dataset, Split
-from runner.data.files import MAX_DEFLATE_RATIO, unreadable
+from runner.data.files import MAX_DEFLATE_RATIO, opened, unreadable
 from runner.data.targets import check_class_count, class_numbers, real_numbers
 from runner.errors import ConfigError, DataError, nearest, reason
 from runner.registry import register_dataset
@@ -173,7 +174,7 @@ class _Store:
             with zipfile.ZipFile(self.path) as archive, archive.open(self._places[name]) as file:
                 yield file
         else:
-            with open(self._places[name], "rb") as file:
+            with opened(self._places[name], _SAVE_AGAIN) as file:
                 yield file
 
     def _most_bytes(self, name: str) -> int:
@@ -223,7 +224,10 @@ def _read_header(key: str, file: IO[bytes]) -> _Header:
     version = np.lib.format.read_magic(file)
     if version not in _READERS:
         raise DataError(key, f"has version {version} of NumPy's format", _SAVE_AGAIN)
-    shape, _, dtype = getattr(np.lib.format, _READERS[version])(file)
+    try:
+        shape, _, dtype = getattr(np.lib.format, _READERS[version])(file)
+    except (MemoryError, TypeError, tokenize.TokenError) as error:  # of Python's parser
+        raise DataError(key, "has a header that cannot be parsed", _SAVE_AGAIN) from error
     if dtype.hasobject:
         remedy = "save arrays of numbers; objects are never loaded, as loading them may run code"
         raise DataError(key, "is an array of Python objects", remedy)
@@ -233,8 +237,9 @@ def _read_header(key: str, file: IO[bytes]) -> _Header:
 def _check_pair(inputs: _Header, targets: _Header, train: tuple[_Header, _Header]) -> None:
     """Raises DataError unless an array of inputs suits its targets, and both those of training."""
     for header, like in zip((inputs, targets), train, strict=True):
-        if header.dtype.kind not in "buif":
-            raise DataError(header.key, f"has values of type {header.dtype}", "give numbers")
+        if header.dtype.kind not in "buif" or header.dtype.itemsize > 8:  # JAX has 64 bits at most
+            problem = f"has values of type {header.dtype}"
+            raise DataError(header.key, problem, "give numbers of at most 64 bits")
         if not header.shape or 0 in header.shape:
             problem = f"has shape {header.shape}"
             raise DataError(header.key, problem, "give one or more examples, as [examples, ...]")

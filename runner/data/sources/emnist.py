@@ -14,7 +14,7 @@ from etils import epy
 from runner.config.markers import Folder
 from runner.config.signature import checked
 from runner.data.dataset import Dataset, Split
-from runner.data.files import DOWNLOAD_AGAIN, existing_folder, unreadable
+from runner.data.files import DOWNLOAD_AGAIN, check_file, existing_folder, unreadable
 from runner.data.sources.download import fetch
 from runner.data.sources.idx import read_dataset
 from runner.data.sources.published import PUBLISHED
@@ -115,6 +115,7 @@ def _extract(archive: Path, names: list[str]) -> None:
 
 def _member(archive: Path, name: str) -> bytes:
     """The contents of a file of the archive."""
+    check_file(archive)
     try:
         with zipfile.ZipFile(archive) as opened:
             member = opened.getinfo(name)

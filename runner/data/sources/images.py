@@ -16,7 +16,7 @@ from runner.config.signature import checked
 from runner.config.types import InnerShare, Seed
 from runner.data.assembly import assembled
 from runner.data.dataset import Dataset, Split
-from runner.data.files import existing_folder, missing_extra, unreadable
+from runner.data.files import check_file, existing_folder, missing_extra, unreadable
 from runner.data.targets import check_class_count
 from runner.errors import ConfigError, DataError, reason
 from runner.registry import register_dataset
@@ -177,6 +177,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     """An image, not yet decoded; what fails while it is read is a DataError."""
     from PIL import Image
 
+    check_file(path)
     try:
         # A warning about a huge image is an error: it may unpack to more than the memory.
         with warnings.catch_warnings():

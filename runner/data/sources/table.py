@@ -138,6 +138,11 @@ def _labels(column: Column) -> np.ndarray:
         index = int(np.argmax(fractions))
         problem = f"row {column.rows[index]} has {shown(column.values[index])}, which is not whole"
         raise DataError(column.key, problem, "write a whole number, or set target_type=number")
+    too_large = np.abs(numbers) >= 2**53  # above, float64 does not tell whole numbers apart
+    if too_large.any():
+        index = int(np.argmax(too_large))
+        problem = f"row {column.rows[index]} has {shown(column.values[index])}, too large a label"
+        raise DataError(column.key, problem, "write labels as texts, or set target_type=number")
     return numbers.astype(np.int64)
 
 
