@@ -60,8 +60,7 @@ def conclude(console: Console, summary: dict[str, Any], folder: Path) -> None:
         shown.append(f"best {tag.replace('/', ' ')} {value} at step {best['step']:,}")
     if shown:
         print_line(console, " · ".join(shown), style="bold")
-    is_accuracy = best is not None and "accuracy" in best["metric"]
-    if is_accuracy and metrics[best["metric"]] < best["value"] - LOST_ACCURACY:
+    if best is not None and has_lost_accuracy(metrics, best):
         print_warnings(
             console,
             ["the last accuracy is far below the best; lower scheduler.max_lr, or train longer"],
@@ -69,6 +68,12 @@ def conclude(console: Console, summary: dict[str, Any], folder: Path) -> None:
     speed, seconds = summary["steps_per_second"], summary["seconds"]["total"]
     pace = f"{speed:,.0f} steps/s · " if speed else ""
     print_line(console, f"{pace}{seconds:.1f} s · {short_path(folder)}")
+
+
+def has_lost_accuracy(metrics: dict[str, float], best: dict[str, Any]) -> bool:
+    """Whether a run is ranked by an accuracy, and its last one is far below the best."""
+    metric, value = best["metric"], best["value"]
+    return "accuracy" in metric and metrics[metric] < value - LOST_ACCURACY
 
 
 def examples_of(dataset: Dataset) -> str:

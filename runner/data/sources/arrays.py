@@ -9,6 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import BufferedIOBase
 from pathlib import Path
 from typing import IO, Annotated, Any, NamedTuple
 
@@ -169,7 +170,7 @@ class _Store:
         return f"{self.path}: {name}" if self._is_archive else str(self._places[name])
 
     @contextmanager
-    def _opened(self, name: str) -> Iterator[IO[bytes]]:
+    def _opened(self, name: str) -> Iterator[IO[bytes] | BufferedIOBase]:
         if self._is_archive:
             with zipfile.ZipFile(self.path) as archive, archive.open(self._places[name]) as file:
                 yield file
@@ -220,7 +221,7 @@ def _faults(key: str) -> Iterator[None]:
         raise DataError(key, f"is damaged ({reason(error)})", _SAVE_AGAIN) from error
 
 
-def _read_header(key: str, file: IO[bytes]) -> _Header:
+def _read_header(key: str, file: IO[bytes] | BufferedIOBase) -> _Header:
     version = np.lib.format.read_magic(file)
     if version not in _READERS:
         raise DataError(key, f"has version {version} of NumPy's format", _SAVE_AGAIN)
