@@ -138,11 +138,12 @@ def test_warm_up_updates_are_at_the_first_rate_and_leave_no_points(monkeypatch):
 
 @pytest.mark.parametrize("warmup", [0, 5, 8, 10])
 def test_the_losses_of_all_chunks_after_the_warm_up_are_kept(warmup):
-    listener, losses = Losses(24, warmup=warmup, smoothing=0.0), np.arange(40.0, 64.0)
+    kept, losses = Losses(warmup=warmup, smoothing=0.0), np.arange(40.0, 64.0)
+    listener = ShortRunListener(kept, 24)
     for start in (0, 8, 16):
         listener.chunk(start, 8, {"train/loss": losses[start : start + 8]})
     listener.catch_up()
-    assert listener.losses == losses[warmup:].tolist()
+    assert kept.losses == losses[warmup:].tolist()
 
 
 def test_without_an_answer_nothing_is_verified():
