@@ -52,7 +52,8 @@ def conceal(line: str) -> str:
 
 def _beginning(text: str, line: str) -> str:
     """The beginning of ``text`` that ``line`` shows in its place, with dots; else all of it."""
-    lengths = range(len(text) - 1, _SHORTEST_BEGINNING - 1, -1)
+    longest = min(len(text) - 1, len(line))  # a value may be far longer than any line
+    lengths = range(longest, _SHORTEST_BEGINNING - 1, -1)
     shown = (f"{text[:length]}..." for length in lengths)
     return next((beginning for beginning in shown if beginning in line), f"{text}...")
 

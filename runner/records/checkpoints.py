@@ -147,7 +147,7 @@ class Checkpoints:
         """Reads a checkpoint after verifying every file.
 
         Raises:
-          StorageError: there is none of that step, it is damaged, or a newer version wrote it.
+          StorageError: the step has no checkpoint, it is damaged, or a newer version wrote it.
         """
         path = self.folder / str(step)
         remedy = "remove it to use the previous checkpoint"
