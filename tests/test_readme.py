@@ -1,6 +1,7 @@
 """The examples in the README run, and do what it says."""
 
 import re
+import shlex
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -12,12 +13,15 @@ import pytest
 from test_plugins import PACKAGE
 
 from runner import registry
+from runner.cli import main
 from runner.cli.commands import configure
+from runner.config import Config
 from runner.config.settings import ONE_GROUP, choice
 from runner.data.sources.digits import digits
 from runner.errors import ConfigError
 from runner.experiment.schedule import Clock, build_schedule
 from runner.objectives import Targets
+from runner.registry import tasks
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -92,6 +96,77 @@ def test_the_examples_of_a_trained_model_run(
     names = {"images": images.astype(np.float32)}
     exec(textwrap.dedent(blocks("python")[5]), names)
     np.testing.assert_allclose(names["logits"], predicted, atol=1e-5)
+
+
+def commands(name: str) -> list[list[str]]:
+    """The arguments of every command in the console blocks that begins with ``name``."""
+    lines = [line for block in blocks("console") for line in block.splitlines()]
+    return [shlex.split(line.removeprefix(name)) for line in lines if line.startswith(f"{name} ")]
+
+
+RUNNER = commands("python -m runner")
+# Arguments without a placeholder: FOLDER, FILE.npz, RUN_FOLDER, ...
+COMPLETE = [args for args in RUNNER if not re.search("FOLDER|FILE", " ".join(args))]
+ONE_RUN = [args for args in COMPLETE if "-m" not in args]
+
+
+@pytest.mark.parametrize("args", ONE_RUN, ids=" ".join)
+def test_every_command_of_one_run_is_a_configuration(
+    args: list[str], plugin: Callable[[str, str], None]
+) -> None:
+    plugin("my_models", PACKAGE)
+    configure(*args)
+
+
+@pytest.fixture
+def configs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Config]:
+    """The configurations that the task ``train`` is called with; it does nothing else here."""
+    monkeypatch.chdir(tmp_path)
+    found: list[Config] = []
+
+    def train(config: Config, *_: Any) -> float:
+        found.append(config)
+        return 0.5
+
+    assert "train" in tasks.names()
+    monkeypatch.setitem(tasks._factories, "train", train)
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("args", [args for args in COMPLETE if "-m" in args], ids=" ".join)
+def test_every_command_of_a_multirun_is_one(args: list[str], configs: list[Config]) -> None:
+    if "hydra/sweeper=optuna" in args:
+        pytest.importorskip("hydra_plugins.hydra_optuna_sweeper", reason="needs the optuna extra")
+    if "hydra/launcher=joblib" in args:  # its jobs train, in processes of their own
+        pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="needs the joblib extra")
+        args = [*args, "training.steps=2"]
+    assert main(args) == 0
+    folders = Path("outputs/multirun").glob("*/*/*/.hydra/config.yaml")
+    assert len({*folders}) == max(len(configs), 2)
+
+
+def test_the_commands_about_a_run_take_its_settings(configs: list[Config], tmp_path: Path) -> None:
+    chosen = ["scheduler=triangular2", "training.epochs=3", "seed=4"]
+    assert main([*chosen, f"hydra.run.dir={tmp_path}/run"]) == 0
+
+    lines = [[arg.replace("RUN_FOLDER", f"{tmp_path}/run") for arg in args] for args in RUNNER]
+    (repeat,) = (args for args in lines if f"{tmp_path}/run/.hydra" in args)
+    assert configure(*repeat) == configs[0]
+    resumed = [configure(*args) for args in lines if f"resume={tmp_path}/run" in args]
+    assert len(resumed) >= 2
+    assert {(config.seed, config.scheduler.option) for config in resumed} == {(4, "triangular2")}
+
+
+def test_tensorboard_is_started_with_every_step() -> None:
+    """By default it keeps a thousand points of a curve."""
+    core = pytest.importorskip("tensorboard.plugins.core.core_plugin")
+    program = pytest.importorskip("tensorboard.program")
+    (args,) = commands("tensorboard")
+    server = program.TensorBoard(plugins=[core.CorePluginLoader()])
+    server.configure(("tensorboard", *args))
+    assert server.flags.logdir == "outputs"
+    assert server.flags.samples_per_plugin == {"scalars": 1_000_000}
 
 
 def test_every_option_is_listed() -> None:

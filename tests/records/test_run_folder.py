@@ -5,6 +5,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
@@ -165,6 +166,33 @@ def test_a_taken_default_sweep_folder_gives_the_next_name_and_an_explicit_one_is
         claim_sweep(folder, explicit=True)
     assert (folder / "multirun.yaml").read_text() == "hydra: {}"
     assert claim_sweep(tmp_path / "mine", explicit=True) == tmp_path / "mine"
+
+
+def at_once(action):
+    """What 64 calls of ``action``, 16 of them at a time, return or raise."""
+    together = Barrier(16, timeout=60)
+
+    def call(_):
+        together.wait()
+        try:
+            return action()
+        except ConfigError as error:
+            return error
+
+    with ThreadPoolExecutor(16) as pool:
+        return list(pool.map(call, range(64)))
+
+
+def test_multiruns_started_in_the_same_instant_get_different_folders(tmp_path):
+    folders = at_once(lambda: claim_sweep(tmp_path / "time", explicit=False))
+    assert len(set(folders)) == 64
+    assert all((folder / "multirun.yaml").exists() for folder in folders)
+
+
+def test_of_multiruns_started_in_the_same_instant_one_gets_a_folder_asked_for_by_name(tmp_path):
+    found = at_once(lambda: claim_sweep(tmp_path / "mine", explicit=True))
+    assert found.count(tmp_path / "mine") == 1
+    assert sum(isinstance(each, ConfigError) for each in found) == 63
 
 
 def test_claiming_needs_neither_jax_nor_tensorboard():
