@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import subprocess
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,8 @@ from runner.errors import ConfigError
 from runner.experiment.schedule import Clock, build_schedule
 from runner.objectives import Targets
 from runner.registry import tasks
+
+CommandLine = Callable[..., subprocess.CompletedProcess[str]]
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -107,7 +110,10 @@ def commands(name: str) -> list[list[str]]:
 RUNNER = commands("python -m runner")
 # Arguments without a placeholder: FOLDER, FILE.npz, RUN_FOLDER, ...
 COMPLETE = [args for args in RUNNER if not re.search("FOLDER|FILE", " ".join(args))]
-ONE_RUN = [args for args in COMPLETE if "-m" not in args]
+MULTIRUNS = [args for args in COMPLETE if "-m" in args]
+ONE_RUN = [args for args in COMPLETE if args not in MULTIRUNS]
+# They need packages that README's test command does not install.
+EXTRA = [args for args in MULTIRUNS if "hydra/" in " ".join(args)]
 
 
 @pytest.mark.parametrize("args", ONE_RUN, ids=" ".join)
@@ -124,9 +130,8 @@ def configs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Config]:
     monkeypatch.chdir(tmp_path)
     found: list[Config] = []
 
-    def train(config: Config, *_: Any) -> float:
+    def train(config: Config, *_: Any) -> None:
         found.append(config)
-        return 0.5
 
     assert "train" in tasks.names()
     monkeypatch.setitem(tasks._factories, "train", train)
@@ -134,16 +139,26 @@ def configs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Config]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("args", [args for args in COMPLETE if "-m" in args], ids=" ".join)
-def test_every_command_of_a_multirun_is_one(args: list[str], configs: list[Config]) -> None:
-    if "hydra/sweeper=optuna" in args:
-        pytest.importorskip("hydra_plugins.hydra_optuna_sweeper", reason="needs the optuna extra")
-    if "hydra/launcher=joblib" in args:  # its jobs train, in processes of their own
-        pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="needs the joblib extra")
-        args = [*args, "training.steps=2"]
+@pytest.mark.parametrize("args", [each for each in MULTIRUNS if each not in EXTRA], ids=" ".join)
+def test_every_command_of_a_multirun_runs_several_jobs(
+    args: list[str], configs: list[Config]
+) -> None:
     assert main(args) == 0
-    folders = Path("outputs/multirun").glob("*/*/*/.hydra/config.yaml")
-    assert len({*folders}) == max(len(configs), 2)
+    assert len(configs) > 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("args", EXTRA, ids=" ".join)
+def test_every_command_with_a_plugin_of_hydras_runs_several_jobs(
+    args: list[str], run_cli: CommandLine, tmp_path: Path
+) -> None:
+    for plugin in ("optuna_sweeper", "joblib_launcher"):
+        if plugin.partition("_")[0] in " ".join(args):
+            pytest.importorskip(f"hydra_plugins.hydra_{plugin}", reason="needs an extra")
+    few = ["hydra.sweeper.n_trials=2"] if "hydra/sweeper=optuna" in args else []
+    done = run_cli(*args, *few, "training.steps=2", "model=linear")
+    assert done.returncode == 0, done.stderr
+    assert len([*tmp_path.glob("outputs/multirun/*/*/*/summary.json")]) > 1
 
 
 def test_the_commands_about_a_run_take_its_settings(configs: list[Config], tmp_path: Path) -> None:
