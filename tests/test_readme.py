@@ -155,8 +155,9 @@ def test_every_command_with_a_plugin_of_hydras_runs_several_jobs(
     for plugin in ("optuna_sweeper", "joblib_launcher"):
         if plugin.partition("_")[0] in " ".join(args):
             pytest.importorskip(f"hydra_plugins.hydra_{plugin}", reason="needs an extra")
-    few = ["hydra.sweeper.n_trials=2"] if "hydra/sweeper=optuna" in args else []
-    done = run_cli(*args, *few, "training.steps=2", "model=linear")
+    is_search = "hydra/sweeper=optuna" in args
+    fewer = "hydra.sweeper.n_trials=2" if is_search else "hydra.launcher.n_jobs=2"
+    done = run_cli(*args, fewer, "training.steps=2", "model=linear")
     assert done.returncode == 0, done.stderr
     assert len([*tmp_path.glob("outputs/multirun/*/*/*/summary.json")]) > 1
 

@@ -72,7 +72,7 @@ LIMITED = """if True:
 
 
 def limited(environment, cwd, *args):
-    """``python -m runner hydra.run.dir=run ARGS``, which can write no file above 300 kB."""
+    """``python -m runner hydra.run.dir=run ARGS``, where no file may exceed 300 kB."""
     return subprocess.run(
         [sys.executable, "-c", LIMITED, "hydra.run.dir=run", *args],
         cwd=cwd,

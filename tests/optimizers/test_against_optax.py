@@ -102,7 +102,7 @@ def test_adam_is_nearer_to_float64_than_optax_given_python_floats(problem: Any) 
 
     passed, expected = ours(hyperparams, *problem), theirs(*problem)
 
-    # optax has 1 - 0.999 from Python, which is not 1 less the 0.999 of float32.
+    # Python computes 1 - 0.999 in float64, which does not match 0.999 rounded to float32.
     assert 1e-6 < farthest(passed, expected) < 1e-5
     assert farthest(passed, exact) < farthest(expected, exact) / 2
 
