@@ -108,7 +108,7 @@ def _train_rounds(
 ) -> tuple[TrainState, Metrics, Metrics, jax.Array, TrainState]:
     """The first ``count`` rounds of ``lengths`` [rounds], int32, and ``evaluated`` [rounds], bool.
 
-    Returns the state, the metrics of all steps [capacity], those of all evaluations [rounds, ...],
+    Returns the state, the metrics of all steps [capacity], the scalars of all evaluations [rounds],
     the number of the best round and the state after it.
     """
     objective = hyperparams.objective
@@ -123,7 +123,8 @@ def _train_rounds(
         batch, valid = validation_batch
         variables, examples = evaluated_variables(static, state), validation.prepared(batch)
         found = objective.metrics(score(static, variables, objective, examples, valid))
-        return {metric_tag("validation", name): value for name, value in found.items()}
+        scalars = {name: value for name, value in found.items() if not value.ndim}
+        return {metric_tag("validation", name): value for name, value in scalars.items()}
 
     def one_round(number: jax.Array, carry: _Carry) -> _Carry:
         end = carry.step + lengths[number]

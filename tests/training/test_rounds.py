@@ -43,7 +43,8 @@ class Notes(Listener):
             self.metrics.setdefault(tag, []).extend(np.asarray(values)[:length].tolist())
 
     def evaluation(self, step, metrics):
-        self.evaluations[step] = {tag: np.asarray(v).tobytes() for tag, v in metrics.items()}
+        scalars = {tag: np.asarray(v) for tag, v in metrics.items() if not v.ndim}
+        self.evaluations[step] = {tag: value.tobytes() for tag, value in scalars.items()}
 
     def wants_state(self, step, *, evaluated):
         return False
