@@ -10,6 +10,7 @@ from runner.schedules import (
     Cosine,
     CosineRestarts,
     CyclicLR,
+    Exponential,
     FlatCosine,
     Linear,
     MultiStep,
@@ -64,6 +65,9 @@ def test_phase_changes_lie_within_the_run_in_increasing_order(name):
         (MultiStep(base_lr=1, milestones=[50, 250, 500]), [50, 250]),
         (MultiStep(base_lr=1, milestones=[1, 300, 301]), [1, 300]),
         (Step(base_lr=1, step_size=120), [120, 240]),
+        (Exponential(base_lr=1, gamma=0.9), []),
+        (Exponential(base_lr=1, gamma=0.9, decay_steps=120), []),
+        (Exponential(base_lr=1, gamma=0.9, decay_steps=120, staircase=True), [120, 240]),
         (
             WSD(base_lr=1, total_steps=301, cycles=3, warmup=5, rewarmup=10, decay=20),
             [5, 80, 110, 180, 210, 281],
