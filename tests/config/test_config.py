@@ -288,7 +288,7 @@ def test_any_value_gives_a_config_or_a_one_line_error(path: Any, value: Any) -> 
 
 def test_a_cache_of_compiled_programs_is_not_in_a_folder_without_a_name() -> None:
     """A path that is empty would be the current folder."""
-    with pytest.raises(ConfigError, match="^compilation_cache: '' does not name a folder"):
+    with pytest.raises(ConfigError, match=r"^compilation_cache: '' does not name a folder"):
         read(composed("compilation_cache=''"))
 
 
