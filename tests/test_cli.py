@@ -482,6 +482,17 @@ def test_of_two_folders_with_an_option_of_one_name_the_first_counts() -> None:
     assert rate("hydra.searchpath=[b,a]") == rate("hydra.searchpath=[a]", "-cd", "b") == 0.5
 
 
+@pytest.mark.parametrize("name", ["..", ".", "", "a/b", "/a"])
+def test_the_record_of_a_run_lies_in_its_folder(
+    name: str, capsys: pytest.CaptureFixture[str], fake_task: Callable[..., Called]
+) -> None:
+    calls = fake_task()
+    run = ("hydra.run.dir=here/mine", f"hydra.output_subdir='{name}'")
+    assert refuse(capsys, *run).startswith(f"hydra.output_subdir: {name!r} is not a name; ")
+    assert calls == []
+    assert list(Path.cwd().iterdir()) == []
+
+
 @pytest.mark.parametrize("flag", [["hydra.run.dir=file/x"], ["-m", "hydra.sweep.dir=file/x"]])
 def test_a_folder_that_cannot_be_written_exits_4(
     flag: list[str], capsys: pytest.CaptureFixture[str], fake_task: Callable[..., Called]

@@ -355,7 +355,7 @@ def test_a_whole_number_for_a_default_with_a_point_shares_the_program() -> None:
     """The type of a number decides whether it is an argument of the compiled program."""
 
     @register_optimizer("unannotated")
-    def optimizer(learning_rate, *, beta=0.5, order=2):  # type: ignore[no-untyped-def]
+    def optimizer(learning_rate, *, beta=0.5, order=2):
         return optax.chain(optax.trace(beta), optax.sgd(learning_rate))
 
     (one, ones), (half, _) = (split("unannotated", {"beta": beta, "order": 2}) for beta in (1, 0.5))
