@@ -131,8 +131,9 @@ def test_evaluations_are_written_and_the_best_and_the_last_are_kept(tmp_path):
     assert [step for step, _ in screen.evaluations] == [10, 20, 30, 40]
 
 
-def test_the_metric_ranks_the_evaluations_also_after_another_one_did(tmp_path):
-    earlier = Figures(best={"metric": "eval/accuracy", "value": 0.9, "step": 5})
+@pytest.mark.parametrize("value", [0.9, 0.1])  # as a loss, worse and better than all others
+def test_the_metric_ranks_the_evaluations_also_after_another_one_did(tmp_path, value):
+    earlier = Figures(best={"metric": "eval/accuracy", "value": value, "step": 5})
     with recording(tmp_path, ranking=LOSS, earlier=earlier) as recorder:
         for step, loss in ((10, 0.75), (20, 0.25), (30, 0.5)):
             recorder.evaluation(step, {"eval/loss": loss, "eval/accuracy": loss})
