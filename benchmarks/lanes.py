@@ -22,13 +22,14 @@ from runner.cli.commands import configure
 from runner.experiment.build import Experiment, build
 from runner.experiment.device import describe_device
 from runner.training.lanes import Lane, train_lanes
+from runner.training.listener import Listener
 from runner.training.loop import train
 
 # Lanes are compared without evaluations, and in chunks as long as a program takes.
 SETTINGS = ("training.eval_every=null", "training.chunk=1024", "scheduler.step_size_up=88")
 
 
-class Silent:
+class Silent(Listener):
     """A listener that ignores what it receives."""
 
     steps_per_second = None

@@ -37,6 +37,7 @@ from runner.ranges import Answer
 from runner.ranges.answer import Spread
 from runner.tasks.range_test import settings_of
 from runner.training.lanes import Lane, choose_lane_mode, train_lanes
+from runner.training.listener import Listener
 
 SEEDS = (0, 1, 2)
 # The name of the highest rate where it is not max_lr, and the policies with a lower bound, which is
@@ -63,7 +64,7 @@ class Results:
         return self._found[key]
 
 
-class History:
+class History(Listener):
     """Keeps the evaluations of a lane; a listener of ``train_lanes``."""
 
     steps_per_second = None

@@ -227,7 +227,7 @@ ROWS = {
         adapted=with_few_evaluated,
     ),
 }
-USER_SECONDS = 40
+USER_SECONDS = 120
 
 
 def main() -> None:

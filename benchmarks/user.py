@@ -1,33 +1,45 @@
 """Measures what a user runs: the default command, with evaluations, saves and every step logged.
 
-The time of a step is that of a long run less that of a short one, whole processes, so that imports
-and compilation cancel. It is compared with two scripts written by hand that log nothing: one scans
-as many steps as lie between two evaluations and evaluates as often; the other scans all steps, and
-the computation of the evaluations is timed apart and added. Prints the ratio of the first script's
-time to the runner's (above 1: the runner is faster), and that of the runner's time to the second's.
+It is compared with two scripts written by hand that log nothing: one scans as many steps as lie
+between two evaluations and evaluates as often; the other scans all steps, and the computation of
+the evaluations is timed apart and added. All are processes that run in turns of half a second. The
+time of a step is that of a long run less that of a short one, so that imports and compilation
+cancel. Prints the ratio of the first script's time to the runner's (above 1: the runner is faster),
+and that of the runner's time to the second's.
 
-    python benchmarks/user.py [--pairs 5] [--epochs 400]
+    python benchmarks/user.py [--pairs 5] [--epochs 4000]
 """
 
 import argparse
-import subprocess
 import sys
 import tempfile
-from functools import partial
+from collections.abc import Callable
+from pathlib import Path
 from statistics import median
 from time import perf_counter
 
 import jax
 from bare import evaluations, mlp, scanned
 from descents import sgd
-from pairs import Timed, in_turns, spread
+from pairs import Side, spread
+from turns import run_in_turns
 
 from runner.cli.commands import configure
 from runner.experiment.build import Experiment, build
 
 # Epochs of the short run, and steps between evaluations: both are those of the default run.
 SHORT, EVERY = 40, 44
-EPOCHS = 400
+EPOCHS = 4000
+STEPS_PER_EPOCH = 22
+
+# The hand-written side of an experiment, by the name that its process is started with.
+SCRIPTS: dict[str, Callable[[Experiment], Side]] = {
+    "evaluating": lambda experiment: scanned(experiment, mlp, sgd(), every=EVERY),
+    "scan": lambda experiment: scanned(experiment, mlp, sgd()),
+    "evaluations": lambda experiment: evaluations(
+        experiment, mlp, count=experiment.lengths.steps // EVERY
+    ),
+}
 
 
 def main() -> None:
@@ -36,29 +48,28 @@ def main() -> None:
     )
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=EPOCHS, help="length of the long run")
+    parser.add_argument("--script", choices=SCRIPTS, help="run only this script, once")
     options = parser.parse_args()
+    if options.script is not None:
+        SCRIPTS[options.script](an_experiment(options.epochs))()
+        return
     measure(pairs=options.pairs, epochs=options.epochs)
 
 
 def measure(*, pairs: int, epochs: int = EPOCHS) -> None:
     """Prints a line for each pair, then the medians."""
-    short, long = an_experiment(SHORT), an_experiment(epochs)
-    steps = long.lengths.steps - short.lengths.steps
-    sides = [
-        difference(partial(process, epochs), partial(process, SHORT)),
-        difference(*(scanned(e, mlp, sgd(), every=EVERY) for e in (long, short))),
-        difference(*(scanned(e, mlp, sgd()) for e in (long, short))),
-        evaluations(long, mlp, count=steps // EVERY),
-    ]
+    steps = (epochs - SHORT) * STEPS_PER_EPOCH
     print("user: compiling", file=sys.stderr, flush=True)
-    process(SHORT)  # fills the compilation cache
-    for side in sides[1:]:
-        side()
+    process_seconds(SHORT)  # fills the compilation cache
     ratios, overheads, left = [], [], ""
     for pair in range(pairs):
         print(f"user: pair {pair + 1} of {pairs}{left}", file=sys.stderr, flush=True)
         started = perf_counter()
-        ours, bare, scan, evaluated = (1e6 * seconds / steps for seconds in in_turns(pair, *sides))
+        long, short = process_seconds(epochs), process_seconds(SHORT)
+        ours, bare, scan, evaluated = (
+            1e6 * (long_seconds - short_seconds) / steps
+            for long_seconds, short_seconds in zip(long, short, strict=True)
+        )
         left = f", about {(perf_counter() - started) * (pairs - pair - 1):.0f} s left"
         ratios.append(bare / ours)
         overheads.append(ours / (scan + evaluated))
@@ -78,22 +89,13 @@ def an_experiment(epochs: int) -> Experiment:
     return build(configure(f"training.epochs={epochs}"), jax.devices()[0])
 
 
-def difference(long: Timed, short: Timed) -> Timed:
-    """The seconds of a long run less those of a short one."""
-    return lambda: long() - short()
-
-
-def process(epochs: int) -> float:
-    """The seconds of ``python -m runner`` with the default configuration."""
+def process_seconds(epochs: int) -> list[float]:
+    """The seconds of ``python -m runner`` with the default configuration, and of the scripts."""
     with tempfile.TemporaryDirectory() as folder:
-        lengths = (f"training.epochs={epochs}", f"training.eval_every={EVERY}")
-        started = perf_counter()
-        subprocess.run(
-            [sys.executable, "-m", "runner", *lengths, f"hydra.run.dir={folder}/run"],
-            check=True,
-            stdout=subprocess.DEVNULL,
-        )
-        return perf_counter() - started
+        settings = (f"training.epochs={epochs}", f"training.eval_every={EVERY}")
+        runner = [sys.executable, "-m", "runner", *settings, f"hydra.run.dir={folder}/run"]
+        script = [sys.executable, str(Path(__file__).resolve()), "--epochs", str(epochs)]
+        return run_in_turns(runner, *([*script, "--script", name] for name in SCRIPTS))
 
 
 if __name__ == "__main__":

@@ -99,6 +99,24 @@ def test_joblib_runs_jobs_in_processes_of_their_own(
     assert [each["status"] for each in found] == ["finished", "diverged"] * 2
 
 
+@pytest.mark.usefixtures("joblib")
+def test_a_file_may_choose_the_launcher_and_its_numbers(
+    run_cli: CommandLine, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.yaml").write_text(
+        "defaults: [config, {override hydra/launcher: joblib}, _self_]\n"
+        "hydra: {launcher: {n_jobs: 2}}\n"
+    )
+    done = run_cli("-cd", ".", "-cn", "mine", *SHORT, "seed=1,2")
+
+    assert done.returncode == 0, done.stderr
+    assert [each["seed"] for each in summaries(tmp_path / "s")] == [1, 2]
+    recorded = yaml.safe_load(next(tmp_path.glob("s/1_*/.hydra/hydra.yaml")).read_text())
+    launcher = recorded["hydra"]["launcher"]
+    assert launcher["_target_"].endswith("JoblibLauncher")
+    assert launcher["n_jobs"] == 2
+
+
 @pytest.mark.usefixtures("optuna")
 def test_a_search_runs_in_processes_of_joblib(
     joblib: list[str], run_cli: CommandLine, tmp_path: Path

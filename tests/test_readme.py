@@ -1,6 +1,8 @@
 """The examples in the README run, and do what it says."""
 
 import re
+import shlex
+import subprocess
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -12,12 +14,17 @@ import pytest
 from test_plugins import PACKAGE
 
 from runner import registry
+from runner.cli import main
 from runner.cli.commands import configure
+from runner.config import Config
 from runner.config.settings import ONE_GROUP, choice
 from runner.data.sources.digits import digits
 from runner.errors import ConfigError
 from runner.experiment.schedule import Clock, build_schedule
 from runner.objectives import Targets
+from runner.registry import tasks
+
+CommandLine = Callable[..., subprocess.CompletedProcess[str]]
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -92,6 +99,90 @@ def test_the_examples_of_a_trained_model_run(
     names = {"images": images.astype(np.float32)}
     exec(textwrap.dedent(blocks("python")[5]), names)
     np.testing.assert_allclose(names["logits"], predicted, atol=1e-5)
+
+
+def commands(name: str) -> list[list[str]]:
+    """The arguments of every command in the console blocks that begins with ``name``."""
+    lines = [line for block in blocks("console") for line in block.splitlines()]
+    return [shlex.split(line.removeprefix(name)) for line in lines if line.startswith(f"{name} ")]
+
+
+RUNNER = commands("python -m runner")
+# Arguments without a placeholder: FOLDER, FILE.npz, RUN_FOLDER, ...
+COMPLETE = [args for args in RUNNER if not re.search("FOLDER|FILE", " ".join(args))]
+MULTIRUNS = [args for args in COMPLETE if "-m" in args]
+ONE_RUN = [args for args in COMPLETE if args not in MULTIRUNS]
+# They need packages that README's test command does not install.
+EXTRA = [args for args in MULTIRUNS if "hydra/" in " ".join(args)]
+
+
+@pytest.mark.parametrize("args", ONE_RUN, ids=" ".join)
+def test_every_command_of_one_run_is_a_configuration(
+    args: list[str], plugin: Callable[[str, str], None]
+) -> None:
+    plugin("my_models", PACKAGE)
+    configure(*args)
+
+
+@pytest.fixture
+def configs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Config]:
+    """The configurations that the task ``train`` is called with; it does nothing else here."""
+    monkeypatch.chdir(tmp_path)
+    found: list[Config] = []
+
+    def train(config: Config, *_: Any) -> None:
+        found.append(config)
+
+    assert "train" in tasks.names()
+    monkeypatch.setitem(tasks._factories, "train", train)
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("args", [each for each in MULTIRUNS if each not in EXTRA], ids=" ".join)
+def test_every_command_of_a_multirun_runs_several_jobs(
+    args: list[str], configs: list[Config]
+) -> None:
+    assert main(args) == 0
+    assert len(configs) > 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("args", EXTRA, ids=" ".join)
+def test_every_command_with_a_plugin_of_hydras_runs_several_jobs(
+    args: list[str], run_cli: CommandLine, tmp_path: Path
+) -> None:
+    for plugin in ("optuna_sweeper", "joblib_launcher"):
+        if plugin.partition("_")[0] in " ".join(args):
+            pytest.importorskip(f"hydra_plugins.hydra_{plugin}", reason="needs an extra")
+    is_search = "hydra/sweeper=optuna" in args
+    fewer = "hydra.sweeper.n_trials=2" if is_search else "hydra.launcher.n_jobs=2"
+    done = run_cli(*args, fewer, "training.steps=2", "model=linear")
+    assert done.returncode == 0, done.stderr
+    assert len([*tmp_path.glob("outputs/multirun/*/*/*/summary.json")]) > 1
+
+
+def test_the_commands_about_a_run_take_its_settings(configs: list[Config], tmp_path: Path) -> None:
+    chosen = ["scheduler=triangular2", "training.epochs=3", "seed=4"]
+    assert main([*chosen, f"hydra.run.dir={tmp_path}/run"]) == 0
+
+    lines = [[arg.replace("RUN_FOLDER", f"{tmp_path}/run") for arg in args] for args in RUNNER]
+    (repeat,) = (args for args in lines if f"{tmp_path}/run/.hydra" in args)
+    assert configure(*repeat) == configs[0]
+    resumed = [configure(*args) for args in lines if f"resume={tmp_path}/run" in args]
+    assert len(resumed) >= 2
+    assert {(config.seed, config.scheduler.option) for config in resumed} == {(4, "triangular2")}
+
+
+def test_tensorboard_is_started_with_every_step() -> None:
+    """By default it keeps a thousand points of a curve."""
+    core = pytest.importorskip("tensorboard.plugins.core.core_plugin")
+    program = pytest.importorskip("tensorboard.program")
+    (args,) = commands("tensorboard")
+    server = program.TensorBoard(plugins=[core.CorePluginLoader()])
+    server.configure(("tensorboard", *args))
+    assert server.flags.logdir == "outputs"
+    assert server.flags.samples_per_plugin == {"scalars": 1_000_000}
 
 
 def test_every_option_is_listed() -> None:

@@ -82,10 +82,12 @@ def test_a_folder_may_be_named_after_an_option(written: str, calls: Any, tmp_pat
     assert main([f"hydra.run.dir=runs/{written}"]) == 0
     assert main(["-m", f"hydra.sweep.dir=sweeps/{written}", "seed=0"]) == 0
     assert main([f"hydra.run.dir={tmp_path}/a", "compilation_cache=${hydra:runtime.cwd}"]) == 0
+    assert calls[-1][0].compilation_cache == str(tmp_path)
+    assert main(["hydra.run.dir=${hydra:runtime.cwd}/x"]) == 0
+    assert main(["-m", "hydra.sweep.dir=${hydra:runtime.cwd}/y", "seed=0"]) == 0
 
     folders = [str(folder.relative_to(tmp_path)) for _, folder in calls]
-    assert folders == ["runs/triangular", "sweeps/triangular/0_seed=0", "a"]
-    assert calls[-1][0].compilation_cache == str(tmp_path)
+    assert folders == ["runs/triangular", "sweeps/triangular/0_seed=0", "a", "x", "y/0_seed=0"]
 
 
 @pytest.mark.parametrize(
@@ -168,6 +170,18 @@ def test_a_run_is_repeated_from_its_record(calls: Any, tmp_path: Path) -> None:
     assert first == again == member
     assert (other.seed, other.scheduler.option) == (5, "triangular2")
     assert folder.relative_to(tmp_path).parts[0] == "outputs"
+
+
+def test_a_repeated_run_logs_as_the_run_did(calls: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    def logging(*args: str) -> Any:
+        assert main([*args, "--cfg", "hydra", "-p", "hydra.job_logging"]) == 0
+        return yaml.safe_load(capsys.readouterr().out)
+
+    assert main(["hydra.run.dir=a"]) == 0
+    capsys.readouterr()
+    again = logging("-cd", "a/.hydra", "-cn", "config")
+    # Hydra's own would print what jax logs at the level INFO.
+    assert again == logging() != logging("hydra/job_logging=default")
 
 
 def test_a_setting_that_one_option_lacks_says_which(capsys: pytest.CaptureFixture[str]) -> None:

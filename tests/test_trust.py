@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
+from textwrap import indent
 from time import perf_counter
 from typing import Any
 
@@ -146,6 +147,7 @@ def test_the_command_line_names_folders_and_no_packages(
     "hydra",
     [
         'job: {name: "ext://pk.x"}',
+        'job: {name: "ext://pk.x"}\njob_logging: {root: {level: "${hydra.job.name}"}}',
         'job_logging: {handlers: {console: {filename: "ext://pk.x"}}}',
         'job_logging: {formatters: {plain: {format: "ext://pk.x"}}}',
         'hydra_logging: {root: {level: "ext://pk.x"}}',
@@ -168,7 +170,8 @@ def test_a_file_sets_nothing_else_of_hydras(
     hydra: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("precious").write_text("kept")
-    (folder / "conf/mine.yaml").write_text(f"defaults: [config, _self_]\nhydra:\n  {hydra}\n")
+    section = indent(hydra, "  ")
+    (folder / "conf/mine.yaml").write_text(f"defaults: [config, _self_]\nhydra:\n{section}\n")
     (folder / "conf/scheduler/mine.yaml").write_text(f"# @package hydra\n{hydra}\n")
 
     assert "hydra" in refuse(capsys, "-cd", "conf", "-cn", "mine", "--cfg", "job")
@@ -204,6 +207,44 @@ def test_a_file_may_say_where_to_run_and_what_to_sweep(folder: Path) -> None:
     recorded = folder / "here/x/job-1/.hydra/overrides.yaml"
     told = ["optimizer.momentum=0.6", "seed=3", "training.epochs=1"]
     assert yaml.safe_load(recorded.read_text()) == told
+
+
+def test_a_file_may_choose_an_installed_launcher_and_sweeper(folder: Path) -> None:
+    chosen = "{override hydra/launcher: basic}, {override hydra/sweeper: basic}"
+    (folder / "conf/mine.yaml").write_text(
+        f"defaults: [config, {chosen}, {{override task: check}}, _self_]\n"
+        "hydra: {verbose: true, sweep: {dir: s, subdir: '${hydra.job.num}'}}\n"
+    )
+    assert configure("-cd", "conf", "-cn", "mine").task.name == "check"
+    assert main(["-cd", "conf", "-cn", "mine", "-m", "seed=1,2", "training.steps=20"]) == 0
+    assert (folder / "s/1/schedule.csv").exists()
+
+
+def test_a_file_may_decode_the_environment_and_name_a_new_folder_anywhere(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "conf/mine.yaml").write_text(
+        "defaults: [config, {override task: check}, _self_]\n"
+        "seed: ${oc.decode:${oc.env:N}}\n"
+        "hydra: {run: {dir: '../new/${now:%Y}/${hydra:runtime.choices.scheduler}'}}\n"
+    )
+    (folder / "work").mkdir()
+    monkeypatch.chdir(folder / "work")
+    monkeypatch.setenv("N", "734190")
+    args = "-cd", "../conf", "-cn", "mine", "training.steps=20"
+    assert configure(*args).seed == 734190
+    assert main([*args]) == 0
+
+    (run,) = (folder / "new").glob("*/*")
+    assert re.fullmatch("new/20[0-9]{2}/triangular", str(run.relative_to(folder)))
+    recorded = yaml.safe_load((run / ".hydra/config.yaml").read_text())
+    assert recorded["seed"] == "${oc.decode:${oc.env:N}}"
+
+    taken = run.with_name("cosine")
+    taken.mkdir()
+    (taken / "notes.txt").write_text("kept")
+    assert "new" in refuse(capsys, *args, "scheduler=cosine")
+    assert [path.name for path in taken.iterdir()] == ["notes.txt"]
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from etils import epy
 
-from runner.config.lengths import check_length
+from runner.config.lengths import check_length, without_point
 from runner.errors import FLOAT32_MAX, INT32_MAX, ConfigError, shown
 
 if TYPE_CHECKING:
@@ -131,8 +131,10 @@ class InSteps(Marker):
 
     def check(self, value: Any, context: Any = None) -> int | str:
         if context is None and not is_whole(value):
-            problem = f"{shown(value)} is not a whole number"
-            raise ConfigError("", problem, "write a number of steps, such as 500")
+            problem, whole = f"{shown(value)} is not a whole number", without_point(value)
+            fits = whole is not None and self.ge <= int(whole) <= self.le
+            remedy = f"write {whole}" if fits else "write a number of steps, such as 500"
+            raise ConfigError("", problem, remedy)
         if context is not None:
             check_length(int(value) if is_whole(value) else value, key="", at_least=self.ge)
         return Whole(self.ge, self.le).check(value)

@@ -12,7 +12,7 @@ from runner.experiment.build import Experiment
 from runner.ranges import Smoother
 from runner.schedules.tabulated import Tabulated
 from runner.training.lanes import Lane, choose_lane_mode, train_lanes
-from runner.training.loop import Metrics
+from runner.training.listener import Listener, Metrics
 from runner.training.plan import Plan
 from runner.training.state import TrainState
 from runner.training.tags import EVAL_LOSS, LOSS
@@ -118,15 +118,17 @@ class ShortRuns:
         return np.pad(values, [(0, short)] + [(0, 0)] * (values.ndim - 1), mode="edge")
 
 
-class ShortRunListener:
+class ShortRunListener(Listener):
     """Passes the losses of a chunk to an observer once the next chunk has been sent."""
-
-    steps_per_second = None
 
     def __init__(self, observer: "Losses | Score", steps: int) -> None:
         self._observer, self._steps = observer, steps
         self._is_over = False
         self._pending: tuple[int, int, Any] | None = None
+
+    @property
+    def steps_per_second(self) -> None:
+        """Chunks are as long as they can be."""
 
     @property
     def ended(self) -> bool:

@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any, Protocol, Self
@@ -15,6 +15,7 @@ from runner.errors import DivergedError, StorageError, reason
 from runner.records.class_tables import ClassTables
 from runner.records.events import EventWriter
 from runner.records.throughput import Throughput
+from runner.training.listener import Rounds
 from runner.training.tags import (
     CYCLE,
     EVAL_LOSS,
@@ -134,7 +135,7 @@ class Journal:
         self._wall_time: float | None = None
         if start and earlier.evaluated_step == start:
             # TensorBoard hides what earlier attempts logged at this step and later.
-            self._log_evaluation(start, _without_test(self.last_metrics))
+            self._log_evaluation(start, _without_test(self.last_metrics), wall_time=time.time())
 
     def chunk(
         self, start: int, length: int, metrics: Mapping[str, Any], *, submitted: float
@@ -145,23 +146,24 @@ class Journal:
           DivergedError: a loss is not finite; everything up to and including that step is recorded
             (by ``finish``, if ``log_every`` skips it).
         """
-        columns = {tag: np.asarray(column)[:length] for tag, column in metrics.items()}
-        # A run that is made longer is tested again, at its new end.
-        self.last_metrics = _without_test(self.last_metrics)
-        self.throughput.chunk(length)
-        bad = np.flatnonzero(~np.isfinite(columns[LOSS]))
-        finite = int(bad[0]) if len(bad) else length
-        recorded = min(finite + 1, length)
-        rows = (
-            np.arange(start, start + recorded),
-            {tag: column[:recorded] for tag, column in columns.items()},
-            self._wall_times(length, submitted)[:recorded],
-        )
-        self._log(rows)
-        self.steps = start + finite
-        self._show(rows)
-        if len(bad):
-            raise _diverged_in_training(rows)
+        self._record(self._fetched(start, length, metrics, submitted=submitted))
+
+    def rounds(self, start: int, rounds: Rounds, *, submitted: float) -> Iterator[tuple[int, int]]:
+        """Records rounds of which the first starts at step ``start``; see ``chunk``.
+
+        Yields the number and the last step of each round once its evaluation is recorded.
+
+        Raises:
+          DivergedError: see ``chunk`` and ``evaluation``.
+        """
+        rows = self._fetched(start, sum(rounds.lengths), rounds.metrics, submitted=submitted)
+        for number, (first, place, found) in enumerate(rounds.parts(start)):
+            part = _part(rows, place)
+            self._record(part)
+            if found is not None:
+                step = first + rounds.lengths[number]
+                self._evaluation(step, found, wall_time=part[2][-1])
+                yield number, step
 
     def evaluation(self, step: int, metrics: Mapping[str, Any], *, submitted: float) -> None:
         """Records scalars measured after ``step`` updates, handed over at time ``submitted``.
@@ -170,18 +172,9 @@ class Journal:
           DivergedError: the evaluation's loss is not finite.
         """
         seen = not all(map(_is_ready, metrics.values()))
-        scalars = {tag: value for tag, value in metrics.items() if not np.ndim(value)}
-        values = {tag: float(np.asarray(value)) for tag, value in scalars.items()}
-        if self._tables is not None:
-            values |= self._tables.by_class(metrics)
+        fetched = {tag: np.asarray(value) for tag, value in metrics.items()}
         self.throughput.pause(since=submitted, seen=seen)
-        self._log_evaluation(step, values)
-        self.last_metrics, self._evaluated_step = values, step
-        self.display.evaluation(step, values)
-        if not math.isfinite(values.get(EVAL_LOSS, 0.0)):
-            problem = f"{values[EVAL_LOSS]} after {step} updates"
-            raise DivergedError(EVAL_LOSS, problem, _remedy(step))
-        self._rank(step, values)
+        self._evaluation(step, fetched, wall_time=time.time())
 
     def figures(self) -> Figures:
         """The figures up to the last chunk or evaluation recorded."""
@@ -206,13 +199,48 @@ class Journal:
                 self.events.figure(tag, png, step=self.steps)
         tested = self.last_metrics.keys() - _without_test(self.last_metrics)
         if self.steps == self.start and tested:  # the run had nothing left to train
-            self._log_evaluation(self.start, {tag: self.last_metrics[tag] for tag in tested})
+            values = {tag: self.last_metrics[tag] for tag in tested}
+            self._log_evaluation(self.start, values, wall_time=time.time())
         if self._last is None:
             return
         if self._last[0][-1] % self._log_every:
             self.events.scalars(*self._last)
         self._log_throughput(self.throughput.overall())
         self._last = None
+
+    def _fetched(
+        self, start: int, length: int, metrics: Mapping[str, Any], *, submitted: float
+    ) -> _Rows:
+        """The metrics of steps that have ended together, on the host."""
+        columns = {tag: np.asarray(column)[:length] for tag, column in metrics.items()}
+        self.throughput.chunk(length)
+        return np.arange(start, start + length), columns, self._wall_times(length, submitted)
+
+    def _record(self, rows: _Rows) -> None:
+        """Logs and shows steps, up to the first whose loss is not finite."""
+        # A run that is made longer is tested again, at its new end.
+        self.last_metrics = _without_test(self.last_metrics)
+        steps, columns, _ = rows
+        bad = np.flatnonzero(~np.isfinite(columns[LOSS]))
+        finite = int(bad[0]) if len(bad) else len(steps)
+        rows = _part(rows, slice(0, finite + 1))
+        self._log(rows)
+        self.steps = int(steps[0]) + finite
+        self._show(rows)
+        if len(bad):
+            raise _diverged_in_training(rows)
+
+    def _evaluation(self, step: int, metrics: Mapping[str, np.ndarray], wall_time: float) -> None:
+        values = {tag: float(value) for tag, value in metrics.items() if not value.ndim}
+        if self._tables is not None:
+            values |= self._tables.by_class(metrics)
+        self._log_evaluation(step, values, wall_time=wall_time)
+        self.last_metrics, self._evaluated_step = values, step
+        self.display.evaluation(step, values)
+        if not math.isfinite(values.get(EVAL_LOSS, 0.0)):
+            problem = f"{values[EVAL_LOSS]} after {step} updates"
+            raise DivergedError(EVAL_LOSS, problem, _remedy(step))
+        self._rank(step, values)
 
     def _wall_times(self, length: int, submitted: float) -> np.ndarray:
         """The end of each step [length]: spread evenly, as only the chunk's end is known."""
@@ -221,9 +249,9 @@ class Journal:
         self._wall_time = now
         return np.linspace(min(begin, now), now, length + 1)[1:]
 
-    def _log_evaluation(self, step: int, values: Mapping[str, float]) -> None:
+    def _log_evaluation(self, step: int, values: Mapping[str, float], *, wall_time: float) -> None:
         columns = {tag: np.array([value]) for tag, value in values.items()}
-        self.events.scalars(np.array([step]), columns, np.array([time.time()]))
+        self.events.scalars(np.array([step]), columns, np.array([wall_time]))
 
     def _log(self, rows: _Rows) -> None:
         steps, columns, wall_times = rows
@@ -261,6 +289,11 @@ def _without_test(metrics: Mapping[str, float]) -> dict[str, float]:
 def _is_ready(value: Any) -> bool:
     """Whether ``value`` can be fetched without waiting; True if it is not on a device."""
     return getattr(value, "is_ready", lambda: True)()
+
+
+def _part(rows: _Rows, place: slice) -> _Rows:
+    steps, columns, wall_times = rows
+    return steps[place], {tag: column[place] for tag, column in columns.items()}, wall_times[place]
 
 
 def _last_row(rows: _Rows) -> _Rows:

@@ -14,6 +14,7 @@ from runner.records.events import EventWriter
 from runner.records.journal import Journal
 from runner.records.saving import Saver
 from runner.records.snapshot_files import SnapshotSaver
+from runner.training.listener import Rounds
 
 # Chunks that may wait for the thread. If the queue is full, training waits, so memory is bounded.
 _QUEUE_SIZE = 2
@@ -73,6 +74,13 @@ class Recorder:
         """
         evaluation = self._journal.evaluation
         self._hand_over(partial(evaluation, step, metrics, submitted=time.perf_counter()))
+
+    def rounds(self, start: int, rounds: Rounds) -> None:
+        """Hands over rounds of training and evaluation that start at step ``start``.
+
+        Waits if the queue is full.
+        """
+        self._hand_over(partial(self._record_rounds, start, rounds, submitted=time.time()))
 
     def wants_state(self, step: int, *, evaluated: bool) -> bool:
         """Whether ``state`` is to be called with the state after ``step`` updates."""
@@ -199,6 +207,12 @@ class Recorder:
                     _WARN_SECONDS,
                 )
         self._queue.put(item)
+
+    def _record_rounds(self, start: int, rounds: Rounds, *, submitted: float) -> None:
+        best = int(rounds.best)
+        for number, step in self._journal.rounds(start, rounds, submitted=submitted):
+            if self._saver is not None and number == best:
+                self._saver.offer(step, rounds.best_state, self._journal.figures(), due=False)
 
     def _offer(self, step: int, state: Any, *, due: bool) -> None:
         if self._saver is not None:

@@ -12,6 +12,8 @@ _DELAY_SECONDS = 0.01
 class Throughput:
     """Measures from the end of the first chunk, which includes the compilation; excludes pauses.
 
+    Evaluations that are part of a chunk count as training.
+
     Attributes:
       seconds_to_first_step: from ``started`` (a ``perf_counter``) to the first chunk's end.
     """

@@ -16,7 +16,8 @@ import numpy as np
 from runner.data.feed import Feed
 from runner.errors import DivergedError
 from runner.training import vmapped
-from runner.training.loop import Listener, chunk_capacity, is_over, train
+from runner.training.listener import Listener
+from runner.training.loop import chunk_capacity, is_over, train
 from runner.training.plan import Dispatch, Plan
 from runner.training.state import Hyperparams, Static, TrainState
 

@@ -4,9 +4,9 @@ What is compiled depends on ``Static`` and on shapes alone. Every hyperparameter
 experiments that share a ``Static`` share their programs.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,8 +15,10 @@ import numpy as np
 from runner.data.feed import HOST_CHUNK_BYTES, Feed, Source, SplitName
 from runner.objectives import Objective
 from runner.training.evaluation import evaluate, evaluated_variables
+from runner.training.listener import Listener, Metrics
 from runner.training.plan import Plan
 from runner.training.rates import metric_shapes
+from runner.training.rounds import most_rounds, train_rounds
 from runner.training.state import Hyperparams, Static, TrainState
 from runner.training.step import (
     Gradients,
@@ -29,22 +31,9 @@ from runner.training.step import (
 )
 from runner.training.tags import metric_tag
 
-Metrics = Mapping[str, jax.Array]
 Trained = tuple[TrainState, Metrics]
 
 LONGEST_CHUNK = 1024  # in steps
-
-
-class Listener(Protocol):
-    """Receives metrics during training; its methods do not wait for the device."""
-
-    @property
-    def steps_per_second(self) -> float | None: ...
-    def chunk(self, start: int, length: int, metrics: Metrics) -> None: ...
-    def evaluation(self, step: int, metrics: Metrics) -> None: ...
-    def wants_state(self, step: int, *, evaluated: bool) -> bool: ...
-    def state(self, step: int, state: TrainState) -> None: ...
-    def raise_failure(self) -> None: ...
 
 
 def train(
@@ -64,26 +53,21 @@ def train(
     requested, which donates its buffers.
 
     Where chunks begin and end never changes a result. The next chunk is sent to the device before
-    the metrics of the previous one are fetched.
+    the metrics of the previous one are fetched. Frequent evaluations run within the chunks, see
+    ``rounds``.
 
     Raises:
       DivergedError: the listener received a loss that is not finite. The last state was yielded.
     """
     capacity = chunk_capacity(feed)
+    most = most_rounds(state, feed, plan, capacity=capacity)
+    train_chunk = _train_chunk if most == 1 else partial(train_rounds, most=most)
     step = int(state.step)
     over = is_over(state, step, plan.steps)
     while not over and not stopping():
-        speed = listener.steps_per_second
-        length = plan.chunk_length(step, capacity=capacity, steps_per_second=speed)
-        run = static, state, hyperparams, feed.source("train")
-        if plan.dispatch == "scan":
-            batches = feed.batches(step, length, capacity=capacity)
-            state, metrics = scan_chunk(*run, batches, np.int32(length))
-        else:
-            state, metrics = step_chunk(*run, feed.single_batches(step, length), capacity)
-        listener.chunk(step, length, metrics)
-        step += length
-        if evaluates := plan.evaluates_at(step):
+        run = static, state, hyperparams, feed, plan, listener
+        state, step, evaluated = train_chunk(*run, step=step, capacity=capacity)
+        if evaluates := plan.evaluates_at(step) and not evaluated:
             found = _metrics(static, state, hyperparams, feed, "validation")
             if state.plateau is not None or state.stopping is not None:
                 value, highest = found[plan.ranking.metric], plan.ranking.highest
@@ -96,6 +80,30 @@ def train(
             listener.state(step, copy_state(state))
         yield state
         listener.raise_failure()
+
+
+def _train_chunk(
+    static: Static,
+    state: TrainState,
+    hyperparams: Hyperparams,
+    feed: Feed,
+    plan: Plan,
+    listener: Listener,
+    *,
+    step: int,
+    capacity: int,
+) -> tuple[TrainState, int, bool]:
+    """Trains up to the next evaluation; returns the state, its step, and that it is yet to come."""
+    speed = listener.steps_per_second
+    length = plan.chunk_length(step, capacity=capacity, steps_per_second=speed)
+    run = static, state, hyperparams, feed.source("train")
+    if plan.dispatch == "scan":
+        batches = feed.batches(step, length, capacity=capacity)
+        state, metrics = scan_chunk(*run, batches, np.int32(length))
+    else:
+        state, metrics = step_chunk(*run, feed.single_batches(step, length), capacity)
+    listener.chunk(step, length, metrics)
+    return state, step + length, False
 
 
 def _metrics(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from runner.config import Ranking
+from runner.errors import INT32_MAX
 
 # In steps: long enough that a dispatch costs little, short enough to react to a signal.
 FIRST_CHUNK = 32
@@ -42,20 +43,52 @@ class Plan:
 
     def chunk_length(self, step: int, *, capacity: int, steps_per_second: float | None) -> int:
         """Steps of the chunk that starts at ``step``; it ends where the host has to intervene."""
-        length = self.chunk
-        if length == "auto":
-            pace = steps_per_second
-            length = FIRST_CHUNK if pace is None else int(CHUNK_SECONDS * pace)
+        length = self._length(steps_per_second)
+        return min(length, self._until_host(step), self._until_evaluation(step), capacity)
+
+    def round_lengths(
+        self, step: int, *, capacity: int, steps_per_second: float | None, most: int
+    ) -> list[int]:
+        """Steps of each round of a chunk that starts at ``step``: up to ``most`` rounds.
+
+        A round ends where an evaluation is due, or with the chunk.
+        """
+        left = min(self._length(steps_per_second), self._until_host(step), capacity)
+        # The speed is measured between chunks, of which the first must not have rounds that end
+        # at the same time.
+        most = 1 if steps_per_second is None else most
+        lengths: list[int] = []
+        while left and len(lengths) < most:
+            lengths.append(min(left, self._until_evaluation(step)))
+            step, left = step + lengths[-1], left - lengths[-1]
+        return lengths
+
+    def _length(self, pace: float | None) -> int:
+        """The most steps of a chunk."""
+        if self.chunk != "auto":
+            return self.chunk
+        return FIRST_CHUNK if pace is None else max(1, int(CHUNK_SECONDS * pace))
+
+    def _until_host(self, step: int) -> int:
+        """Steps until the end, or until a checkpoint or snapshot may be due."""
         due = self.steps - step
-        for every in (self.eval_every, self.save_every):
-            if every is not None:
-                due = min(due, every - step % every)
-        for ends in (self.cycle_ends, self.evaluated_ends):
-            following = bisect_right(ends, step)
-            if following < len(ends):
-                due = min(due, ends[following] - step)
-        return min(max(1, length), due, capacity)
+        if self.save_every is not None:
+            due = min(due, self.save_every - step % self.save_every)
+        return min(due, _until(self.cycle_ends, step))
+
+    def _until_evaluation(self, step: int) -> int:
+        """Steps until the next evaluation, or the end."""
+        due = min(self.steps - step, _until(self.evaluated_ends, step))
+        if self.eval_every is not None:
+            due = min(due, self.eval_every - step % self.eval_every)
+        return due
 
     def evaluates_at(self, step: int) -> bool:
         is_regular = self.eval_every is not None and step % self.eval_every == 0
         return step == self.steps or is_regular or step in self.evaluated_ends
+
+
+def _until(ends: Sequence[int], step: int) -> int:
+    """Steps from ``step`` to the next of ``ends``, which rise; many if there is none."""
+    following = bisect_right(ends, step)
+    return ends[following] - step if following < len(ends) else INT32_MAX

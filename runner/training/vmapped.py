@@ -10,7 +10,8 @@ import jax.numpy as jnp
 from runner.data.feed import Feed, Source, SplitName
 from runner.objectives import Objective
 from runner.training.evaluation import evaluated_variables, score, total_metrics
-from runner.training.loop import Metrics, Trained, empty_metrics
+from runner.training.listener import Metrics
+from runner.training.loop import Trained, empty_metrics
 from runner.training.state import Hyperparams, Static, TrainState
 from runner.training.step import observe, train_step
 from runner.training.tags import metric_tag

@@ -1,6 +1,7 @@
 """Every invalid setting of a schedule is refused under its own key; valid ones pass."""
 
 import math
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -10,7 +11,7 @@ from runner.config.markers import Number, Whole
 from runner.config.settings import ONE_GROUP
 from runner.config.signature import Context, checked, require, settings_of
 from runner.errors import ConfigError, shown
-from runner.schedules import Constant, CyclicLR
+from runner.schedules import Constant, CosineRestarts, CyclicLR
 
 GOOD: dict[str, Any] = {
     "base_lr": 0.001,
@@ -95,6 +96,35 @@ def test_a_bad_setting_is_refused_under_its_own_key(key: str, value: object) -> 
     assert caught.value.key == key
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: CyclicLR(base_lr=0.1, max_lr=0.2, step_size_up=2000.0),
+            "step_size_up: 2000.0 is not a whole number; write 2000",
+        ),
+        (
+            lambda: CosineRestarts(base_lr=1.0, T_0=10, T_mult=2.0),
+            "T_mult: 2.0 is not a whole number; write 2",
+        ),
+        (
+            lambda: CyclicLR(base_lr=0.1, max_lr=0.2, step_size_up=2000.5),
+            "step_size_up: 2000.5 is not a whole number; write a number of steps, such as 500",
+        ),
+        (
+            lambda: CyclicLR(base_lr=0.1, max_lr=0.2, step_size_up=0.0),
+            "step_size_up: 0.0 is not a whole number; write a number of steps, such as 500",
+        ),
+    ],
+)
+def test_a_library_call_with_a_float_for_an_int_is_answered_with_what_to_write(
+    call: Callable[[], object], message: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        call()
+    assert str(caught.value) == message
 
 
 @pytest.mark.parametrize(

@@ -166,3 +166,16 @@ def test_the_tab_begins_with_what_is_swept(tab):
     post = tab({seed: [f"seed={seed}", "scheduler.max_lr=0.1"] for seed in "12"})
     first = post("/experiment")["hparamInfos"][0]
     assert (first["name"], first["differs"]) == ("seed", True)
+
+
+def test_what_differs_between_runs_comes_first_in_the_tab(tab):
+    post = tab(
+        {
+            "a": ["scheduler=triangular", "seed=1", "scheduler.max_lr=0.1"],
+            "b": ["scheduler=triangular2", "seed=2", "scheduler.max_lr=0.2"],
+        }
+    )
+    infos = post("/experiment")["hparamInfos"]
+    differing = ["scheduler", "scheduler.max_lr", "scheduler.mode", "seed"]
+    assert sorted(info["name"] for info in infos if info["differs"]) == differing
+    assert sorted(info["name"] for info in infos[: len(differing)]) == differing

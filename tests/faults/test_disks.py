@@ -71,21 +71,37 @@ LIMITED = """if True:
 """
 
 
+def limited(environment, cwd, *args):
+    """``python -m runner hydra.run.dir=run ARGS``, where no file may exceed 300 kB."""
+    return subprocess.run(
+        [sys.executable, "-c", LIMITED, "hydra.run.dir=run", *args],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
 def test_a_quota(environment, tmp_path):
     """
     Fault: a write beyond a quota (RLIMIT_FSIZE)
     Effect: as on a full disk
     Exit code: 4
     """
-    done = subprocess.run(
-        [sys.executable, "-c", LIMITED, "hydra.run.dir=run", *SMALL, *LARGE],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    done = limited(environment, tmp_path, *SMALL, *LARGE)
     assert done.returncode == 4, done.stdout + done.stderr
     assert "cannot be written" in done.stderr
     assert list((tmp_path / "run" / "checkpoints").iterdir()) == []
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "failed"
+
+
+def test_a_disk_that_fills_up_while_a_schedule_is_written(environment, tmp_path):
+    """
+    Fault: the disk is full while task=check writes the schedule (RLIMIT_FSIZE)
+    Effect: the run ends and names the file
+    Exit code: 4
+    """
+    done = limited(environment, tmp_path, "task=check", "training.steps=50000", "model=linear")
+    assert done.returncode == 4, done.stdout + done.stderr
+    assert "schedule.csv: cannot be written (File too large)" in done.stderr

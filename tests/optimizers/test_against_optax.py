@@ -91,6 +91,60 @@ def test_a_hundred_updates_equal_optax_in_one_program_for_all_hyperparams(
     assert len(traced) == 1
 
 
+def test_adam_is_nearer_to_float64_than_optax_given_python_floats(problem: Any) -> None:
+    arguments = {"b1": 0.9, "b2": 0.999, "eps": 1e-8}
+    optimizer, hyperparams = split("adam", arguments)
+    ours = jax.jit(lambda h, *run: a_hundred_updates(optimizer.build, h, *run))
+    theirs = jax.jit(
+        lambda *run: a_hundred_updates(lambda rate, _: optax.adam(rate, **arguments), {}, *run)
+    )
+    exact = adam_in_float64(*problem, **arguments)
+
+    passed, expected = ours(hyperparams, *problem), theirs(*problem)
+
+    # Python computes 1 - 0.999 in float64, which does not match 0.999 rounded to float32.
+    assert 1e-6 < farthest(passed, expected) < 1e-5
+    assert farthest(passed, exact) < farthest(expected, exact) / 2
+
+
+def adam_in_float64(rates: Any, start: Any, *, b1: float, b2: float, eps: float) -> Any:
+    """Params after each of the updates of ``a_hundred_updates``, [STEPS, ...], by NumPy.
+
+    Source: Kingma and Ba 2015, algorithm 1.
+    """
+    params = {key: value.astype(np.float64) for key, value in start.items()}
+    m, v = dict.fromkeys(params, 0.0), dict.fromkeys(params, 0.0)
+    passed = []
+    for t, (rate, inputs) in enumerate(zip(rates.astype(np.float64), INPUTS, strict=True), 1):
+        for key, grad in gradients_in_float64(params, inputs.astype(np.float64)).items():
+            m[key] = b1 * m[key] + (1 - b1) * grad
+            v[key] = b2 * v[key] + (1 - b2) * grad**2
+            mean, square = m[key] / (1 - b1**t), v[key] / (1 - b2**t)
+            params[key] = params[key] - rate * mean / (np.sqrt(square) + eps)
+        passed.append(dict(params))
+    return {key: np.stack([each[key] for each in passed]) for key in params}
+
+
+def gradients_in_float64(params: Any, inputs: np.ndarray) -> dict[str, np.ndarray]:
+    """The gradients of ``loss`` by the chain rule."""
+    convolved = np.tensordot(inputs, params["kernel"], 3)
+    hidden = np.tanh(convolved * params["scale"])
+    errors = hidden @ params["matrix"] + params["bias"] - 0.3
+    errors *= 2 / errors.size
+    inner = errors @ params["matrix"].T * (1 - hidden**2)
+    return {
+        "kernel": np.tensordot(inputs, inner * params["scale"], (0, 0)),
+        "matrix": hidden.T @ errors,
+        "scale": (inner * convolved).sum(0),
+        "bias": errors.sum(0),
+    }
+
+
+def farthest(some: Any, others: Any) -> float:
+    """The largest absolute difference."""
+    return max(float(np.abs(np.asarray(some[key], np.float64) - others[key]).max()) for key in some)
+
+
 def scaled(value: Any, factor: float) -> Any:
     return value * factor if isinstance(value, float) else value
 

@@ -9,6 +9,7 @@ from runner.config import Ranking
 from runner.records import journal as journal_module
 from runner.records import throughput
 from runner.records.journal import Figures, Journal
+from runner.training.listener import Rounds
 
 
 class Events:
@@ -61,6 +62,33 @@ def test_a_steps_wall_time_is_its_end_and_the_steps_of_a_chunk_are_spread_evenly
         journal.chunk(first, length, losses(4), submitted=submitted)
     times = [102, 104, 106, 108, 108.5, 109, 50, 50]
     assert events.written["train/loss"] == list(zip(range(8), times, strict=True))
+
+
+def test_rounds_are_recorded_as_chunks_and_evaluations_that_end_with_their_steps(monkeypatch):
+    events, journal = start()
+    monkeypatch.setattr(journal_module, "time", SimpleNamespace(time=lambda: 108.0))
+    evaluations = {"eval/accuracy": np.array([0.5, 0.75, 9.0]), "eval/all": np.ones((3, 4))}
+    outcome = Rounds([2, 1, 1], [True, True, False], losses(8), evaluations, None, None)
+    assert list(journal.rounds(10, outcome, submitted=100.0)) == [(0, 12), (1, 13)]
+    assert events.written == {
+        "train/loss": [(10, 102), (11, 104), (12, 106), (13, 108)],
+        "eval/accuracy": [(12, 104), (13, 106)],
+    }
+    assert journal.best == {"metric": "eval/accuracy", "value": 0.75, "step": 13}
+    assert journal.last_metrics == {"eval/accuracy": 0.75}
+    assert journal.steps == 14
+
+
+def test_the_steps_of_rounds_end_together_for_the_measured_speed(monkeypatch):
+    now = 100.0
+    monkeypatch.setattr(throughput, "perf_counter", lambda: now)
+    _, journal = start()
+    journal.chunk(0, 10, losses(10), submitted=0.0)
+    now = 102.0
+    outcome = Rounds([2, 1, 1], [True, True, False], losses(8), {}, None, None)
+    for _ in journal.rounds(10, outcome, submitted=0.0):
+        now += 50.0  # what is done between the rounds is not training
+    assert journal.throughput.steps_per_second == pytest.approx(4 / 2)
 
 
 class Awaited:

@@ -18,6 +18,7 @@ from runner.records.events import EventWriter
 from runner.records.journal import Figures, Journal
 from runner.records.recorder import Recorder
 from runner.records.snapshot_files import Snapshots, SnapshotSaver
+from runner.training.listener import Rounds
 
 event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
 
@@ -129,6 +130,51 @@ def test_evaluations_are_written_and_the_best_and_the_last_are_kept(tmp_path):
     assert recorder.last_metrics == {"eval/loss": float(np.float32(0.025)), "eval/accuracy": 0.625}
     assert read(tmp_path, "eval/accuracy") == {10: 0.5, 20: 0.75, 30: 0.75, 40: 0.625}
     assert [step for step, _ in screen.evaluations] == [10, 20, 30, 40]
+
+
+class Offers:
+    """A saver that keeps what it is offered."""
+
+    last = best = None
+
+    def __init__(self):
+        self.offered = []
+
+    def offer(self, step, state, figures, *, due):
+        self.offered.append((step, state, figures.best["step"], due))
+
+    def close(self): ...
+
+
+def rounds_of(start, *, best=0, loss=None):
+    accuracies = jnp.array([0.5, 0.75, 0.25, 0.0])
+    metrics = chunk_metrics(start, 16, loss)
+    lengths, evaluated = [4, 4, 4, 1], [True, True, True, False]
+    evaluations = {"eval/accuracy": accuracies}
+    return Rounds(lengths, evaluated, metrics, evaluations, jnp.int32(best), "the state")
+
+
+def test_the_state_of_the_best_round_is_offered_with_the_figures_of_its_step(tmp_path):
+    saver = Offers()
+    with recording(tmp_path, saver=saver) as recorder:
+        recorder.rounds(0, rounds_of(0, best=1))
+        recorder.rounds(13, rounds_of(13, best=-1))
+    recorder.raise_failure()
+    assert saver.offered == [(8, "the state", 8, False)]
+    assert read(tmp_path, "train/loss") == {s: np.float32(1 / (1.0 + s)) for s in range(26)}
+    assert list(read(tmp_path, "eval/accuracy")) == [4, 8, 12, 17, 21, 25]
+
+
+def test_rounds_are_recorded_up_to_the_step_whose_loss_is_not_finite(tmp_path):
+    loss = np.ones(16)
+    loss[6] = np.inf
+    with recording(tmp_path) as recorder:
+        recorder.rounds(0, rounds_of(0, loss=loss))
+    with pytest.raises(DivergedError, match="inf at step 6"):
+        recorder.raise_failure()
+    assert recorder.steps == 6
+    assert list(read(tmp_path, "train/loss")) == list(range(7))
+    assert read(tmp_path, "eval/accuracy") == {4: 0.5}
 
 
 @pytest.mark.parametrize("value", [0.9, 0.1])  # as a loss, worse and better than all others

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
@@ -165,6 +166,36 @@ def test_a_taken_default_sweep_folder_gives_the_next_name_and_an_explicit_one_is
         claim_sweep(folder, explicit=True)
     assert (folder / "multirun.yaml").read_text() == "hydra: {}"
     assert claim_sweep(tmp_path / "mine", explicit=True) == tmp_path / "mine"
+
+
+def at_once(action, count):
+    """What ``action(0)``, ... return or raise; 16 calls at a time begin in the same instant."""
+    together = Barrier(16, timeout=60)
+
+    def call(number):
+        together.wait()
+        try:
+            return action(number)
+        except ConfigError as error:
+            return error
+
+    with ThreadPoolExecutor(16) as pool:
+        return list(pool.map(call, range(count)))
+
+
+def test_multiruns_started_in_the_same_instant_get_different_folders(tmp_path):
+    folders = at_once(lambda _: claim_sweep(tmp_path / "time", explicit=False), 64)
+    assert len(set(folders)) == 64
+    assert all((folder / "multirun.yaml").exists() for folder in folders)
+
+
+def test_of_multiruns_started_in_the_same_instant_one_gets_a_folder_asked_for_by_name(tmp_path):
+    def take(number):
+        return claim_sweep(tmp_path / str(number // 16), explicit=True)
+
+    found = at_once(take, 20 * 16)
+    taken = [each for each in found if not isinstance(each, ConfigError)]
+    assert sorted(taken) == sorted(tmp_path / str(number) for number in range(20))
 
 
 def test_claiming_needs_neither_jax_nor_tensorboard():

@@ -226,6 +226,41 @@ def test_a_ramp_that_rests_within_its_part_gives_a_warning():
     assert rest.startswith("scheduler.parts.warmup.total_iters: the rate stays at 0.1 for the last")
 
 
+@pytest.mark.parametrize(
+    ("first", "key", "says"),
+    [
+        (
+            OneCycle(max_lr=0.1, total_steps=220),
+            "total_steps",
+            "the schedule takes 219 steps, so the part of 44 steps cuts it off",
+        ),
+        (
+            # The last of its 20 steps, number 19, has the rate 0.1 / 25 / 10,000.
+            OneCycle(max_lr=0.1, total_steps=20),
+            "total_steps",
+            "the rate stays at 4e-07 for the last 25 of 44 steps of the part (57%)",
+        ),
+        (
+            # 0.05 * (1 + cos(π / 5)) = 0.0905
+            Cosine(base_lr=0.1, T_max=220),
+            "T_max",
+            "the schedule takes 220 steps, so the part of 44 steps cuts it off at a rate of "
+            "0.0905, not 0",
+        ),
+        (
+            Cosine(base_lr=0.1, T_max=20),
+            "T_max",
+            "the rate stays at 0 for the last 24 of 44 steps of the part (55%)",
+        ),
+    ],
+    ids=["one_cycle cut off", "one_cycle at rest", "cosine cut off", "cosine at rest"],
+)
+def test_a_decay_that_its_part_cuts_off_or_outlasts_gives_a_warning(first, key, says):
+    found = in_sequence(first, length=44)
+    (warning,) = (line for line in found if "jumps" not in line)
+    assert warning.startswith(f"scheduler.parts.warmup.{key}: {says}")
+
+
 def test_equal_bounds_of_a_decay_give_a_warning():
     (warning,) = advice(Cosine(base_lr=0.1, T_max=400, eta_min=0.1), steps=400, eta_min=0.1)
     assert warning == (

@@ -209,6 +209,15 @@ def test_a_run_that_ends_within_a_cycle_gives_a_warning(run, capsys):
     assert "training.steps=220" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("scheduler", "shows"), [("constant", False), ("triangular", True)])
+def test_the_cycle_is_shown_if_the_schedule_has_cycles(run, capsys, scheduler, shows):
+    code, _ = run(f"scheduler={scheduler}", "model=linear", "training.steps=20")
+    assert code == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("step ")]
+    assert lines
+    assert {"cycle" in line for line in lines} == {shows}
+
+
 @pytest.mark.parametrize(
     ("override", "error"),
     [

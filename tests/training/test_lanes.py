@@ -24,6 +24,7 @@ from runner.schedules import CyclicLR, ReduceOnPlateau
 from runner.schedules.plateau import Plateau
 from runner.training import loop
 from runner.training.lanes import Lane, choose_lane_mode, train_lanes
+from runner.training.listener import Listener
 from runner.training.plan import Plan
 from runner.training.state import Hyperparams, Static
 
@@ -35,7 +36,7 @@ MODES = ("threads", "vmap")
 ROUNDING = {"rtol": 1e-4, "atol": 1e-5}
 
 
-class Notes:
+class Notes(Listener):
     """A listener that keeps what it receives, and fails after a chunk whose loss is not finite."""
 
     steps_per_second = None

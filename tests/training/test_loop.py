@@ -23,6 +23,7 @@ from runner.objectives.classification import Classification
 from runner.optimizers import Wrappers, split
 from runner.schedules import CyclicLR
 from runner.training import loop
+from runner.training.listener import Listener
 from runner.training.loop import chunk_capacity, train
 from runner.training.plan import Plan
 from runner.training.state import Hyperparams, Static
@@ -32,7 +33,7 @@ OBJECTIVE = Classification(targets=Targets(num_classes=10))
 EXAMPLE = jax.ShapeDtypeStruct((1, 8, 8, 1), jnp.float32)
 
 
-class Notes:
+class Notes(Listener):
     """A listener that keeps what it receives, on the host."""
 
     steps_per_second = None

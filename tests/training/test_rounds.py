@@ -1,0 +1,231 @@
+"""Rounds of training and evaluation in one dispatch against dispatches of their own."""
+
+from dataclasses import replace
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from runner.config import Ranking
+from runner.data.dataset import Dataset, Split
+from runner.data.feed import Feed
+from runner.experiment.build import compiled_init
+from runner.models.mlp import mlp
+from runner.objectives import Targets
+from runner.objectives.classification import Classification
+from runner.optimizers import Wrappers, split
+from runner.schedules import CyclicLR
+from runner.training import loop, rounds
+from runner.training.listener import Listener
+from runner.training.plan import Plan
+from runner.training.rounds import most_rounds
+from runner.training.state import Hyperparams, Static
+
+OBJECTIVE = Classification(targets=Targets(num_classes=10))
+SCHEDULE = CyclicLR(base_lr=0.01, max_lr=0.5, step_size_up=7, step_size_down=4)
+EXAMPLE = (1, 8, 8, 1)
+
+
+class Notes(Listener):
+    """Keeps what it receives, on the host; ``pace`` is the speed that it claims to measure."""
+
+    def __init__(self, pace):
+        self.pace, self.metrics, self.evaluations, self.outcomes = pace, {}, {}, []
+
+    @property
+    def steps_per_second(self):
+        return self.pace
+
+    def chunk(self, start, length, metrics):
+        for tag, values in metrics.items():
+            self.metrics.setdefault(tag, []).extend(np.asarray(values)[:length].tolist())
+
+    def evaluation(self, step, metrics):
+        self.evaluations[step] = {tag: np.asarray(v).tobytes() for tag, v in metrics.items()}
+
+    def wants_state(self, step, *, evaluated):
+        return False
+
+    def rounds(self, start, rounds):
+        self.outcomes.append((start, rounds))
+        Listener.rounds(self, start, rounds)
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    random = np.random.default_rng(0)
+
+    def examples(n):
+        targets = random.integers(0, 10, n).astype(np.int32)
+        inputs = random.integers(0, 9, (n, 8, 8, 1)).astype(np.uint8)
+        inputs[:, 0, 0, 0] += targets.astype(np.uint8)
+        return Split(inputs, targets)
+
+    return Dataset(
+        examples(203), examples(61), num_classes=10, mean=4.0, std=3.0, validation=examples(83)
+    )
+
+
+CHOSEN, VALUES = split("sgd", {"momentum": 0.9, "nesterov": False, "weight_decay": None})
+STATIC = Static(mlp(hidden=[16], num_outputs=10), CHOSEN)
+HYPERPARAMS = Hyperparams(SCHEDULE, VALUES, Wrappers.of(), OBJECTIVE)
+
+
+def initial_state():
+    return compiled_init(
+        STATIC, HYPERPARAMS, seed=np.uint32(3), inputs=np.zeros(EXAMPLE, np.float32)
+    )
+
+
+def feed_of(dataset, placement="device"):
+    return Feed(dataset, batch_size=20, seed=3, placement=placement, device=jax.devices()[0])
+
+
+def plan_of(**given):
+    lengths = {"steps": 50, "eval_every": 6, "chunk": "auto", "dispatch": "scan"}
+    return Plan(**{**lengths, "ranking": Ranking("eval/accuracy", True), **given})
+
+
+def fit(dataset, *, pace=None, state=None, hyperparams=HYPERPARAMS, **lengths):
+    notes = Notes(pace)
+    state = initial_state() if state is None else state
+    *_, trained = loop.train(
+        STATIC,
+        state,
+        hyperparams,
+        feed_of(dataset),
+        plan=plan_of(**lengths),
+        listener=notes,
+        stopping=lambda: False,
+    )
+    return jax.tree.map(np.asarray, trained.params), notes
+
+
+def same_bytes(one, other):
+    pairs = zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
+    return all(np.asarray(a).tobytes() == np.asarray(b).tobytes() for a, b in pairs)
+
+
+@pytest.fixture(scope="module")
+def apart(dataset):
+    """A run whose evaluations are dispatched on their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "most_rounds", lambda *_, **__: 1)
+        params, notes = fit(dataset)
+    assert not notes.outcomes
+    return params, notes
+
+
+@pytest.mark.parametrize("pace", [None, 30.0, 100.0, 1e6])
+@pytest.mark.parametrize("chunk", ["auto", 1, 5, 1000])
+def test_rounds_equal_dispatches_of_their_own_whatever_their_number(dataset, apart, pace, chunk):
+    params, notes = fit(dataset, pace=pace, chunk=chunk)
+    assert notes.outcomes
+    assert list(notes.evaluations) == [*range(6, 49, 6), 50]
+    assert notes.evaluations == apart[1].evaluations
+    assert notes.metrics == apart[1].metrics
+    assert same_bytes(params, apart[0])
+
+
+def test_a_fast_run_is_one_dispatch_up_to_its_last_evaluation(dataset):
+    _, notes = fit(dataset, pace=1e6)
+    ((start, outcome),) = notes.outcomes
+    assert start == 0
+    assert list(outcome.lengths) == [6] * 8 + [2]
+    assert list(outcome.evaluated) == [True] * 8 + [False]  # the last one scores the test split too
+
+
+@pytest.mark.parametrize(
+    ("ranking", "best_of"),
+    [
+        (Ranking("eval/accuracy", True), np.argmax),
+        (Ranking("eval/loss", False), np.argmin),
+    ],
+)
+def test_the_state_of_the_best_round_is_kept(dataset, apart, ranking, best_of):
+    _, notes = fit(dataset, pace=1e6, ranking=ranking)
+    ((_, outcome),) = notes.outcomes
+    values = [
+        np.frombuffer(apart[1].evaluations[step][ranking.metric], np.float32).item()
+        for step in range(6, 49, 6)
+    ]
+    number = int(best_of(values))
+    assert int(outcome.best) == number
+    params, _ = fit(dataset, steps=6 * (number + 1), eval_every=None)
+    assert int(outcome.best_state.step) == 6 * (number + 1)
+    assert same_bytes(outcome.best_state.params, params)
+
+
+def test_the_first_of_equal_evaluations_is_the_best(dataset):
+    still = replace(HYPERPARAMS, schedule=constant(1e-30))
+    _, notes = fit(dataset, pace=1e6, hyperparams=still)
+    ((_, outcome),) = notes.outcomes
+    assert int(outcome.best) == 0
+
+
+def constant(rate):
+    return CyclicLR(base_lr=rate, max_lr=rate, step_size_up=7, step_size_down=4)
+
+
+def test_an_evaluation_that_is_not_a_number_is_never_the_best(dataset):
+    state = initial_state()
+    broken = jax.tree.map(partial(jnp.full_like, fill_value=jnp.nan), state.params)
+    _, notes = fit(
+        dataset, pace=1e6, state=replace(state, params=broken), ranking=Ranking("eval/loss", False)
+    )
+    ((_, outcome),) = notes.outcomes
+    assert int(outcome.best) == -1
+
+
+def test_a_metric_that_the_objective_lacks_ranks_nothing(dataset):
+    _, notes = fit(dataset, pace=1e6, ranking=Ranking("eval/other", True))
+    assert int(notes.outcomes[0][1].best) == -1
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({}, 17),  # 102 steps of capacity, an evaluation every 6
+        ({"eval_every": 51}, 2),
+        ({"eval_every": 52}, 1),
+        ({"eval_every": None}, 1),
+        ({"dispatch": "step"}, 1),
+    ],
+)
+def test_the_rounds_of_a_program_depend_on_the_plan(dataset, changed, expected):
+    plan = plan_of(**changed)
+    assert most_rounds(initial_state(), feed_of(dataset), plan, capacity=102) == expected
+
+
+def test_what_rounds_cannot_do_is_dispatched_on_its_own(dataset, monkeypatch):
+    state, feed, plan = initial_state(), feed_of(dataset), plan_of()
+    most = partial(most_rounds, capacity=102)
+    assert most(replace(state, stopping=jnp.zeros(())), feed, plan) == 1
+    assert most(replace(state, plateau=jnp.zeros(())), feed, plan) == 1
+    assert most(state, feed_of(dataset, "host"), plan) == 1
+    assert most(state, feed_of(dataset, "stream"), plan) == 1
+    large = replace(dataset, validation=Split(np.zeros((1025, 8, 8, 1)), np.zeros(1025, np.int32)))
+    assert most(state, feed_of(large), plan) == 1
+    # 64·16 + 16 + 16·10 + 10 = 1,210 parameters with their momentum, a step and a key of 8 bytes.
+    monkeypatch.setattr(rounds, "_STATE_BYTES", 2 * 4 * 1210 + 4 + 8)
+    assert most(state, feed, plan) == 17
+    monkeypatch.setattr(rounds, "_STATE_BYTES", 2 * 4 * 1210 + 4 + 7)
+    assert most(state, feed, plan) == 1
+
+
+def test_rounds_end_at_evaluations_and_with_the_chunk():
+    plan = plan_of(steps=100, eval_every=10, save_every=45, evaluated_ends=(12, 34))
+
+    def lengths(step, pace, most=9, capacity=1024):
+        return plan.round_lengths(step, capacity=capacity, steps_per_second=pace, most=most)
+
+    assert lengths(0, None) == [10]  # one round until the speed is known
+    assert lengths(0, 1e6) == [10, 2, 8, 10, 4, 6, 5]
+    assert lengths(5, 1e6) == [5, 2, 8, 10, 4, 6, 5]
+    assert lengths(5, 85.0) == [5, 2, 8, 2]  # 0.2 s at 85 steps per second are 17 steps
+    assert lengths(5, 1e6, most=3) == [5, 2, 8]
+    assert lengths(5, 1e6, capacity=9) == [5, 2, 2]
+    assert lengths(90, 1e6) == [10]
+    assert lengths(45, 0.1) == [1]
