@@ -20,10 +20,12 @@ def test_training_stops_after_the_evaluations_that_it_waits_for(run, summary):
     assert summary(folder) == found
 
 
-def test_the_state_of_the_best_evaluation_is_kept_wherever_it_is_in_the_run(run, summary):
+@pytest.mark.parametrize("dispatch", ["scan", "step"])  # in rounds, and each on its own
+def test_the_state_of_the_best_evaluation_is_kept_wherever_it_is_in_the_run(run, summary, dispatch):
     """A tiny rate never improves, so that the first of four evaluations is the best."""
     tiny = ("scheduler=constant", "scheduler.base_lr=1e-30", "training.epochs=2")
-    code, folder = run(*SHORT, *tiny, "checkpoint.every=1000")
+    saves = ("checkpoint.every=1000", f"training.dispatch={dispatch}")
+    code, folder = run(*SHORT, *tiny, *saves)
     assert code == 0
     assert [path.name for path in sorted((folder / "checkpoints").iterdir())] == ["11", "44"]
     assert summary(folder)["checkpoint"]["best"] == "checkpoints/11"
