@@ -50,12 +50,6 @@ def test_a_table_is_the_one_that_the_scheduler_gives_when_chosen(check, drawn):
     assert [list(schedules) for schedules in drawn] == [["triangular", "one_cycle", "triangular2"]]
 
 
-def test_a_scheduler_is_compared_once_with_each_other_one():
-    named = "task.compare=[triangular,one_cycle,triangular2,one_cycle]"
-    found = compared("task=check", "scheduler=triangular2", named)
-    assert list(found) == ["triangular", "one_cycle"]
-
-
 def test_a_table_is_the_formula_at_every_step(check, read_table):
     _, folder = check(
         "scheduler=one_cycle",
