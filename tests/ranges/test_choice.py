@@ -1,6 +1,7 @@
 """The bounds chosen from curves, and the curves that support none."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,13 @@ from hypothesis.extra import numpy as arrays
 
 from runner.ranges import Answer, Curve, NoAnswer, choose
 from runner.ranges import test_rates as rates_of
-from runner.ranges.choice import _begins_to_fall, _falls_at_end, _levels_off, _step_size
+from runner.ranges.choice import (
+    _begins_to_fall,
+    _early_stops,
+    _falls_at_end,
+    _levels_off,
+    _step_size,
+)
 from runner.ranges.trend import Trend
 
 FINE = np.logspace(-7, 1, 100_000)
@@ -151,6 +158,16 @@ def test_a_seed_that_diverges_below_max_lr_is_named() -> None:
     found = answer_of(usual(noise=0.02, seed=1), early, usual(noise=0.02, seed=2))
     assert any("seed 1 diverges at" in reason for reason in found.reasons)
     assert found.max_lr_spread.low == pytest.approx(MINIMUM / 300, rel=0.5)
+
+
+def test_a_seed_that_stops_at_max_lr_does_not_stop_below_it() -> None:
+    rates = np.array([0.01, 0.1])
+    stopped = Curve(7, rates, rates, rates, stopped=True)
+    assert _early_stops([stopped], 0.1) == ()
+    (warning,) = _early_stops([stopped], 0.11)
+    assert warning == "the loss of seed 7 diverges at 0.1, below max_lr"
+    assert _early_stops([replace(stopped, stopped=False)], 0.11) == ()
+    assert _early_stops([replace(stopped, rates=rates[:0])], 0.11) == ()
 
 
 def test_without_bounds_for_most_seeds_the_commonest_reason_is_given() -> None:

@@ -101,6 +101,9 @@ def of_losses(losses: list[float], **settings: Any) -> Trend:
         # A fall of 1 and errors of 3 and 4 units: 1 > 4 * 5 * 0.049, and not 4 * 5 * 0.051.
         ([2.0, 1.0], {"start_error": 0.147, "errors": np.array([0, 0.196])}, True, False, False),
         ([2.0, 1.0], {"start_error": 0.153, "errors": np.array([0, 0.204])}, False, False, False),
+        # Exactly four errors are not more.
+        ([2.0, 1.0, 2.0], {"errors": np.array([0, 0.25, 0.25])}, False, False, False),
+        ([1.0, 2.0], {"errors": np.array([9, 0.25])}, False, False, False),
         # A rise of 1 against four errors of the last point, and by 1 above the start.
         ([2.0, 1.0, 2.0], {"errors": np.array([0, 9, 0.24])}, False, True, False),
         ([2.0, 1.0, 2.0], {"errors": np.array([0, 0, 0.26])}, True, False, False),

@@ -170,6 +170,10 @@ def test_momentum_is_that_of_the_last_part_that_sets_one() -> None:
     other = CyclicLR(step_size_up=2, cycle_momentum=True, base_momentum=0.5, max_momentum=0.9)
     schedule = chained(1, one=one, other=other, rest=Constant(1))
     np.testing.assert_allclose(schedule.momentum(np.arange(4)), [0.9, 0.7, 0.5, 0.7], rtol=1e-6)
+    schedule = chained(1, one=other, other=one, third=one, rest=Constant(1))
+    np.testing.assert_allclose(schedule.momentum(np.arange(3)), [0.2, 0.15, 0.1], rtol=1e-6)
+    schedule = chained(1, rest=Constant(1), one=one)
+    np.testing.assert_allclose(schedule.momentum(np.arange(3)), [0.2, 0.15, 0.1], rtol=1e-6)
     with pytest.raises(ValueError, match="no part"):
         chained(1, rest=Constant(1)).momentum(0)
 
