@@ -222,7 +222,7 @@ def test_the_loss_levels_off_where_the_last_twentieth_of_the_fall_begins() -> No
     ("losses", "errors", "expected"),
     [
         # A tenth of the fall is 1; the dip at the second point is left again.
-        ([11, 9, 10.1, 10, 9, 1], None, 3),
+        ([11, 9, 10.1, 10, 9, 1, 20], None, 3),
         # Two standard errors of the fifth point are 3, those of the sixth 1.9.
         ([11, 9, 10.1, 10, 9, 9, 1], [0, 0, 0, 0, 1.5, 0.95, 0], 5),
         ([11, 9, 10.1, 10, 9, 9, 1], [0, 0, 0, 0, 0.9, 0, 0], 3),
@@ -260,6 +260,15 @@ def test_the_loss_still_falls_if_it_does_over_the_last_tenth(
 def test_the_last_tenth_has_at_least_two_points() -> None:
     assert _falls_at_end(trend_of([11.0] * 10 + [2.0, 1.0]))
     assert not _falls_at_end(trend_of([11.0] * 10 + [1.4, 1.0]))
+
+
+def test_no_bound_lies_below_the_range() -> None:
+    """The loss is lowest near 0.25, of which a third is below the first rate."""
+    rates = rates_of(0.1, 10, 100, "exponential")
+    losses = logistic(rates, -0.75, 0.02) + blow_up(rates, -0.5)
+    found = choose([curve_of(losses, rates=rates)])
+    assert isinstance(found, Answer)
+    assert (found.base_lr, found.max_lr) == (pytest.approx(0.1), pytest.approx(0.1))
 
 
 def test_a_rise_that_does_not_stop_the_test_bounds_the_range() -> None:

@@ -75,10 +75,18 @@ def by_refitting(curve: Curve) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("n", "noise", "seed"), [(20, 0.02, 0), (60, 0.1, 1), (190, 0.2, 2), (430, 0.1, 3)]
+    "losses",
+    [
+        usual(20, noise=0.02),
+        usual(60, noise=0.1, seed=1),
+        usual(201, noise=0.2, seed=2),  # one more than are kept
+        usual(430, noise=0.1, seed=3),
+        3 - np.linspace(0, 1, 15) ** 2,  # steepest where it ends
+    ],
+    ids=len,
 )
-def test_the_trend_is_that_of_a_fit_at_each_point(n: int, noise: float, seed: int) -> None:
-    curve = curve_of(usual(n, noise=noise, seed=seed))
+def test_the_trend_is_that_of_a_fit_at_each_point(losses: np.ndarray) -> None:
+    curve = curve_of(losses)
     found, expected = trend(curve), by_refitting(curve)
     for name, value in expected.items():
         np.testing.assert_allclose(getattr(found, name), value, rtol=1e-7, atol=1e-9, err_msg=name)

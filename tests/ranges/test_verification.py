@@ -159,6 +159,23 @@ def test_scores_within_one_and_a_half_standard_errors_are_equal(values: Any, wan
     assert wanted_multiples(ANSWER, scores, highest=True) == wanted
 
 
+def test_further_multiples_reach_64_and_a_64th() -> None:
+    tried = (1 / 16, 1 / 8, *MULTIPLES, 8, 16)
+    rising, falling = range(len(tried)), range(len(tried), 0, -1)
+    for values, wanted in ((rising, (32, 64)), (falling, (1 / 32, 1 / 64))):
+        assert wanted_multiples(ANSWER, scores_of(*values, multiples=tried), highest=True) == wanted
+    tried = (1 / 64, 1 / 32, *tried, 32, 64)
+    for values in (range(len(tried)), range(len(tried), 0, -1)):
+        assert wanted_multiples(ANSWER, scores_of(*values, multiples=tried), highest=True) == ()
+
+
+def test_equal_scores_beyond_a_worse_one_do_not_count() -> None:
+    scores = scores_of(
+        0.1, 0.2, 0.3, 0.9, 0.85, 0.5, 0.88, noise=0.05, multiples=(*MULTIPLES, 8, 16)
+    )
+    assert wanted_multiples(ANSWER, scores, highest=True) == ()
+
+
 def test_the_standard_error_is_pooled_over_all_degrees_of_freedom() -> None:
     # Squares of 2 and 6 over 1 + 2 degrees; of the means, the one of two values counts.
     assert _standard_error([[1, 3], [2, 2, 5]]) == pytest.approx((2 * 8 / 3 / 2) ** 0.5)
