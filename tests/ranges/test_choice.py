@@ -173,6 +173,7 @@ def test_a_seed_that_stops_at_max_lr_does_not_stop_below_it() -> None:
 def test_without_bounds_for_most_seeds_the_commonest_reason_is_given() -> None:
     flat, cut = np.full(100, 2.3), np.full(100, math.nan)
     assert "fewer than 10 points" in refusal_of(usual(), cut, flat, cut).reason
+    assert "fewer than 10 points" in refusal_of(usual(), cut, cut).reason
 
 
 def test_bounds_for_half_of_the_seeds_suffice() -> None:
