@@ -103,7 +103,7 @@ def test_nan_is_never_the_best():
 
 def test_the_schedule_of_the_step_alone_is_the_base_rate():
     schedule = ReduceOnPlateau(base_lr=[0.5, 0.25])
-    assert schedule(7).tolist() == [0.5, 0.25]
+    assert schedule(0).tolist() == schedule(7).tolist() == [0.5, 0.25]
     assert float(ReduceOnPlateau(base_lr=0.5)(2**31 - 1)) == 0.5
 
 

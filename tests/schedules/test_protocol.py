@@ -201,6 +201,19 @@ def test_the_repr_of_a_schedule_that_jax_has_rebuilt_has_its_leaves() -> None:
     assert repr(rebuilt) == "Constant(base_lr=0.5, reduced=0.25, total_iters=3.0)"
 
 
+def test_a_plugin_that_sets_the_momentum_must_say_which() -> None:
+    class Silent(runner.schedules.Constant):
+        cycles_momentum = True
+
+    with pytest.raises(ValueError, match=r"^Silent does not implement _momentum"):
+        Silent(0.5).momentum(0)
+
+
+def test_which_schedules_are_constant_in_stages() -> None:
+    staged = {name for name in CASES if getattr(schedulers.get(name), "staged", False)}
+    assert staged == {"constant", "multistep", "piecewise", "reduce_on_plateau"}
+
+
 def test_no_steps_have_no_rates() -> None:
     rates = runner.schedules.Constant(0.5)(np.zeros((0, 3), int))
     assert (rates.shape, rates.dtype) == ((0, 3), np.float32)
