@@ -85,6 +85,7 @@ def test_an_improvement_must_exceed_the_threshold():
         # A reduction from 0.5 by 0.25, or to 0.4 by 0.1, would change it by no more than eps.
         ({"eps": 0.25}, [0.5] * 4),
         ({"eps": 0.2}, [0.5, 0.25, 0.25, 0.25]),
+        ({"eps": 0.4, "factor": 0.9}, [0.5] * 4),
         ({"eta_min": 0.4, "eps": 0.2}, [0.5] * 4),
         ({"eta_min": 0.2, "eps": 0.04}, [0.5, 0.25, 0.2, 0.2]),
         ({"eta_min": 0.2, "eps": 0.06}, [0.5, 0.25, 0.25, 0.25]),
@@ -92,7 +93,7 @@ def test_an_improvement_must_exceed_the_threshold():
     ],
 )
 def test_a_reduction_by_no_more_than_eps_is_left_out(settings, expected):
-    schedule = ReduceOnPlateau(base_lr=0.5, factor=0.5, patience=0, **settings)
+    schedule = ReduceOnPlateau(base_lr=0.5, patience=0, **{"factor": 0.5} | settings)
     np.testing.assert_allclose(rates(schedule, [1.0, 2, 2, 2]), expected, rtol=1e-6)
 
 
