@@ -91,6 +91,17 @@ def reference(torch, layout, x, *, params, batch_stats):
     return y.mean((2, 3)) @ params["Dense_0"]["kernel"] + params["Dense_0"]["bias"]
 
 
+@pytest.mark.parametrize(
+    ("depth", "blocks"),
+    # He et al. 2016: table 1, and 6n + 2 layers on CIFAR-10.
+    [(18, 8), (34, 16), (50, 16), (20, 9), (32, 15), (44, 21), (56, 27), (110, 54)],
+)
+def test_each_depth_has_the_papers_blocks(depth, blocks):
+    model = models.build("resnet", {"depth": depth, "num_outputs": 3})
+    order = [("Conv_0", "BatchNorm_0"), *(f"ResidualBlock_{i}" for i in range(blocks)), "Dense_0"]
+    assert model.layer_order == tuple(order)
+
+
 @pytest.mark.parametrize("zero_init", [False, True])
 def test_zero_init_starts_the_last_scale_of_each_block_at_0(zero_init):
     model = models.build("resnet", {"depth": 20, "zero_init": zero_init, "num_outputs": 3})

@@ -86,6 +86,13 @@ def test_outputs_are_of_the_mean_after_a_last_normalisation(drawn):
     np.testing.assert_allclose(ours, y @ p["kernel"] + p["bias"], rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("depth", [10, 16, 22, 28, 40])
+def test_depths_are_6n_and_4(depth):
+    model = models.build("wide_resnet", {"depth": depth, "num_outputs": 3})
+    stages = 3 * (depth - 4) // 6
+    assert model.layer_order[-2:] == (f"WideBlock_{stages - 1}", ("BatchNorm_0", "Dense_0"))
+
+
 @pytest.mark.parametrize(("key", "value"), [("depth", 18), ("width", 0), ("dropout", 1.0)])
 def test_invalid_settings_are_refused(key, value):
     with pytest.raises(ConfigError, match=rf"^model\.{key}: "):
