@@ -92,7 +92,7 @@ def choose(curves: Sequence[Curve]) -> Answer | NoAnswer:
     results = [(curve, _bounds(curve)) for curve in curves]
     found = [result for _, result in results if isinstance(result, _Bounds)]
     missing = [(c.seed, result) for c, result in results if isinstance(result, NoAnswer)]
-    if 2 * len(found) < len(results) or not found:
+    if 2 * len(found) < len(results):
         (commonest, _), *_ = Counter(result for _, result in missing).most_common(1)
         return commonest
     base_lr = _median([bounds.base_lr for bounds in found])

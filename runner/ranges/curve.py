@@ -129,8 +129,6 @@ def make_curve(
         if not smoother.add(float(loss)):
             break
         kept += 1
-        if smoother.stopped:
-            break
     return Curve(
         seed=seed,
         rates=rates[:kept],

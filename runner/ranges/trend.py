@@ -120,8 +120,6 @@ def trend(curve: Curve) -> Trend | None:
 
 def _without_spikes(losses: np.ndarray) -> np.ndarray:
     """Running median of three; the first and the last loss stay."""
-    if len(losses) < 3:
-        return losses
     triples = np.stack([losses[:-2], losses[1:-1], losses[2:]])
     return np.concatenate([losses[:1], np.median(triples, axis=0), losses[-1:]])
 
@@ -129,8 +127,6 @@ def _without_spikes(losses: np.ndarray) -> np.ndarray:
 def _binned(values: np.ndarray) -> np.ndarray:
     """Means over as few neighbouring points as give at most 200."""
     size = -(-len(values) // _MOST_POINTS)
-    if size == 1:
-        return values
     edges = np.arange(0, len(values), size)
     counts = np.diff(np.append(edges, len(values)))
     return np.add.reduceat(values / counts.repeat(counts), edges)

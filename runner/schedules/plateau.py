@@ -154,8 +154,8 @@ class ReduceOnPlateau(Schedule):
 
 def _most_reductions(rate: float, factor: float, lowest: float, eps: float) -> int:
     """Reductions until the next one would change ``rate`` by no more than ``eps``."""
-    change, distance = rate * (1 - factor), rate - lowest
-    if change <= eps or distance <= eps:
+    change = rate * (1 - factor)
+    if change <= eps:
         return 0
     needed = [eps / change, (lowest + eps) / rate]
     counts = [math.ceil(math.log(share, factor)) for share in needed if share > 0]

@@ -1,6 +1,7 @@
 """The configuration: YAML and signatures agree, and only valid settings are accepted."""
 
 import functools
+import inspect
 import re
 from copy import deepcopy
 from dataclasses import fields
@@ -65,6 +66,17 @@ def test_an_options_keys_in_yaml_are_the_arguments_of_its_factory(group: str, op
     own = set(parameters(factory)) - GROUPS[group].supplied
     assert own.isdisjoint(around)
     assert set(section) == own | around
+
+
+@pytest.mark.parametrize(
+    ("group", "option"), [each for each in OPTIONS if each[0] in ("model", "objective")]
+)
+def test_a_model_or_objective_has_the_defaults_of_its_option(group: str, option: str) -> None:
+    section = composed(f"{group}={option}")[group]
+    parameters = inspect.signature(GROUPS[group].get(section["name"])).parameters.values()
+    defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
+    as_yaml = {k: list(v) if isinstance(v, tuple) else v for k, v in defaults.items()}
+    assert as_yaml == {key: section[key] for key in defaults}
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)

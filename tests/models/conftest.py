@@ -63,15 +63,22 @@ def drawn():
     return draw
 
 
-@pytest.fixture(scope="session")
-def draws_random_numbers():
-    """``draws_random_numbers(model, shape, dtype, train=...)``: whether its computation does."""
+@pytest.fixture
+def random_draws(monkeypatch):
+    """``random_draws(model, shape, dtype, train=...)``: how many arrays are drawn by dropouts."""
+    bernoulli, drawn = jax.random.bernoulli, []
+
+    def counted(*args, **kwargs):
+        drawn.append(args)
+        return bernoulli(*args, **kwargs)
 
     def draws(model, shape, dtype=jnp.float32, *, train):
         variables = shapes_of(model, shape, dtype)
         apply = partial(model.apply, train=train, mutable=["batch_stats"])
         rngs = {"dropout": jax.random.key(0)}
-        traced = jax.make_jaxpr(apply)(variables, jax.ShapeDtypeStruct(shape, dtype), rngs=rngs)
-        return "random_bits" in str(traced)
+        drawn.clear()
+        jax.eval_shape(apply, variables, jax.ShapeDtypeStruct(shape, dtype), rngs=rngs)
+        return len(drawn)
 
+    monkeypatch.setattr(jax.random, "bernoulli", counted)
     return draws

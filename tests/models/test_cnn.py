@@ -84,11 +84,13 @@ def test_signals_are_convolved_along_their_length(drawn):
 
 
 @pytest.mark.parametrize("norm", ["batch", "layer"])
-def test_each_convolution_is_normalised(norm, outputs):
+def test_each_convolution_is_normalised(norm, outputs, drawn):
     assert outputs("cnn", (5, 8, 8, 1), features=[4, 6], norm=norm, num_outputs=3) == (5, 3)
     model = models.build("cnn", {"features": [4, 6], "norm": norm, "num_outputs": 3})
     name = {"batch": "BatchNorm", "layer": "LayerNorm"}[norm]
     assert model.layer_order[:2] == (("Conv_0", f"{name}_0"), ("Conv_1", f"{name}_1"))
+    scales = [drawn(model, (5, 8, 8, 1))["params"][f"{name}_{i}"]["scale"] for i in range(2)]
+    assert [scale.shape for scale in scales] == [(4,), (6,)]
 
 
 def test_equal_arguments_give_equal_hashable_modules():

@@ -5,7 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from runner.models.cifar10_full import Cifar10Full
+from runner.models.cnn import CNN
 from runner.models.layers import halved, pooled_by_three
+from runner.models.resnet import Layout, ResNet
+from runner.models.transformer import Transformer
+from runner.models.vit import ViT
 
 
 @pytest.mark.parametrize(
@@ -18,6 +23,40 @@ def test_windows_of_three_with_stride_two_cover_every_entry(size, start, count):
     pooled = pooled_by_three(x.reshape(1, size, 1), jnp.maximum, start=start, fill=-np.inf)
     windows = [x[max(0, 2 * i - start) : 2 * i - start + 3] for i in range(count)]
     np.testing.assert_array_equal(pooled.ravel(), [window.max() for window in windows])
+
+
+# Of a normal distribution that is cut off at two standard deviations, the share of its deviation.
+CUT = 0.87962566
+STEM = Layout((64,), (0,), cifar=False)
+
+
+@pytest.mark.parametrize(
+    ("model", "shape", "path", "deviation"),
+    [
+        # He et al. 2015: 2 / inputs, or by fan out; LeCun et al. 1998: 1 / inputs.
+        (CNN((40,), 300, 30), (1, 4, 4, 20), "Conv_0/kernel", (2 / (9 * 20)) ** 0.5),
+        (CNN((40,), 300, 30), (1, 4, 4, 20), "Dense_0/kernel", (2 / (4 * 40)) ** 0.5),
+        (CNN((40,), 300, 30), (1, 4, 4, 20), "Dense_1/kernel", (1 / 300) ** 0.5),
+        (Cifar10Full(9), (1, 4, 4, 3), "Conv_1/kernel", (2 / (25 * 32)) ** 0.5),
+        (ResNet(STEM, 9), (1, 8, 8, 3), "Conv_0/kernel", (2 / (49 * 64)) ** 0.5),
+        # As in BERT, 0.02 before it is cut off.
+        (ViT(1, 1, 64, 1, 1, 0.0, 9), (1, 20, 20, 3), "positions", 0.02 * CUT),
+        (ViT(4, 1, 512, 1, 1, 0.0, 9), (1, 4, 4, 3), "embedding/kernel", 0.02 * CUT),
+        (Transformer(1, 64, 1, 1, 0.0, True, 400), (1, 8), "embedding/embedding", 0.02 * CUT),
+    ],
+    ids=lambda value: value if isinstance(value, str) and "/" in value else "",
+)
+def test_parameters_start_with_the_deviation_of_their_source(model, shape, path, deviation):
+    inputs = np.zeros(shape, np.int32 if isinstance(model, Transformer) else np.float32)
+
+    @jax.jit
+    def initial(key):  # XLA leaves out what does not enter the result
+        leaf = model.init(key, inputs, train=False)["params"]
+        for name in path.split("/"):
+            leaf = leaf[name]
+        return leaf
+
+    assert np.std(initial(jax.random.key(0))) == pytest.approx(deviation, rel=0.04)
 
 
 def test_each_axis_is_pooled():

@@ -49,7 +49,7 @@ def test_images_and_signals_of_any_size_go_through(depth, shape, outputs):
 def test_outputs_are_pytorchs(kind, drawn):
     torch = pytest.importorskip("torch")
     x = np.random.default_rng(0).normal(size=(2, 11, 12, 3)).astype(np.float32)
-    model = ResNet(LAYOUTS[kind], num_outputs=4)
+    model = ResNet(LAYOUTS[kind], num_outputs=4, bn_epsilon=0.01)
     variables = drawn(model, x.shape)
     ours = jax.jit(partial(model.apply, train=False))(variables, x)
     as_torch = jax.tree.map(lambda leaf: torch.tensor(np.asarray(leaf)), variables)
@@ -67,7 +67,7 @@ def reference(torch, layout, x, *, params, batch_stats):
 
     def norm(y, p, s, i):
         p, s = p[f"BatchNorm_{i}"], s[f"BatchNorm_{i}"]
-        return F.batch_norm(y, s["mean"], s["var"], p["scale"], p["bias"], eps=1e-5)
+        return F.batch_norm(y, s["mean"], s["var"], p["scale"], p["bias"], eps=0.01)
 
     def block(y, p, s, stride):
         last, strides = (2, [1, stride, 1]) if layout.bottleneck else (1, [stride, 1])
@@ -89,6 +89,31 @@ def reference(torch, layout, x, *, params, batch_stats):
     for i, stride in enumerate(strides):
         y = block(y, params[f"ResidualBlock_{i}"], batch_stats[f"ResidualBlock_{i}"], stride)
     return y.mean((2, 3)) @ params["Dense_0"]["kernel"] + params["Dense_0"]["bias"]
+
+
+@pytest.mark.parametrize(
+    ("depth", "blocks"),
+    # He et al. 2016: table 1, and 6n + 2 layers on CIFAR-10.
+    [(18, 8), (34, 16), (50, 16), (20, 9), (32, 15), (44, 21), (56, 27), (110, 54)],
+)
+def test_each_depth_has_the_papers_blocks(depth, blocks):
+    model = models.build("resnet", {"depth": depth, "num_outputs": 3})
+    order = [("Conv_0", "BatchNorm_0"), *(f"ResidualBlock_{i}" for i in range(blocks)), "Dense_0"]
+    assert model.layer_order == tuple(order)
+
+
+@pytest.mark.parametrize("zero_init", [False, True])
+def test_zero_init_starts_the_last_scale_of_each_block_at_0(zero_init):
+    model = models.build("resnet", {"depth": 20, "zero_init": zero_init, "num_outputs": 3})
+
+    @jax.jit
+    def scales(key):
+        params = model.init(key, np.ones((1, 4, 4, 1), np.float32), train=False)["params"]
+        blocks = [params["ResidualBlock_0"], params["ResidualBlock_8"]]
+        return [block[f"BatchNorm_{i}"]["scale"] for block in blocks for i in range(2)]
+
+    starts = [float(scale[0]) for scale in scales(jax.random.key(0))]
+    assert starts == [1, 1 - zero_init] * 2
 
 
 @pytest.mark.slow

@@ -1,9 +1,13 @@
 """The vision transformer cuts images into patches and has the paper's size."""
 
+from functools import partial
+
+import jax
 import numpy as np
 import pytest
 
 from runner.errors import ConfigError
+from runner.models.attention import TransformerBlock
 from runner.models.vit import patches
 from runner.registry import models
 
@@ -26,6 +30,25 @@ def test_patches_are_contiguous_squares_in_reading_order():
     np.testing.assert_array_equal(cut[:, 0], image[:, :2, :2].reshape(2, -1))
     np.testing.assert_array_equal(cut[:, 1], image[:, :2, 2:4].reshape(2, -1))
     np.testing.assert_array_equal(cut[:, 3], image[:, 2:, :2].reshape(2, -1))
+
+
+def test_outputs_are_the_mean_over_normalised_patches(drawn):
+    """Dosovitskiy et al. 2021, equations 1 to 4, with the mean in place of a class token."""
+    image = np.random.default_rng(0).normal(size=(2, 4, 6, 3)).astype(np.float32)
+    sizes = {"patch_size": 2, "depth": 1, "width": 8, "heads": 2, "mlp_ratio": 3}
+    model = models.build("vit", sizes | {"num_outputs": 5})
+    variables = drawn(model, image.shape)
+    params = jax.tree.map(np.asarray, variables["params"])
+    block = TransformerBlock(heads=2, mlp_ratio=3, dropout=0.0)
+    x = np.asarray(patches(image, edge=2)) @ params["embedding"]["kernel"]
+    x = x + params["embedding"]["bias"] + params["positions"]
+    x = jax.jit(partial(block.apply, train=False))({"params": params["TransformerBlock_0"]}, x)
+    x = np.asarray(x, np.float64)
+    x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6)
+    x = (x * params["LayerNorm_0"]["scale"] + params["LayerNorm_0"]["bias"]).mean(1)
+    expected = x @ params["head"]["kernel"] + params["head"]["bias"]
+    ours = jax.jit(partial(model.apply, train=False))(variables, image)
+    np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_patches_that_do_not_cover_the_image_are_refused(outputs):

@@ -1,13 +1,18 @@
 """Cross-entropy with smoothing and weights against PyTorch; metrics against hand counts."""
 
+import json
+from dataclasses import asdict
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from runner.errors import ConfigError
-from runner.objectives import Targets
+from runner.objectives import Objective, Targets
 from runner.objectives.classification import Classification
+from runner.objectives.next_token import NextToken
+from runner.objectives.regression import Regression
 
 RANDOM = np.random.default_rng(0)
 LOGITS = RANDOM.normal(size=(12, 4)).astype(np.float32) * 3
@@ -63,6 +68,37 @@ def test_metrics_are_counts_over_the_valid_examples():
     np.testing.assert_array_equal(found["class_accuracy"], [0.5, 0, np.nan, np.nan])
     each = -jax.nn.log_softmax(logits)[jnp.arange(3), labels[:3]]
     assert float(found["loss"]) == pytest.approx(float(each.mean()))
+
+
+@pytest.mark.parametrize(("num_classes", "is_counted"), [(256, True), (257, False)])
+def test_a_confusion_matrix_has_at_most_256_classes(num_classes, is_counted):
+    objective = Classification(targets=Targets(num_classes=num_classes), top_k=num_classes - 1)
+    logits = jnp.zeros((2, num_classes)).at[:, 200].set(1.0)
+    sums = objective.sums(logits, jnp.array([200, 5]), jnp.array([True, True]))
+    found = objective.metrics(sums)
+    expected = {"accuracy", "loss", f"top{num_classes - 1}_accuracy"}
+    assert set(found) == expected | ({"confusion", "class_accuracy"} if is_counted else set())
+    assert float(found["accuracy"]) == 0.5
+    if is_counted:
+        assert int(found["confusion"][5, 200]) == int(found["confusion"][200, 200]) == 1
+
+
+def test_evaluations_are_ranked_by_the_first_metric_and_its_better_end():
+    ranks = [
+        (Classification, {"accuracy": True, "loss": False}),
+        (Regression, {"rmse": False, "mae": False, "r2": True, "loss": False}),
+        (NextToken, {"loss": False, "perplexity": False, "bits_per_byte": False, "accuracy": True}),
+        (Objective, {"loss": False}),
+    ]
+    for objective, expected in ranks:
+        assert list(objective.highest_is_best.items()) == list(expected.items())
+
+
+def test_targets_that_were_stored_as_json_are_the_same():
+    stored = Targets((2,), None, (3, 4), (1, 2), (0.5, 1.5), (2.0, 3.0))
+    found = Targets.of_record(json.loads(json.dumps(asdict(stored))))
+    assert found == stored
+    assert hash(found) == hash(stored)
 
 
 @pytest.mark.parametrize(

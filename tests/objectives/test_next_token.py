@@ -21,6 +21,8 @@ def metrics(objective, targets, valid):
 def test_metrics_are_means_over_the_tokens_of_the_valid_examples():
     """One bit and two bits: 1.5 bits a token."""
     ours = NextToken(targets=Targets((2,), 3))
+    assert ours.token_bytes.tolist() == [1, 1, 1]
+    assert ours.output_shape == (2, 3)
     found = metrics(ours, [[0, 1], [2, 2]], [True, False])
     assert found["loss"] == pytest.approx(1.5 * np.log(2), rel=1e-6)
     assert found["bits_per_byte"] == pytest.approx(1.5, rel=1e-6)

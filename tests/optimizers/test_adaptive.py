@@ -58,6 +58,7 @@ CASES = [
         | {"multiply_by_parameter_scale": False},
         lambda lr, weight_decay, **n: optax.adafactor(
             lr,
+            4,
             weight_decay_rate=weight_decay,
             clipping_threshold=None,
             factored=False,

@@ -149,6 +149,29 @@ def scaled(value: Any, factor: float) -> Any:
     return value * factor if isinstance(value, float) else value
 
 
+@pytest.mark.parametrize("number", NUMBERED)
+def test_every_setting_reaches_optax(number: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The call of optax's factory is the one by hand; nothing is computed."""
+    name, arguments, by_hand, _ = CASES[NUMBERED.index(number)]
+    calls: list[dict[str, Any]] = []
+    home = optax if hasattr(optax, name) else contrib
+    theirs = getattr(home, name)
+    parameters = inspect.signature(theirs)
+
+    def record(*args: Any, **kwargs: Any) -> optax.GradientTransformation:
+        bound = parameters.bind(*args, **kwargs)
+        bound.apply_defaults()
+        calls.append({key: "mask" if callable(v) else v for key, v in bound.arguments.items()})
+        return optax.identity()
+
+    optimizer, hyperparams = split(name, arguments)
+    monkeypatch.setattr(home, name, record)
+    optimizer.build(0.5, hyperparams)
+    (record if by_hand is theirs else by_hand)(0.5, **hyperparams)
+    ours, expected = calls
+    assert ours == expected
+
+
 def test_every_optimizer_is_compared() -> None:
     assert {case.name for case in CASES} == {*optimizers.names()} - {*optimizers.plugins()}
 

@@ -47,6 +47,9 @@ def test_a_group_may_have_several_patterns_and_all_may_be_taken():
 def test_without_patterns_there_is_one_group():
     assert assign(PARAMS, {}) == Groups()
     assert Groups().trained(PARAMS) is PARAMS
+    assert Groups().merged(PARAMS, {}) is PARAMS
+    depths = (("body/kernel", 1), ("body/bias", 1), ("head/kernel", 0), ("head/bias", 0))
+    assert assign(PARAMS, {}, depths=depths) == Groups(depths=depths)
 
 
 @pytest.mark.parametrize(
@@ -77,11 +80,13 @@ def test_the_paths_of_a_large_model_are_not_all_listed():
     assert len(str(error.value)) < 400
 
 
-def test_the_paths_of_a_small_model_are_all_listed():
-    params = {f"layer_{i}": np.ones(1) for i in range(8)}
+@pytest.mark.parametrize(("count", "end"), [(8, ""), (9, ", ... (9 in all)")])
+def test_the_paths_of_a_small_model_are_all_listed(count, end):
+    params = {f"layer_{i}": np.ones(1) for i in range(count)}
     with pytest.raises(ConfigError) as error:
         assign(params, {"a": ("nothing",)})
-    assert str(error.value).endswith(f"the paths are {', '.join(params)}")
+    listed = ", ".join(f"layer_{i}" for i in range(8))
+    assert str(error.value).endswith(f"the paths are {listed}{end}")
 
 
 @given(st.lists(st.text("ab*?/", min_size=1, max_size=4), max_size=4), st.data())

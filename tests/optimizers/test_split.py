@@ -126,6 +126,25 @@ def test_errors_are_raised_before_anything_is_traced(name, arguments, said):
         split(name, arguments)
 
 
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (1e39, r"^optimizer\.free: 1e\+39 is not a finite float32 number"),
+        (float("inf"), r"^optimizer\.free: inf is not a finite float32 number"),
+        ({"a": 1}, r"^optimizer\.free: \{'a': 1\} cannot be part of a compiled program"),
+    ],
+)
+def test_a_plugins_argument_without_annotation_is_checked_too(value, said):
+    register_optimizer("test_free")(lambda learning_rate, *, free: optax.sgd(learning_rate))
+    with pytest.raises(ConfigError, match=said):
+        split("test_free", {"free": value})
+
+
+def test_a_list_among_a_plugins_arguments_is_a_static_tuple():
+    register_optimizer("test_listed")(lambda learning_rate, *, free: optax.sgd(learning_rate))
+    assert split("test_listed", {"free": ["a", 2]})[0].static == (("free", ("a", 2)),)
+
+
 def test_the_order_of_arguments_does_not_make_another_program():
     arguments = {"momentum": 0.9, "nesterov": True, "weight_decay": None}
     one, other = split("sgd", arguments)[0], split("sgd", dict(reversed(arguments.items())))[0]

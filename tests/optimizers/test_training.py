@@ -8,7 +8,7 @@ from optimizer_cases import all_refused
 from sampling import slow_except
 
 from runner.cli import main
-from runner.registry import optimizers
+from runner.registry import optimizers, rate_scale_of
 
 SHORT = ["model=linear", "training.batch_size=128", "training.eval_every=null"]
 CYCLED = "scheduler.cycle_momentum=true"
@@ -41,6 +41,21 @@ def test_every_optimizer_learns_with_the_default_rates(
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     # At the default rates of sgd, adam ends between 0.1 and 0.84 with most schedules.
     assert summary["metrics"]["eval/accuracy"] >= 0.85
+
+
+# The rate of an update whose size is that of the rate: Kingma and Ba's, and Hinton's for RMSProp.
+ADAMS = ["adam", "adamw", "nadam", "nadamw", "amsgrad", "adamax", "radam", "adabelief", "yogi"]
+USUAL = dict.fromkeys([*ADAMS, "adan", "adopt", "ademamix", "rmsprop"], 0.001)
+# Defaults of the papers or of PyTorch, and for signs a third of Adam's (Chen et al. 2023).
+USUAL |= {"sgd": 0.1, "adagrad": 0.1, "sm3": 0.1, "signum": 0.0003, "lion": 0.0003}
+USUAL |= {"adadelta": 1.0, "prodigy": 1.0, "adafactor": 0.01, "madgrad": 0.01, "novograd": 0.01}
+USUAL |= {"fromage": 0.01, "muon": 0.01, "lamb": 0.003, "lars": 3.0}
+USUAL |= {"schedule_free_sgd": 0.3, "schedule_free_adamw": 0.003}
+
+
+def test_the_default_rate_is_the_usual_one_of_each_optimizer() -> None:
+    names = {*optimizers.names()} - {*optimizers.plugins()}
+    assert {name: round(0.1 * rate_scale_of(name), 12) for name in names} == USUAL
 
 
 @pytest.mark.parametrize(

@@ -142,6 +142,13 @@ def test_the_average_of_constant_parameters_is_exact():
         assert float(kept) == float(value)
 
 
+def test_the_defaults_leave_the_rate_and_move_the_slow_parameters_half_way():
+    """Zhang et al. 2019, section 4, with a slow step size of 0.5."""
+    wrappers = Wrappers.of(sync_period=6)
+    assert (wrappers.multiplier, wrappers.lookahead.slow_step_size) == (1, 0.5)
+    assert wrappers.multiplier.dtype == np.float32
+
+
 def test_which_wrappers_are_present_is_static_and_their_hyperparams_are_not():
     one = jax.tree.structure(Wrappers.of(clip_norm=1.0, ema_decay=0.9))
     assert one == jax.tree.structure(Wrappers.of(clip_norm=2.0, ema_decay=0.99, multiplier=3.0))

@@ -1,6 +1,7 @@
 """The bounds chosen from curves, and the curves that support none."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,14 @@ from hypothesis.extra import numpy as arrays
 
 from runner.ranges import Answer, Curve, NoAnswer, choose
 from runner.ranges import test_rates as rates_of
-from runner.ranges.choice import _step_size
+from runner.ranges.choice import (
+    _begins_to_fall,
+    _early_stops,
+    _falls_at_end,
+    _levels_off,
+    _step_size,
+)
+from runner.ranges.trend import Trend
 
 FINE = np.logspace(-7, 1, 100_000)
 STEP = 10 ** (8 / 99)  # factor between 100 points
@@ -152,9 +160,20 @@ def test_a_seed_that_diverges_below_max_lr_is_named() -> None:
     assert found.max_lr_spread.low == pytest.approx(MINIMUM / 300, rel=0.5)
 
 
+def test_a_seed_that_stops_at_max_lr_does_not_stop_below_it() -> None:
+    rates = np.array([0.01, 0.1])
+    stopped = Curve(7, rates, rates, rates, stopped=True)
+    assert _early_stops([stopped], 0.1) == ()
+    (warning,) = _early_stops([stopped], 0.11)
+    assert warning == "the loss of seed 7 diverges at 0.1, below max_lr"
+    assert _early_stops([replace(stopped, stopped=False)], 0.11) == ()
+    assert _early_stops([replace(stopped, rates=rates[:0])], 0.11) == ()
+
+
 def test_without_bounds_for_most_seeds_the_commonest_reason_is_given() -> None:
     flat, cut = np.full(100, 2.3), np.full(100, math.nan)
     assert "fewer than 10 points" in refusal_of(usual(), cut, flat, cut).reason
+    assert "fewer than 10 points" in refusal_of(usual(), cut, cut).reason
 
 
 def test_bounds_for_half_of_the_seeds_suffice() -> None:
@@ -185,6 +204,83 @@ def test_the_step_size_grows_with_the_range() -> None:
         2, round(4 * math.log10(narrow.max_lr / narrow.base_lr)) / 2
     )
     assert 2 <= narrow.step_size_epochs < wide.step_size_epochs <= 10
+
+
+def trend_of(losses: list[float], errors: list[float] | None = None) -> Trend:
+    """A trend that starts at 11 and falls to 1."""
+    values, zeros = np.array(losses), np.zeros(len(losses))
+    found = zeros if errors is None else np.array(errors)
+    return Trend(zeros, values, zeros, 11.0, 1, 0.0, found, int(np.argmin(values)), 0)
+
+
+def test_the_loss_levels_off_where_the_last_twentieth_of_the_fall_begins() -> None:
+    # A twentieth is 0.5; the dip at the third point is left again.
+    assert _levels_off(trend_of([11, 6, 1.2, 2, 1.6, 1.5, 1.4, 1, 5])) == 5
+    assert _levels_off(trend_of([1, 5])) == 0
+
+
+@pytest.mark.parametrize(
+    ("losses", "errors", "expected"),
+    [
+        # A tenth of the fall is 1; the dip at the second point is left again.
+        ([11, 9, 10.1, 10, 9, 1, 20], None, 3),
+        # Two standard errors of the fifth point are 3, those of the sixth 1.9.
+        ([11, 9, 10.1, 10, 9, 9, 1], [0, 0, 0, 0, 1.5, 0.95, 0], 5),
+        ([11, 9, 10.1, 10, 9, 9, 1], [0, 0, 0, 0, 0.9, 0, 0], 3),
+        # At the latest, at the lowest point.
+        ([11, 10.5, 1, 12], [0, 0, 9, 9], 2),
+        ([9, 5, 1], None, 0),
+    ],
+)
+def test_the_loss_begins_to_fall_where_it_stays_a_tenth_or_two_errors_below(
+    losses: list[float], errors: list[float] | None, expected: int
+) -> None:
+    assert _begins_to_fall(trend_of(losses, errors)) == expected
+
+
+@pytest.mark.parametrize(
+    ("end", "errors", "expected"),
+    [
+        # Of 40 points, the last tenth goes from the fourth last to the last.
+        ([9.0, 1.6, 1.1, 1.1, 1.0], (0.0, 0.0), True),
+        ([9.0, 1.4, 1.1, 1.1, 1.0], (0.0, 0.0), False),
+        # Two standard errors of the difference: 2 * 5 * 0.055, and 2 * 5 * 0.065.
+        ([9.0, 1.6, 1.1, 1.1, 1.0], (0.165, 0.22), True),
+        ([9.0, 1.6, 1.1, 1.1, 1.0], (0.195, 0.26), False),
+        # It has risen again.
+        ([9.0, 1.0, 1.6, 1.6, 1.6], (0.0, 0.0), False),
+    ],
+)
+def test_the_loss_still_falls_if_it_does_over_the_last_tenth(
+    end: list[float], errors: tuple[float, float], expected: bool
+) -> None:
+    spread = [9.0] * 36 + [errors[0], 9.0, 9.0, errors[1]]
+    assert _falls_at_end(trend_of([11.0] * 35 + end, spread)) == expected
+
+
+def test_the_last_tenth_has_at_least_two_points() -> None:
+    assert _falls_at_end(trend_of([11.0] * 10 + [2.0, 1.0]))
+    assert not _falls_at_end(trend_of([11.0] * 10 + [1.4, 1.0]))
+
+
+def test_no_bound_lies_below_the_range() -> None:
+    """The loss is lowest near 0.25, of which a third is below the first rate."""
+    rates = rates_of(0.1, 10, 100, "exponential")
+    losses = logistic(rates, -0.75, 0.02) + blow_up(rates, -0.5)
+    found = choose([curve_of(losses, rates=rates)])
+    assert isinstance(found, Answer)
+    assert (found.base_lr, found.max_lr) == (pytest.approx(0.1), pytest.approx(0.1))
+
+
+def test_a_rise_that_does_not_stop_the_test_bounds_the_range() -> None:
+    """From 0.5 up to 1.2, below the fourfold of the lowest loss."""
+    rates = rates_of(1e-7, 10, 100, "exponential")
+    losses = logistic(rates, -3, 0.3) + np.clip(np.log10(rates) + 1, 0, 1) * 0.7
+    curve = curve_of(losses)
+    assert not curve.stopped
+    found = answer_of(losses)
+    assert found.max_lr == pytest.approx(0.1 / 3, rel=3 * (STEP - 1))
+    assert "is lowest" in found.reasons[0]
 
 
 def test_the_step_size_is_rounded_to_half_an_epoch() -> None:

@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.ranges import MULTIPLES, Answer, Spread, revise, wanted_multiples
+from runner.ranges.verification import _standard_error
 
 ANSWER = Answer(
     base_lr=0.01,
@@ -131,10 +133,58 @@ def test_without_scores_the_answer_stays_and_the_multiples_are_wanted() -> None:
         ((NAN, NAN, NAN, NAN, NAN), (1 / 8, 1 / 16)),
         ((0.9, NAN, NAN, NAN, NAN), (1 / 8, 1 / 16)),
         ((0.9, 0.9, 0.9, 0.9, 0.9), ()),
+        ((0.5, 0.6, 0.7, 0.9, 0.9), (8, 16)),
     ],
 )
 def test_multiples_are_added_beyond_an_end_that_is_best(values: tuple, wanted: tuple) -> None:
     assert wanted_multiples(ANSWER, scores_of(*values), highest=True) == wanted
+
+
+@pytest.mark.parametrize(
+    ("values", "wanted"),
+    [
+        ((0.80, 0.90, 0.5, 0.3, 0.1), (1 / 8, 1 / 16)),
+        ((0.79, 0.90, 0.5, 0.3, 0.1), ()),
+        ((0.1, 0.3, 0.5, 0.90, 0.80), (8, 16)),
+        ((0.1, 0.3, 0.5, 0.90, 0.79), ()),
+        ((0.1, 0.3, 0.80, 0.85, 0.90), ()),
+        ((0.1, 0.3, 0.79, 0.85, 0.90), (8, 16)),
+        # 0.5 is as good, but not 1, which lies between it and the best.
+        ((0.1, 0.85, 0.79, 0.85, 0.90), (8, 16)),
+    ],
+)
+def test_scores_within_one_and_a_half_standard_errors_are_equal(values: Any, wanted: Any) -> None:
+    """Two scores at a distance of 0.1: an error of 0.05 * 2 ** 0.5, of which 1.5 are 0.106."""
+    scores = scores_of(*values, noise=0.05)
+    assert wanted_multiples(ANSWER, scores, highest=True) == wanted
+
+
+def test_further_multiples_reach_64_and_a_64th() -> None:
+    tried = (1 / 16, 1 / 8, *MULTIPLES, 8, 16)
+    rising, falling = range(len(tried)), range(len(tried), 0, -1)
+    for values, wanted in ((rising, (32, 64)), (falling, (1 / 32, 1 / 64))):
+        assert wanted_multiples(ANSWER, scores_of(*values, multiples=tried), highest=True) == wanted
+    tried = (1 / 64, 1 / 32, *tried, 32, 64)
+    for values in (range(len(tried)), range(len(tried), 0, -1)):
+        assert wanted_multiples(ANSWER, scores_of(*values, multiples=tried), highest=True) == ()
+
+
+def test_equal_scores_beyond_a_worse_one_do_not_count() -> None:
+    scores = scores_of(
+        0.1, 0.2, 0.3, 0.9, 0.85, 0.5, 0.88, noise=0.05, multiples=(*MULTIPLES, 8, 16)
+    )
+    assert wanted_multiples(ANSWER, scores, highest=True) == ()
+
+
+def test_the_standard_error_is_pooled_over_all_degrees_of_freedom() -> None:
+    # Squares of 2 and 6 over 1 + 2 degrees; of the means, the one of two values counts.
+    assert _standard_error([[1, 3], [2, 2, 5]]) == pytest.approx((2 * 8 / 3 / 2) ** 0.5)
+    assert _standard_error([[1], [5]]) == 0
+
+
+def test_a_reason_may_name_one_multiple() -> None:
+    reason = revise(ANSWER, {2.0: [0.5]}, highest=True).reasons[-1]
+    assert reason.startswith("short runs at 2 times these rates")
 
 
 def test_a_lower_loss_is_better_when_more_multiples_are_asked_for() -> None:

@@ -170,6 +170,10 @@ def test_momentum_is_that_of_the_last_part_that_sets_one() -> None:
     other = CyclicLR(step_size_up=2, cycle_momentum=True, base_momentum=0.5, max_momentum=0.9)
     schedule = chained(1, one=one, other=other, rest=Constant(1))
     np.testing.assert_allclose(schedule.momentum(np.arange(4)), [0.9, 0.7, 0.5, 0.7], rtol=1e-6)
+    schedule = chained(1, one=other, other=one, third=one, rest=Constant(1))
+    np.testing.assert_allclose(schedule.momentum(np.arange(3)), [0.2, 0.15, 0.1], rtol=1e-6)
+    schedule = chained(1, rest=Constant(1), one=one)
+    np.testing.assert_allclose(schedule.momentum(np.arange(3)), [0.2, 0.15, 0.1], rtol=1e-6)
     with pytest.raises(ValueError, match="no part"):
         chained(1, rest=Constant(1)).momentum(0)
 
@@ -195,7 +199,8 @@ class Bare(Schedule):
         ({"a": Constant(0)}, "parts.a", "base rate is 0"),
         ({"a": Constant([1, 0])}, "parts.a", "base rate is 0"),
         ({"a": WarmupCosine(max_lr=1, warmup_steps=2, total_steps=9)}, "parts.a", "is 0"),
-        ({"a": Constant(3e38)}, "parts.a", "too high"),
+        ({"a": Constant(8.01e37)}, "parts.a", "too high"),
+        ({"a": Constant([1, 3e38])}, "parts.a", "too high"),
         ({"a": Bare()}, "parts.a", "a Bare has no base rate"),
         ({"a": optax.constant_schedule(1.0)}, "parts.a", "a FunctionSchedule has no base rate"),
     ],
@@ -206,6 +211,11 @@ def test_parts_without_a_base_rate_are_refused_by_name(
     with pytest.raises(ConfigError, match=words) as caught:
         Chained(base_lr=1, parts=parts)
     assert caught.value.key == key
+
+
+def test_a_base_rate_may_have_the_smallest_normal_reciprocal() -> None:
+    """1 / 8e37 is 1.25e-38, and float32 has all its digits from 1.18e-38 on."""
+    assert float(chained(2, a=Constant(8e37))(0)) == pytest.approx(2, rel=3e-7)
 
 
 def test_a_bad_base_lr_is_refused() -> None:

@@ -196,6 +196,14 @@ def test_restarts_by_hand() -> None:
     assert list(CosineRestarts(base_lr=1, T_0=3).cycle_ends(10)) == [3, 6, 9]
 
 
+def test_every_restart_is_at_base_lr_exactly_if_peaks_do_not_decay() -> None:
+    """The sum of ``eta_min`` and the width rounds to another number for some of these bounds."""
+    tops, shares = np.random.default_rng(0).uniform(0, 1, (2, 200))
+    schedule = CosineRestarts(base_lr=tops.tolist(), T_0=3, eta_min=(tops * shares).tolist())
+    for step in (0, 3, 9):
+        np.testing.assert_array_equal(schedule(step), tops.astype(np.float32))
+
+
 @pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(

@@ -1,5 +1,6 @@
 """Differences from other implementations, demonstrated with them where possible."""
 
+import inspect
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,20 @@ import optax
 import pytest
 
 from runner.errors import ConfigError
-from runner.schedules import CyclicLR, OneCycle
+from runner.schedules import (
+    Cosine,
+    CosineRestarts,
+    CyclicLR,
+    FlatCosine,
+    InverseSqrt,
+    Linear,
+    MultiStep,
+    OneCycle,
+    Polynomial,
+    ReduceOnPlateau,
+    Step,
+    triangular_lr,
+)
 
 
 def test_a_number_is_the_bound_of_every_group() -> None:
@@ -48,6 +62,47 @@ def test_settings_that_pytorch_silently_accepts_are_errors(
     with pytest.raises(ConfigError) as caught:
         CyclicLR(**bounds)
     assert caught.value.key == key
+
+
+# Ours → PyTorch's, by name of the setting; a rate and a length are given to both.
+@pytest.mark.oracle
+@pytest.mark.parametrize(
+    ("ours", "theirs", "renamed"),
+    [
+        (Cosine, "CosineAnnealingLR", {}),
+        (CosineRestarts, "CosineAnnealingWarmRestarts", {}),
+        (CyclicLR, "CyclicLR", {"base_lr": "", "max_lr": "", "cycle_momentum": ""}),
+        (Linear, "LinearLR", {}),
+        (MultiStep, "MultiStepLR", {}),
+        (OneCycle, "OneCycleLR", {}),
+        (Polynomial, "PolynomialLR", {}),
+        (ReduceOnPlateau, "ReduceLROnPlateau", {"eta_min": "min_lr"}),
+        (Step, "StepLR", {}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_defaults_are_those_of_pytorch(torch: Any, ours: Any, theirs: str, renamed: Any) -> None:
+    """Settings that only one of the two has are left out, and those of no name in ``renamed``."""
+    expected = defaults(getattr(torch.optim.lr_scheduler, theirs)) | {"last_epoch": 0}
+    found = {renamed.get(key, key): value for key, value in defaults(ours).items()}
+    shared = set(found) & set(expected)
+    assert {key: found[key] for key in shared} == {key: expected[key] for key in shared}
+    assert len(shared) >= 1
+
+
+def defaults(factory: Any) -> dict[str, Any]:
+    given = inspect.signature(factory).parameters.values()
+    return {p.name: p.default for p in given if p.default is not p.empty}
+
+
+def test_defaults_are_those_of_the_other_sources() -> None:
+    """braintools' bounds; fastai's fit_flat_cos; Vaswani et al. 2017, section 5.3."""
+    cyclic, triangular = defaults(CyclicLR), defaults(triangular_lr)
+    assert (cyclic["base_lr"], cyclic["max_lr"]) == (1e-3, 1e-2)
+    assert triangular.pop("step_size") == cyclic["step_size_up"]
+    assert triangular.items() <= cyclic.items()
+    assert defaults(FlatCosine) == {"pct_start": 0.75, "eta_min": 0.0}
+    assert defaults(InverseSqrt) == {"warmup": 4000, "timescale": None, "shift": 1}
 
 
 def test_scale_mode_does_not_change_a_built_in_mode() -> None:

@@ -21,6 +21,8 @@ def test_the_rate_is_the_functions():
     assert schedule(3).dtype == np.float32
     assert not schedule.cycles_momentum
     assert list(schedule.cycle_ends(9)) == []
+    assert schedule.settled_at is None
+    assert [list(places) for places in schedule.phase_changes(9)] == [[]]
 
 
 def test_a_function_without_a_step_in_it_keeps_the_shape_of_the_steps():

@@ -79,6 +79,24 @@ def test_an_improvement_must_exceed_the_threshold():
     assert rates(absolute, [4.0, 3.75, 3.5]).tolist() == [0.5, 0.25, 0.25]
 
 
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        # A reduction from 0.5 by 0.25, or to 0.4 by 0.1, would change it by no more than eps.
+        ({"eps": 0.25}, [0.5] * 4),
+        ({"eps": 0.2}, [0.5, 0.25, 0.25, 0.25]),
+        ({"eps": 0.4, "factor": 0.9}, [0.5] * 4),
+        ({"eta_min": 0.4, "eps": 0.2}, [0.5] * 4),
+        ({"eta_min": 0.2, "eps": 0.04}, [0.5, 0.25, 0.2, 0.2]),
+        ({"eta_min": 0.2, "eps": 0.06}, [0.5, 0.25, 0.25, 0.25]),
+        ({"eps": 0.0}, [0.5, 0.25, 0.125, 0.0625]),
+    ],
+)
+def test_a_reduction_by_no_more_than_eps_is_left_out(settings, expected):
+    schedule = ReduceOnPlateau(base_lr=0.5, patience=0, **{"factor": 0.5} | settings)
+    np.testing.assert_allclose(rates(schedule, [1.0, 2, 2, 2]), expected, rtol=1e-6)
+
+
 def test_nan_is_never_the_best():
     schedule = ReduceOnPlateau(base_lr=0.5, factor=0.5, patience=1)
     assert rates(schedule, [np.nan, 3.0, 2.0, np.nan, np.nan]).tolist() == [0.5] * 4 + [0.25]
@@ -86,7 +104,7 @@ def test_nan_is_never_the_best():
 
 def test_the_schedule_of_the_step_alone_is_the_base_rate():
     schedule = ReduceOnPlateau(base_lr=[0.5, 0.25])
-    assert schedule(7).tolist() == [0.5, 0.25]
+    assert schedule(0).tolist() == schedule(7).tolist() == [0.5, 0.25]
     assert float(ReduceOnPlateau(base_lr=0.5)(2**31 - 1)) == 0.5
 
 

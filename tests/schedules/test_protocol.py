@@ -184,6 +184,41 @@ def test_invalid_steps_are_refused(name: str) -> None:
             method(-1)
 
 
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        (runner.schedules.Constant(0.5), "Constant(base_lr=0.5)"),
+        (runner.schedules.Constant(0.5, total_iters=3), "Constant(base_lr=0.5, total_iters=3)"),
+        (runner.schedules.Step(step_size=7, base_lr=1), "Step(base_lr=1, step_size=7)"),
+    ],
+)
+def test_its_repr_has_the_arguments_that_were_passed(schedule: Any, expected: str) -> None:
+    assert repr(schedule) == expected
+
+
+def test_the_repr_of_a_schedule_that_jax_has_rebuilt_has_its_leaves() -> None:
+    rebuilt = jax.tree.map(float, runner.schedules.Constant(0.5, factor=0.5, total_iters=3))
+    assert repr(rebuilt) == "Constant(base_lr=0.5, reduced=0.25, total_iters=3.0)"
+
+
+def test_a_plugin_that_sets_the_momentum_must_say_which() -> None:
+    class Silent(runner.schedules.Constant):
+        cycles_momentum = True
+
+    with pytest.raises(ValueError, match=r"^Silent does not implement _momentum"):
+        Silent(0.5).momentum(0)
+
+
+def test_which_schedules_are_constant_in_stages() -> None:
+    staged = {name for name in CASES if getattr(schedulers.get(name), "staged", False)}
+    assert staged == {"constant", "multistep", "piecewise", "reduce_on_plateau"}
+
+
+def test_no_steps_have_no_rates() -> None:
+    rates = runner.schedules.Constant(0.5)(np.zeros((0, 3), int))
+    assert (rates.shape, rates.dtype) == ((0, 3), np.float32)
+
+
 @everywhere
 def test_it_is_an_optax_learning_rate(name: str) -> None:
     schedule, _ = CASES[name].schedules()

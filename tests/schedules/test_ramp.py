@@ -151,6 +151,12 @@ def test_the_highest_powers_are_zero_after_the_first_step() -> None:
         np.testing.assert_array_equal(schedule(np.arange(1001)), [2] + [0] * 1000)
 
 
+def test_the_rounding_error_of_the_power_is_corrected() -> None:
+    """To float32, the power is 30; the difference changes the rate by 2e-6 of it."""
+    rate = float(Polynomial(base_lr=1.0, total_iters=10, power=30.0000009)(9))
+    assert rate == pytest.approx(float(Decimal(10) ** Decimal("-30.0000009")), rel=5e-7, abs=0)
+
+
 def test_it_is_the_polynomial_of_optax_down_to_its_end_value() -> None:
     theirs = optax.polynomial_schedule(0.9, 0.2, 1.7, 30)
     expected = [float(theirs(step)) for step in range(40)]

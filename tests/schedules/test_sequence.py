@@ -192,6 +192,12 @@ def test_bad_lengths_are_refused_by_name(lengths: Any, key: str, words: str) -> 
     assert caught.value.key == key
 
 
+def test_lengths_may_add_up_to_the_last_step() -> None:
+    schedule = sequence((Constant(1), LAST - 3), (Constant(2), 3))
+    np.testing.assert_array_equal(schedule(np.array([0, LAST - 4, LAST - 3, LAST])), [1, 1, 2, 2])
+    assert [list(places) for places in schedule.phase_changes(LAST)] == [[LAST - 3], [], []]
+
+
 def test_a_sequence_without_parts_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"^parts: "):
         Sequence({}, {})
