@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 
+from runner.config import types
 from runner.config.markers import Number, Whole
 from runner.config.settings import ONE_GROUP
 from runner.config.signature import Context, checked, require, settings_of
@@ -164,6 +165,45 @@ def test_bounds_are_inclusive_or_exclusive() -> None:
     for bad in (0, 1.01):
         with pytest.raises(ConfigError, match="above 0 and at most 1"):
             require("share", bad, Number(gt=0, le=1))
+
+
+@pytest.mark.parametrize(
+    ("alias", "good", "bad"),
+    [
+        (types.NonNegative, [0, 3e38], [-1e-9]),
+        (types.Positive, [1e-30, 3e38], [0, -1]),
+        (types.Share, [0, 1], [-1e-9, 1.0001]),
+        (types.PositiveShare, [1e-9, 1], [0, 1.0001]),
+        (types.InnerShare, [1e-9, 0.9999999], [0, 1, 1 - 1e-9]),
+        (types.Decay, [0, 0.9999999], [-1e-9, 1, 1 - 1e-9]),
+        (types.DropoutRate, [0, 0.9999999], [-1e-9, 1]),
+        (types.Count, [1, 2**31 - 1], [0, 2**31]),
+        (types.Seed, [0, 2**31 - 1], [-1, 2**31]),
+        (types.Widths, [[1], [64, 64]], [[], [0], [64, 1.5]]),
+        (types.Steps, [1, 2**31 - 1], [0, 2**31]),
+        (types.StepsFromZero, [0, 2**31 - 1], [-1, 2**31]),
+        (types.HalfCycle, [1, 2**30 - 1], [0, 2**30]),
+        (types.Milestones, [[1], [1, 2]], [[], [0, 1], [2, 2], [2, 1]]),
+        (types.Rates, [0, [0, 1]], [-1, [], [0, -1]]),
+        (types.PositiveRates, [1e-9, [1, 2]], [0, [], [1, 0]]),
+        (types.Decays, [0, [0, 1]], [-1, [0, -1]]),
+    ],
+)
+def test_the_bounds_of_a_type_are_those_of_its_name(
+    alias: Any, good: list[Any], bad: list[Any]
+) -> None:
+    """1 - 1e-9 is below 1, but rounds to 1 in float32."""
+    (marker,) = alias.__metadata__
+    for value in good:
+        require("k", value, marker)
+    for value in bad:
+        with pytest.raises(ConfigError, match=r"^k"):
+            require("k", value, marker)
+
+
+def test_a_mapping_by_name_is_for_yaml() -> None:
+    with pytest.raises(ConfigError, match=r"^base_lr: a mapping by name is for YAML"):
+        Constant(base_lr={"default": 0.1})
 
 
 def test_values_of_similar_types_are_refused() -> None:
