@@ -33,6 +33,7 @@ class Notes(Listener):
 
     def __init__(self, pace):
         self.pace, self.metrics, self.evaluations, self.outcomes = pace, {}, {}, []
+        self.asked = {}
 
     @property
     def steps_per_second(self):
@@ -43,9 +44,11 @@ class Notes(Listener):
             self.metrics.setdefault(tag, []).extend(np.asarray(values)[:length].tolist())
 
     def evaluation(self, step, metrics):
+        assert step not in self.evaluations
         self.evaluations[step] = {tag: np.asarray(v).tobytes() for tag, v in metrics.items()}
 
     def wants_state(self, step, *, evaluated):
+        self.asked[step] = evaluated
         return False
 
     def rounds(self, start, rounds):
@@ -73,9 +76,9 @@ STATIC = Static(mlp(hidden=[16], num_outputs=10), CHOSEN)
 HYPERPARAMS = Hyperparams(SCHEDULE, VALUES, Wrappers.of(), OBJECTIVE)
 
 
-def initial_state():
+def initial_state(hyperparams=HYPERPARAMS):
     return compiled_init(
-        STATIC, HYPERPARAMS, seed=np.uint32(3), inputs=np.zeros(EXAMPLE, np.float32)
+        STATIC, hyperparams, seed=np.uint32(3), inputs=np.zeros(EXAMPLE, np.float32)
     )
 
 
@@ -90,7 +93,7 @@ def plan_of(**given):
 
 def fit(dataset, *, pace=None, state=None, hyperparams=HYPERPARAMS, **lengths):
     notes = Notes(pace)
-    state = initial_state() if state is None else state
+    state = initial_state(hyperparams) if state is None else state
     *_, trained = loop.train(
         STATIC,
         state,
@@ -115,6 +118,7 @@ def apart(dataset):
         patch.setattr(loop, "most_rounds", lambda *_, **__: 1)
         params, notes = fit(dataset)
     assert not notes.outcomes
+    assert notes.asked == dict.fromkeys([*range(6, 49, 6), 50], True)
     return params, notes
 
 
@@ -135,6 +139,26 @@ def test_a_fast_run_is_one_dispatch_up_to_its_last_evaluation(dataset):
     assert start == 0
     assert list(outcome.lengths) == [6] * 8 + [2]
     assert list(outcome.evaluated) == [True] * 8 + [False]  # the last one scores the test split too
+    assert notes.asked == {50: True}
+
+
+def test_dispatches_of_any_number_of_rounds_share_a_program_and_reuse_the_state(
+    dataset, compilations
+):
+    fit(dataset, pace=100.0)
+    state, before = initial_state(), compilations()
+    fit(dataset, pace=30.0, state=state)
+    assert compilations() == before
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state))
+
+
+def test_averaged_parameters_are_evaluated_in_rounds_too(dataset, monkeypatch):
+    averaging = replace(HYPERPARAMS, wrappers=Wrappers.of(ema_decay=0.9))
+    _, together = fit(dataset, pace=1e6, hyperparams=averaging, steps=20)
+    monkeypatch.setattr(loop, "most_rounds", lambda *_, **__: 1)
+    _, apart = fit(dataset, hyperparams=averaging, steps=20)
+    assert len(together.outcomes) == 1
+    assert together.evaluations == apart.evaluations
 
 
 @pytest.mark.parametrize(
@@ -169,12 +193,12 @@ def constant(rate):
     return CyclicLR(base_lr=rate, max_lr=rate, step_size_up=7, step_size_down=4)
 
 
-def test_an_evaluation_that_is_not_a_number_is_never_the_best(dataset):
+@pytest.mark.parametrize("ranking", [Ranking("eval/loss", False), Ranking("eval/accuracy", True)])
+def test_an_evaluation_after_a_loss_that_is_not_a_number_is_never_the_best(dataset, ranking):
+    """The accuracy of a model without a finite output is a number all the same."""
     state = initial_state()
     broken = jax.tree.map(partial(jnp.full_like, fill_value=jnp.nan), state.params)
-    _, notes = fit(
-        dataset, pace=1e6, state=replace(state, params=broken), ranking=Ranking("eval/loss", False)
-    )
+    _, notes = fit(dataset, pace=1e6, state=replace(state, params=broken), ranking=ranking)
     ((_, outcome),) = notes.outcomes
     assert int(outcome.best) == -1
 

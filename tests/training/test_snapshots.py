@@ -155,6 +155,17 @@ def test_recomputed_statistics_are_those_of_all_activations(momentum, accumulate
     assert found["params"]["Dense_0"]["kernel"] is not None
 
 
+def test_statistics_that_no_update_changes_stay_as_they_are():
+    """With a momentum of 1 an update says nothing about the batch."""
+    model = Normalised(1.0)
+    variables = dict(model.init(jax.random.key(0), INPUTS[:1], train=False))
+    kept = jax.tree.map(lambda a: a + 3, variables["batch_stats"])
+    feed, key = feed_of(LABELS), jax.random.key(1)
+    variables |= {"batch_stats": kept}
+    found = recompute_statistics(Static(model, SGD), variables, feed, steps=2, key=key)
+    jax.tree.map(np.testing.assert_array_equal, found["batch_stats"], kept)
+
+
 def test_a_model_without_statistics_is_left_alone():
     (variables,) = linear_models(1, CLASSES)
     static = Static(linear(num_outputs=CLASSES), SGD)

@@ -24,7 +24,7 @@ from runner.schedules import Constant, CyclicLR
 from runner.training.evaluation import evaluated_variables, score
 from runner.training.loop import scan_chunk, step_chunk
 from runner.training.state import Hyperparams, Static
-from runner.training.step import in_compute_dtype, init_state, train_step
+from runner.training.step import batch_gradients, in_compute_dtype, init_state, train_step
 
 ADAM = {"b1": 0.9, "b2": 0.999, "eps": 1e-8}
 SGD = {"momentum": 0.9, "nesterov": False, "weight_decay": 0.01}
@@ -382,6 +382,44 @@ def test_the_parameters_that_an_optimizer_declares_are_evaluated(frozen):
     found = scored_by(static, state)
     np.testing.assert_allclose(found["loss"], correct(static, state, mean)[1], rtol=1e-5)
     assert abs(correct(static, state, y)[1] - found["loss"]) > 1e-3
+
+
+@pytest.mark.parametrize("train_chunk", [scan_chunk, step_chunk])
+def test_each_microbatch_of_a_chunk_counts_once(train_chunk):
+    """A bias moves by the mean over all examples of an update; two updates at once."""
+    static, hyperparams, state = set_up(
+        linear(num_outputs=10),
+        arguments=SGD | {"weight_decay": 0.0, "momentum": 0.0},
+        schedule=Constant(base_lr=1.0),
+        accumulate=3,
+    )
+    zeros = jax.tree.map(jnp.zeros_like, state.params)
+    inputs = jnp.zeros_like(INPUTS)  # the kernel does not move
+    source, rows = Source(Examples(inputs, TARGETS)), np.arange(12).reshape(1, 12)
+    start = replace(state, params=zeros)
+    batches = (rows, np.int32(1)) if train_chunk is scan_chunk else (list(rows), 1)
+    after, noted = train_chunk(static, start, hyperparams, source, *batches)
+    shares = np.bincount(TARGETS[:12], minlength=10) / 12
+    np.testing.assert_allclose(after.params["Dense_0"]["bias"], shares - 0.1, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(noted["train/loss"], [np.log(10)], rtol=1e-6)
+
+
+def test_augmentation_has_a_key_of_its_own_in_every_update_and_microbatch():
+    static, hyperparams, state = set_up(linear(num_outputs=10), accumulate=2)
+    keys = []
+
+    class Noted(Source):
+        def prepared(self, batch, key=None):
+            keys.append(jax.random.key_data(key).tolist())
+            return Source.prepared(self, batch, key)
+
+    for step, microbatch in ((0, 0), (0, 1), (1, 0)):
+        now = replace(state, step=jnp.int32(step))
+        batch = INPUTS[:1], TARGETS[:1]
+        batch_gradients(static, now, hyperparams.objective, Noted(), batch, microbatch)
+        dropout = jax.random.fold_in(jax.random.fold_in(state.key, step), microbatch)
+        keys.append(jax.random.key_data(dropout).tolist())
+    assert len(set(map(tuple, keys))) == 6
 
 
 @pytest.mark.slow
