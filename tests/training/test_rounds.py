@@ -128,6 +128,7 @@ def test_rounds_equal_dispatches_of_their_own_whatever_their_number(dataset, apa
     params, notes = fit(dataset, pace=pace, chunk=chunk)
     assert notes.outcomes
     assert list(notes.evaluations) == [*range(6, 49, 6), 50]
+    assert [step for step, evaluated in notes.asked.items() if evaluated] == [50]
     assert notes.evaluations == apart[1].evaluations
     assert notes.metrics == apart[1].metrics
     assert same_bytes(params, apart[0])
