@@ -133,9 +133,8 @@ def test_the_cycles_of_a_resumed_run_are_those_of_the_run_that_was_tested(
     found = found_rates(monkeypatch, tmp_path, steps=steps)
     assert found.lengths.steps == 132
     assert int(found.schedule.step_size_up) == pytest.approx(steps / 8, abs=1)
-    assert (float(found.schedule.base_lr), float(found.schedule.max_lr)) == pytest.approx(
-        (0.02, 0.4)
-    )
+    settings = found.config.scheduler.settings
+    assert (settings.base_lr, settings.max_lr) == (0.02, 0.4)
 
 
 def test_lengths_that_are_given_for_the_policy_are_kept(monkeypatch, tmp_path):
