@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from runner.config import types
-from runner.config.markers import Number, Whole
+from runner.config.by_name import Parts, Patterns, SettingsOf
+from runner.config.markers import DataPath, Folder, Marker, Number, OptionOf, OptionsOf, Whole
 from runner.config.settings import ONE_GROUP
 from runner.config.signature import Context, checked, require, settings_of
 from runner.errors import ConfigError, shown
@@ -199,6 +200,40 @@ def test_the_bounds_of_a_type_are_those_of_its_name(
     for value in bad:
         with pytest.raises(ConfigError, match=r"^k"):
             require("k", value, marker)
+
+
+@pytest.mark.parametrize(
+    ("marker", "good", "bad", "says"),
+    [
+        (OptionsOf("scheduler"), [[], ["a", "b"]], ["a", None, [1], ["a", 1]], "a list of strings"),
+        (OptionOf("scheduler"), ["a"], ["", 1, None], ""),
+        (DataPath("of it"), ["x"], ["", None], "no path is given; give the path of it"),
+        (Folder("of it"), ["x"], ["", None], "no folder is given; give the folder of it"),
+        (Whole(3, 5), [3, 5, np.int64(4)], [2, 6], "an integer from 3 to 5"),
+        (Patterns(), ["a", ["a", "b"]], ["", [], ["a", ""]], "has no pattern, or an empty one"),
+        (Parts(), [{"a": 1}], [{}, []], ""),
+    ],
+    ids=repr,
+)
+def test_each_marker_refuses_what_it_says(
+    marker: Marker, good: list[Any], bad: list[Any], says: str
+) -> None:
+    for value in good:
+        require("k", value, marker)
+    for value in bad:
+        with pytest.raises(ConfigError, match=rf"^k: .*{says}"):
+            require("k", value, marker)
+
+
+def test_a_nested_section_may_not_name_another_part() -> None:
+    context = Context(ONE_GROUP, lambda group, section, key: (group, section))
+    marker = SettingsOf("task", "range_test")
+    for section in ({"seeds": 3}, {"seeds": 3, "name": "range_test"}):
+        expected = ("task", {"seeds": 3, "name": "range_test"})
+        assert marker.check(section, context) == expected
+        assert marker.check(section) is section
+    with pytest.raises(ConfigError, match=r"^name: 'check' is not range_test; leave it out"):
+        marker.check({"name": "check"}, context)
 
 
 def test_a_mapping_by_name_is_for_yaml() -> None:
