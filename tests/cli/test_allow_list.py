@@ -63,6 +63,8 @@ def test_only_numbers_of_launchers_and_names_of_folders_may_be_set(key, good, ba
         ("scheduler@hydra.job", False),
         ("scheduler@x:dataset.download", False),
         ("seeds", False),
+        ("seed[0]", True),
+        ("scheduler@seed.x:hydra.job", False),
     ],
 )
 def test_a_file_sweeps_the_runners_own_settings_alone(name, allowed):

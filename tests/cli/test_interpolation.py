@@ -43,6 +43,11 @@ def test_every_way_to_refer_to_a_setting_counts(reference):
     assert not fits(settings)
 
 
+def test_a_reference_to_hydras_section_counts():
+    assert not fits({"c": "${hydra:a.b}" * 2, "hydra": {"a": {"b": "y" * 400_000}}})
+    assert fits({"c": "${now:%Y}" * 2, "now": "y" * 400_000, "%Y": "y" * 400_000})
+
+
 def test_a_reference_to_an_item_of_a_list_counts():
     assert not fits({"a": ["x" * 400_000], "b": "${a.0}${a[0]}"})
     assert fits({"a": ["x" * 400_000, ""], "b": "${a.1}${a[1]}"})
@@ -75,7 +80,7 @@ def environment(monkeypatch):
         ("hunter2hunter2", "seed: hunte... is", "seed: ${oc.env:S}... is"),
         ("hunter2hunter2", "seed: hun... is", "seed: hun... is"),
         ("a\nb\nc", "seed: 'a\\nb\\nc'", "seed: '${oc.env:S}'"),
-        ("lr", "scheduler.max_lr: lr is", "scheduler.max_lr: ${oc.env:S} is"),
+        ("max_lr", "scheduler.max_lr: max_lr is", "scheduler.max_lr: ${oc.env:S} is"),
         ("", "seed: '' is", "seed: '' is"),
     ],
 )

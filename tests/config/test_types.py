@@ -236,6 +236,33 @@ def test_a_nested_section_may_not_name_another_part() -> None:
         marker.check({"name": "check"}, context)
 
 
+def test_a_placeholder_is_not_replaced_by_the_default() -> None:
+    with pytest.raises(ConfigError, match=r"^gamma: has no value; give one: gamma=\.\.\."):
+        check_cyclic(**GOOD | {"gamma": "???"})
+
+
+def test_only_a_factory_of_any_keywords_takes_unknown_settings() -> None:
+    def closed(*, size: int = 1) -> None: ...
+    def opened(*, size: int = 1, **more: int) -> None: ...
+
+    section = {"size": 2, "depth": "any"}
+    assert dict(settings_of(opened, section, key="")) == section
+    with pytest.raises(ConfigError, match=r"^model\.depth: there is no such setting"):
+        settings_of(closed, section, key="model")
+
+
+def test_an_unknown_key_is_named_before_a_missing_one_and_that_before_a_wrong_value() -> None:
+    def factory(*, size: int, width: int) -> None: ...
+
+    for section, said in (
+        ({"size": "x", "depth": 1}, "depth: there is no such setting"),
+        ({"size": "x"}, "width: has no value"),
+        ({"size": "x", "width": "y"}, "size: 'x' is not a whole number"),
+    ):
+        with pytest.raises(ConfigError, match=f"^{said}"):
+            settings_of(factory, section, key="")
+
+
 def test_a_mapping_by_name_is_for_yaml() -> None:
     with pytest.raises(ConfigError, match=r"^base_lr: a mapping by name is for YAML"):
         Constant(base_lr={"default": 0.1})

@@ -42,6 +42,7 @@ def test_a_folder_that_jax_is_configured_with_is_kept_unless_another_is_named(
 ):
     monkeypatch.setattr(device, "user_cache_path", lambda *_, **__: tmp_path / "users")
     monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
     own = str(tmp_path / "own")
     for configured, setting, folder in (
         (None, True, tmp_path / "users" / "xla"),

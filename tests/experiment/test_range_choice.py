@@ -98,7 +98,7 @@ def test_lower_bounds_of_zero_get_the_ratios_of_the_upper_ones():
 def test_rates_of_zero_have_no_ratio_to_keep():
     settings = suggested("scheduler=cosine", "scheduler.base_lr=0", "scheduler.eta_min=0").settings
     assert (settings.base_lr, settings.eta_min) == (0.252, 0)
-    none = configure(*GROUPS, "scheduler.base_lr=[0,0,0]", "scheduler.max_lr=0.1").scheduler
+    none = configure(*GROUPS, "scheduler=constant", "scheduler.base_lr=[0,0,0]").scheduler
     assert group_factors(none) == 1
 
 

@@ -11,7 +11,7 @@ from runner.data.feed import Feed
 from runner.errors import ConfigError
 from runner.experiment import range_test
 from runner.experiment.build import build
-from runner.experiment.range_lanes import Losses, Score, ShortRunListener, ShortRuns
+from runner.experiment.range_lanes import Losses, Score, ShortRun, ShortRunListener, ShortRuns
 from runner.experiment.range_test import (
     COST,
     RangeTestSettings,
@@ -149,10 +149,17 @@ def test_the_losses_of_all_chunks_after_the_warm_up_are_kept(warmup):
 
 @pytest.mark.parametrize("warmup", [0, 5])
 def test_a_test_costs_its_points_and_its_warm_up(warmup):
-    calm = replace(SETTINGS, end_lr=1e-3, steps=20, warmup=warmup, seeds=1, verify=False)
+    calm = replace(SETTINGS, end_lr=1e-3, steps=50 - warmup, warmup=warmup, seeds=1, verify=False)
     test = run_range_test(experiment("training.patience=1"), calm, stopping=never)
-    assert test.updates == 20 + warmup
-    assert len(test.curves[0].losses) == 20
+    assert test.updates == 50  # which chunks of 3 do not divide
+    assert len(test.curves[0].losses) == 50 - warmup
+
+
+def test_a_run_that_is_scored_ends_with_its_evaluation():
+    observer = Score(metric="eval/accuracy", worst=-np.inf)
+    with ShortRuns(experiment(), table=50, stopping=never) as runs:
+        assert runs.train([ShortRun(0, np.full(50, 0.1), observer)]) == 50
+    assert 0.5 < observer.score <= 1
 
 
 def test_a_run_that_verifies_has_the_rates_of_the_whole_run_times_a_multiple():
