@@ -1,7 +1,7 @@
 """Where training starts: its time, its notes and what it keeps of an earlier attempt."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from types import SimpleNamespace
 
 import jax.numpy as jnp
@@ -10,6 +10,7 @@ import pytest
 
 from runner.errors import DivergedError
 from runner.experiment import timeline
+from runner.objectives import Targets
 from runner.records import checkpoints, journal
 from runner.tasks import train as train_module
 from runner.tasks.start import Start, start_of
@@ -127,6 +128,61 @@ def test_a_state_with_a_value_that_is_not_finite_is_not_saved(monkeypatch):
     assert train_module._finite_arrays(None, None) is found
     found["params/bias"] = np.array([0.0, np.nan], np.float32)
     assert train_module._finite_arrays(None, None) is None
+
+
+def test_a_forked_run_shows_where_it_started(monkeypatch):
+    monkeypatch.setattr(train_module.hparams, "flat_settings", lambda _: {"seed": 3})
+    start = SimpleNamespace(parent=None)
+    assert train_module._hparams(None, start) == {"seed": 3}
+    start.parent = {"folder": "/runs/a", "step": 40}
+    assert train_module._hparams(None, start) == {"seed": 3, "init_from": "/runs/a@40"}
+
+
+def test_a_checkpoint_records_what_resuming_and_loading_need():
+    experiment = SimpleNamespace(
+        config=SimpleNamespace(hparams={"seed": 3}, plugins=("mine",)),
+        lengths=SimpleNamespace(steps=880),
+        example=SimpleNamespace(shape=(1, 8, 8, 1), dtype=np.dtype("float32")),
+        dataset=SimpleNamespace(mean=1.5, std=2.5, classes=("a", "b")),
+        targets=Targets((), 2),
+    )
+    parent = {"folder": "/runs/a", "step": 40}
+    assert train_module._checkpoint_record(experiment, SimpleNamespace(parent=parent)) == {
+        "settings": {"seed": 3},
+        "steps": 880,
+        "plugins": ["mine"],
+        "parent": parent,
+        "data": {
+            "shape": [8, 8, 1],
+            "dtype": "float32",
+            "mean": 1.5,
+            "std": 2.5,
+            "classes": ("a", "b"),
+            "targets": asdict(Targets((), 2)),
+        },
+    }
+
+
+@pytest.mark.parametrize("is_stopping", [False, True])
+@pytest.mark.parametrize("samples", [False, True])
+def test_a_language_model_writes_a_text_unless_a_signal_ends_the_run(
+    monkeypatch, is_stopping, samples
+):
+    told = []
+    monkeypatch.setattr(train_module, "_sample", lambda *_: "one\ntwo")
+    trained = SimpleNamespace(step=np.int32(40), params="params")
+    ending = SimpleNamespace(is_stopping=lambda: is_stopping)
+    record = SimpleNamespace(
+        final_state=lambda step, state: told.append((step, state)),
+        text=lambda tag, text, step: told.append((tag, text, step)),
+    )
+    experiment = SimpleNamespace(samples_text=samples)
+    train_module._record_end(experiment, trained, record, ending)
+    assert ending.params == "params"
+    expected = [(40, trained)]
+    if samples and not is_stopping:
+        expected.append(("sample", "    one\n    two", 40))
+    assert told == expected
 
 
 def test_the_plan_of_saving_is_that_of_the_settings():
