@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from runner.errors import DivergedError
-from runner.experiment import timeline
+from runner.experiment import hparams, timeline
 from runner.objectives import Targets
 from runner.records import checkpoints, journal
 from runner.tasks import train as train_module
 from runner.tasks.start import Start, start_of
+from runner.training import checkpoint
 
 
 class Experiment:
@@ -124,14 +125,14 @@ def test_a_run_that_has_backed_off_often_enough_or_may_not_ends(monkeypatch, fac
 
 def test_a_state_with_a_value_that_is_not_finite_is_not_saved(monkeypatch):
     found = {"params/kernel": np.ones(2, np.float32)}
-    monkeypatch.setattr(train_module.checkpoint, "to_arrays", lambda *_: found)
+    monkeypatch.setattr(checkpoint, "to_arrays", lambda *_: found)
     assert train_module._finite_arrays(None, None) is found
     found["params/bias"] = np.array([0.0, np.nan], np.float32)
     assert train_module._finite_arrays(None, None) is None
 
 
 def test_a_forked_run_shows_where_it_started(monkeypatch):
-    monkeypatch.setattr(train_module.hparams, "flat_settings", lambda _: {"seed": 3})
+    monkeypatch.setattr(hparams, "flat_settings", lambda _: {"seed": 3})
     start = SimpleNamespace(parent=None)
     assert train_module._hparams(None, start) == {"seed": 3}
     start.parent = {"folder": "/runs/a", "step": 40}
