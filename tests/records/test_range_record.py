@@ -4,9 +4,10 @@ import json
 import os
 
 import pytest
+import yaml
 
 from runner.ranges import Answer, Spread
-from runner.records.range_record import read_result, result_of, write_result
+from runner.records.range_record import read_result, result_of, write_option, write_result
 
 ANSWER = Answer(0.01, 0.3, 4.5, Spread(0.008, 0.02), Spread(0.2, 0.4), ("the loss falls",))
 
@@ -43,6 +44,16 @@ def test_an_answer_that_no_range_test_gives_is_not_used(tmp_path, changed):
     result["answer"] |= changed
     (tmp_path / "range_test.json").write_text(json.dumps(result))
     assert read_result(tmp_path) is None
+
+
+def test_the_rates_of_an_option_are_numbers_in_yaml_1_1(tmp_path):
+    """There a number with an exponent needs a point: 1e-05 is a text."""
+    section = {"name": "cyclic", "base_lr": 1e-05, "max_lr": [2.5e-06, 1e20, 0.25], "step": 4}
+    section["parts"] = {"warmup": {"name": "linear", "base_lr": 3e-07, "periodic": True}}
+    write_option(tmp_path, section, comments=["found by a\n range test"])
+    text = (tmp_path / "scheduler" / "suggested.yaml").read_text()
+    assert text.startswith("# found by a range test\n")
+    assert yaml.safe_load(text) == section
 
 
 @pytest.mark.parametrize("steps", [0, -1, 2**31, 10**400, 1.5, True, None])
