@@ -170,6 +170,15 @@ def test_a_damaged_file_is_one_line(saved, tmp_path, name, content):
     assert str(folder) in str(caught.value) or ".hydra" in str(caught.value)
 
 
+def test_a_model_computes_as_it_did_in_the_run(saved, tmp_path):
+    folder = shutil.copytree(saved, tmp_path / "copy")
+    config = folder / ".hydra" / "config.yaml"
+    text = config.read_text().replace("compute_dtype: float32", "compute_dtype: bfloat16")
+    config.write_text(text)
+    assert load(folder).static.compute_dtype == "bfloat16"
+    assert load(saved).static.compute_dtype == "float32"
+
+
 def test_a_model_that_has_changed_since_is_refused(saved, tmp_path):
     folder = shutil.copytree(saved, tmp_path / "copy")
     config = folder / ".hydra" / "config.yaml"

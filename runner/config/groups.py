@@ -42,7 +42,7 @@ class GroupNames:
         if isinstance(numbers, Mapping):
             self.check_names(numbers)
             by_name: Mapping[str, float] = numbers
-            for name in self.names or (DEFAULT_GROUP,):
+            for name in self.names:
                 if name not in by_name and name not in self.frozen:
                     problem = f"has no value for the group {name}"
                     raise ConfigError("", problem, f"write one for {name}")

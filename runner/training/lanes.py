@@ -198,8 +198,6 @@ def _check_vmappable(lanes: Sequence[Lane]) -> None:
             raise ValueError("vmapped lanes need plans with the same ranking")
         if lane.feed.source("train") is not first.feed.source("train"):
             raise ValueError("vmapped lanes must share a data set: use Feed.reseeded")
-        if lane.feed.batch_bytes() != first.feed.batch_bytes():
-            raise ValueError("vmapped lanes need batches of the same size")
         if _layout(lane) != _layout(first):
             raise ValueError("vmapped lanes need states and hyperparameters of the same shapes")
 

@@ -45,6 +45,26 @@ def test_an_expression_means_what_python_means(
     np.testing.assert_allclose(value, [float(expected(x)) for x in POINTS], rtol=5e-7)
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("2" + " " * 498 + "+x", None),
+        ("2 +" + " " * 496 + "x", 4),  # 500 characters
+        ("+" * 38 + "x", 2),  # 40 levels with the operator of the innermost one
+        ("<".join(["-x", *"x" * 65]), 0),  # 200 parts: of a name two, of each operator one, ...
+        ("x ** 100 * 0.5 ** 100", 1),
+        ("x ** -100 * 2 ** 100", 1),
+        ("max(" + ",".join("x" * 10) + ")", 2),
+    ],
+)
+def test_an_expression_may_be_at_the_limits(text: str, value: float | None) -> None:
+    if value is None:
+        with pytest.raises(ConfigError, match="the expression has 501 characters"):
+            parse(text)
+    else:
+        assert float(parse(text)(2.0)) == value
+
+
 def test_an_expression_takes_one_number_as_well_as_an_array_of_integers() -> None:
     assert float(parse("1 / x")(4)) == 0.25
     assert parse("2")(np.arange(6, dtype=np.int32).reshape(2, 3)).shape == (2, 3)

@@ -58,6 +58,15 @@ def test_a_share_of_at_least_one_percent_is_at_least_one_step(share: str, steps:
         resolve_length("0.9%", **chosen)
 
 
+def test_a_length_in_any_unit_is_at_most_the_longest_run() -> None:
+    longest = resolve_length("2147483647%", key="k", steps_per_epoch=1, total_steps=100)
+    assert longest == 2**31 - 1
+    with pytest.raises(ConfigError, match="resolves to 2147483648 steps"):
+        resolve_length("2147483648%", key="k", steps_per_epoch=1, total_steps=100)
+    with pytest.raises(ConfigError, match="resolves to 2147483648 steps"):
+        resolve_length("2ep", key="k", steps_per_epoch=2**30)
+
+
 def test_a_run_cannot_be_a_share_of_itself() -> None:
     with pytest.raises(ConfigError, match="which this setting defines"):
         resolve_length("25%", key="k", steps_per_epoch=22)

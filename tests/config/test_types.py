@@ -7,7 +7,9 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 
-from runner.config.markers import Number, Whole
+from runner.config import types
+from runner.config.by_name import Parts, Patterns, SettingsOf
+from runner.config.markers import DataPath, Folder, Marker, Number, OptionOf, OptionsOf, Whole
 from runner.config.settings import ONE_GROUP
 from runner.config.signature import Context, checked, require, settings_of
 from runner.errors import ConfigError, shown
@@ -164,6 +166,106 @@ def test_bounds_are_inclusive_or_exclusive() -> None:
     for bad in (0, 1.01):
         with pytest.raises(ConfigError, match="above 0 and at most 1"):
             require("share", bad, Number(gt=0, le=1))
+
+
+@pytest.mark.parametrize(
+    ("alias", "good", "bad"),
+    [
+        (types.NonNegative, [0, 3e38], [-1e-9]),
+        (types.Positive, [1e-30, 3e38], [0, -1]),
+        (types.Share, [0, 1], [-1e-9, 1.0001]),
+        (types.PositiveShare, [1e-9, 1], [0, 1.0001]),
+        (types.InnerShare, [1e-9, 0.9999999], [0, 1, 1 - 1e-9]),
+        (types.Decay, [0, 0.9999999], [-1e-9, 1, 1 - 1e-9]),
+        (types.DropoutRate, [0, 0.9999999], [-1e-9, 1]),
+        (types.Count, [1, 2**31 - 1], [0, 2**31]),
+        (types.Seed, [0, 2**31 - 1], [-1, 2**31]),
+        (types.Widths, [[1], [64, 64]], [[], [0], [64, 1.5]]),
+        (types.Steps, [1, 2**31 - 1], [0, 2**31]),
+        (types.StepsFromZero, [0, 2**31 - 1], [-1, 2**31]),
+        (types.HalfCycle, [1, 2**30 - 1], [0, 2**30]),
+        (types.Milestones, [[1], [1, 2]], [[], [0, 1], [2, 2], [2, 1]]),
+        (types.Rates, [0, [0, 1]], [-1, [], [0, -1]]),
+        (types.PositiveRates, [1e-9, [1, 2]], [0, [], [1, 0]]),
+        (types.Decays, [0, [0, 1]], [-1, [0, -1]]),
+    ],
+)
+def test_the_bounds_of_a_type_are_those_of_its_name(
+    alias: Any, good: list[Any], bad: list[Any]
+) -> None:
+    """1 - 1e-9 is below 1, but rounds to 1 in float32."""
+    (marker,) = alias.__metadata__
+    for value in good:
+        require("k", value, marker)
+    for value in bad:
+        with pytest.raises(ConfigError, match=r"^k"):
+            require("k", value, marker)
+
+
+@pytest.mark.parametrize(
+    ("marker", "good", "bad", "says"),
+    [
+        (OptionsOf("scheduler"), [[], ["a", "b"]], ["a", None, [1], ["a", 1]], "a list of strings"),
+        (OptionOf("scheduler"), ["a"], ["", 1, None], ""),
+        (DataPath("of it"), ["x"], ["", None], "no path is given; give the path of it"),
+        (Folder("of it"), ["x"], ["", None], "no folder is given; give the folder of it"),
+        (Whole(3, 5), [3, 5, np.int64(4)], [2, 6], "an integer from 3 to 5"),
+        (Patterns(), ["a", ["a", "b"]], ["", [], ["a", ""]], "has no pattern, or an empty one"),
+        (Parts(), [{"a": 1}], [{}, []], ""),
+    ],
+    ids=repr,
+)
+def test_each_marker_refuses_what_it_says(
+    marker: Marker, good: list[Any], bad: list[Any], says: str
+) -> None:
+    for value in good:
+        require("k", value, marker)
+    for value in bad:
+        with pytest.raises(ConfigError, match=rf"^k: .*{says}"):
+            require("k", value, marker)
+
+
+def test_a_nested_section_may_not_name_another_part() -> None:
+    context = Context(ONE_GROUP, lambda group, section, key: (group, section))
+    marker = SettingsOf("task", "range_test")
+    for section in ({"seeds": 3}, {"seeds": 3, "name": "range_test"}):
+        expected = ("task", {"seeds": 3, "name": "range_test"})
+        assert marker.check(section, context) == expected
+        assert marker.check(section) is section
+    with pytest.raises(ConfigError, match=r"^name: 'check' is not range_test; leave it out"):
+        marker.check({"name": "check"}, context)
+
+
+def test_a_placeholder_is_not_replaced_by_the_default() -> None:
+    with pytest.raises(ConfigError, match=r"^gamma: has no value; give one: gamma=\.\.\."):
+        check_cyclic(**GOOD | {"gamma": "???"})
+
+
+def test_only_a_factory_of_any_keywords_takes_unknown_settings() -> None:
+    def closed(*, size: int = 1) -> None: ...
+    def opened(*, size: int = 1, **more: int) -> None: ...
+
+    section = {"size": 2, "depth": "any"}
+    assert dict(settings_of(opened, section, key="")) == section
+    with pytest.raises(ConfigError, match=r"^model\.depth: there is no such setting"):
+        settings_of(closed, section, key="model")
+
+
+def test_an_unknown_key_is_named_before_a_missing_one_and_that_before_a_wrong_value() -> None:
+    def factory(*, size: int, width: int) -> None: ...
+
+    for section, said in (
+        ({"size": "x", "depth": 1}, "depth: there is no such setting"),
+        ({"size": "x"}, "width: has no value"),
+        ({"size": "x", "width": "y"}, "size: 'x' is not a whole number"),
+    ):
+        with pytest.raises(ConfigError, match=f"^{said}"):
+            settings_of(factory, section, key="")
+
+
+def test_a_mapping_by_name_is_for_yaml() -> None:
+    with pytest.raises(ConfigError, match=r"^base_lr: a mapping by name is for YAML"):
+        Constant(base_lr={"default": 0.1})
 
 
 def test_values_of_similar_types_are_refused() -> None:

@@ -15,6 +15,7 @@ from runner.data.order import batch_indices
 from runner.errors import ConfigError, OutOfMemoryError, RunnerError
 from runner.experiment.build import build
 from runner.experiment.check import check
+from runner.experiment.lengths import Lengths, resolve_lengths
 from runner.experiment.parts import build_objective
 from runner.objectives import Targets
 from runner.objectives.classification import Classification
@@ -134,6 +135,14 @@ class Nameless(Classification):
     highest_is_best = {"f1": True}  # noqa: RUF012
 
 
+class Spread(Classification):
+    """An objective whose accuracy is an array."""
+
+    def metrics(self, sums):
+        found = Classification.metrics(self, sums)
+        return {**found, "accuracy": jnp.stack([found["accuracy"]] * 2)}
+
+
 class Broken(Classification):
     """An objective that fails."""
 
@@ -145,6 +154,7 @@ OBJECTIVES = {
     "none": (lambda *, targets: None, "is None; return a runner Objective"),
     "whole": (Whole, "returns losses of shape () for two examples; return one loss for each"),
     "nameless": (Nameless, "its metrics have no number 'f1'; return it from metrics"),
+    "spread": (Spread, "its metrics have no number 'accuracy'; return it from metrics"),
     "broken": (Broken, "objective objective_broken: failed (RuntimeError: boom); fix it"),
 }
 DATASETS = {
@@ -213,6 +223,7 @@ def test_layer_decay_needs_a_model_that_declares_its_layers():
     ("kept", "copies"),
     [
         ([], 3),
+        (["training.accumulate=2"], 4),  # the sum of the gradients
         (["training.ema_decay=0.9"], 4),
         (["training.ema_decay=0.9", "optimizer.lookahead.sync_period=5"], 5),
     ],
@@ -255,6 +266,73 @@ def test_saves_and_evaluations_at_cycle_ends_are_those_of_the_schedule_that_is_a
         list(same.plan.cycle_ends) == list(same.plan.evaluated_ends) == list(range(100, 881, 100))
     )
     assert list(one_cycle.plan.cycle_ends) == list(one_cycle.plan.evaluated_ends) == [880]
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "training", "saves", "evaluates"),
+    [
+        ({"cycle_ends": True}, {}, True, False),
+        ({"cycle_ends": True, "every": None}, {}, False, False),
+        ({"every": None}, {"snapshots": True}, True, False),
+        ({"cycle_ends": False}, {"eval_at_cycle_end": True}, False, True),
+        ({"cycle_ends": False}, {}, False, False),
+    ],
+)
+def test_the_host_intervenes_at_cycle_ends_only_for_what_is_wanted_there(
+    default, checkpoint, training, saves, evaluates
+):
+    config = replace(
+        default.config,
+        checkpoint=replace(default.config.checkpoint, **checkpoint),
+        training=replace(default.config.training, **training),
+    )
+    plain = replace(default, config=config, plan=replace(default.plan, cycle_ends=()))
+    plan = plain.under(config.scheduler).plan
+    assert list(plan.cycle_ends) == ([220, 440, 660, 880] if saves else [])
+    assert list(plan.evaluated_ends) == ([220, 440, 660, 880] if evaluates else [])
+
+
+@pytest.fixture(scope="module")
+def default():
+    return checked("model=linear")
+
+
+def test_the_settings_of_training_and_augmentation_reach_the_experiment():
+    experiment = checked(
+        "model=linear",
+        "training.patience=3",
+        "training.min_delta=0.125",
+        "training.on_divergence=back_off",
+        "training.dispatch=step",
+        "training.chunk=7",
+        "augmentation={crop_padding: 2, flip: true, cutout: 3, mixup: 0.5, cutmix: 0.25}",
+    )
+    stopping, augmentation = experiment.hyperparams.stopping, experiment.augmentation
+    assert (int(stopping.patience), float(stopping.threshold)) == (2, 0.125)
+    assert not stopping.is_relative
+    assert experiment.static.backs_off
+    assert (experiment.plan.dispatch, experiment.plan.chunk) == ("step", 7)
+    assert (augmentation.crop_padding, augmentation.flip, augmentation.cutout_size) == (2, True, 3)
+    assert (float(augmentation.mixup), float(augmentation.cutmix)) == (0.5, 0.25)
+
+
+def test_nothing_of_a_run_is_changed_unless_it_is_wanted(default):
+    assert default.augmentation is None
+    assert default.hyperparams.stopping is None
+    assert not default.static.backs_off
+    assert default.snapshot_ends == ()
+
+
+def test_lengths_are_shares_of_the_run(default):
+    training = replace(
+        default.config.training, steps=200, eval_every="25%", log_every="5%", batch_size=64
+    )
+    lengths = resolve_lengths(training, examples=64, save_every="50%")
+    assert lengths == Lengths(64, 1, 200, 50, 10, 100)
+    for every in (None, "auto"):
+        assert resolve_lengths(training, examples=64, save_every=every).save_every is None
+    with pytest.raises(ConfigError, match=r"^training\.batch_size: 64 is more than the 63 "):
+        resolve_lengths(training, examples=63)
 
 
 @pytest.mark.parametrize("seed", [0, 3])

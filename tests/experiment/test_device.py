@@ -6,6 +6,7 @@ import jax
 import pytest
 
 from runner.errors import ConfigError
+from runner.experiment import device
 from runner.experiment.device import select_device, use_compilation_cache
 
 SETTINGS = ("jax_enable_compilation_cache", "jax_compilation_cache_dir")
@@ -34,6 +35,34 @@ def test_a_cache_folder_is_created_and_empty_until_something_is_compiled(tmp_pat
     assert jax.config.values["jax_enable_compilation_cache"]
     assert list((tmp_path / "a" / "b").iterdir()) == []
     assert caplog.messages == []
+
+
+def test_a_folder_that_jax_is_configured_with_is_kept_unless_another_is_named(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(device, "user_cache_path", lambda *_, **__: tmp_path / "users")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    own = str(tmp_path / "own")
+    for configured, setting, folder in (
+        (None, True, tmp_path / "users" / "xla"),
+        (own, True, own),
+        (own, "~/named", tmp_path / "named"),
+        (own, "gs://bucket/xla", "gs://bucket/xla"),
+    ):
+        jax.config.update("jax_compilation_cache_dir", configured)
+        jax.config.update("jax_enable_compilation_cache", False)
+        if "://" in str(folder):
+            jax.config.update("jax_compilation_cache_dir", setting)
+            setting = True
+        use_compilation_cache(setting)
+        assert jax.config.values["jax_compilation_cache_dir"] == str(folder)
+        assert jax.config.values["jax_enable_compilation_cache"]
+        assert jax.config.values["jax_persistent_cache_min_entry_size_bytes"] == -1
+        assert jax.config.values["jax_persistent_cache_min_compile_time_secs"] == 0
+    assert not (tmp_path / "gs:").exists()
+    use_compilation_cache(False)
+    assert not jax.config.values["jax_enable_compilation_cache"]
 
 
 def test_a_damaged_cache_entry_gives_no_warning(tmp_path):

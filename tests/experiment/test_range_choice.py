@@ -88,6 +88,20 @@ def test_groups_keep_their_ratios_and_no_lower_bound_is_above_its_upper_one():
     assert group_factors(configure().scheduler) == 1
 
 
+def test_lower_bounds_of_zero_get_the_ratios_of_the_upper_ones():
+    own = "scheduler.base_lr=0", "scheduler.max_lr=[0.4,0.2,0.8]"
+    settings = suggested(*GROUPS, *own).settings
+    assert settings.max_lr == pytest.approx((0.126, 0.063, 0.252))
+    assert settings.base_lr == pytest.approx((0.00615, 0.003075, 0.0123))
+
+
+def test_rates_of_zero_have_no_ratio_to_keep():
+    settings = suggested("scheduler=cosine", "scheduler.base_lr=0", "scheduler.eta_min=0").settings
+    assert (settings.base_lr, settings.eta_min) == (0.252, 0)
+    none = configure(*GROUPS, "scheduler=constant", "scheduler.base_lr=[0,0,0]").scheduler
+    assert group_factors(none) == 1
+
+
 @pytest.mark.parametrize("steps", [2, 7, 40, 97, 880, 1000, 12345])
 @pytest.mark.parametrize("epochs", [2.0, 5.5, 10.0])
 def test_a_run_has_three_cycles_or_more_and_ends_near_a_cycle_end(steps, epochs):

@@ -9,8 +9,9 @@ import pytest
 from runner.cli.commands import configure
 from runner.data.feed import Feed
 from runner.errors import ConfigError
+from runner.experiment import range_test
 from runner.experiment.build import build
-from runner.experiment.range_lanes import Losses, ShortRunListener, ShortRuns
+from runner.experiment.range_lanes import Losses, Score, ShortRun, ShortRunListener, ShortRuns
 from runner.experiment.range_test import (
     COST,
     RangeTestSettings,
@@ -18,7 +19,7 @@ from runner.experiment.range_test import (
     run_range_test,
 )
 from runner.experiment.range_values import curves_by_value
-from runner.ranges import MULTIPLES, Answer, NoAnswer
+from runner.ranges import MULTIPLES, Answer, NoAnswer, Spread
 from runner.training.loop import train
 
 SETTINGS = RangeTestSettings(
@@ -144,6 +145,68 @@ def test_the_losses_of_all_chunks_after_the_warm_up_are_kept(warmup):
         listener.chunk(start, 8, {"train/loss": losses[start : start + 8]})
     listener.catch_up()
     assert kept.losses == losses[warmup:].tolist()
+
+
+@pytest.mark.parametrize("warmup", [0, 5])
+def test_a_test_costs_its_points_and_its_warm_up(warmup):
+    calm = replace(SETTINGS, end_lr=1e-3, steps=50 - warmup, warmup=warmup, seeds=1, verify=False)
+    test = run_range_test(experiment("training.patience=1"), calm, stopping=never)
+    assert test.updates == 50  # which chunks of 3 do not divide
+    assert len(test.curves[0].losses) == 50 - warmup
+
+
+def test_a_run_that_is_scored_ends_with_its_evaluation():
+    observer = Score(metric="eval/accuracy", worst=-np.inf)
+    with ShortRuns(experiment(), table=50, stopping=never) as runs:
+        assert runs.train([ShortRun(0, np.full(50, 0.1), observer)]) == 50
+    assert 0.5 < observer.score <= 1
+
+
+def test_a_run_that_verifies_has_the_rates_of_the_whole_run_times_a_multiple():
+    """Four cycles of 44 steps, seen at every third step."""
+    momenta = "scheduler.cycle_momentum=true", "scheduler.base_momentum=0.5"
+    built = experiment(*momenta, "optimizer.momentum=0.9")
+    rates, momenta = range_test._compressed(built, ANSWER, 0.5, 59)
+    places = np.arange(59) * 175 / 58
+    share = 1 - np.abs(np.round(places) % 44 / 22 - 1)
+    np.testing.assert_allclose(rates, 0.5 * (0.02 + 0.18 * share), rtol=1e-5)
+    np.testing.assert_allclose(momenta, 0.9 - 0.4 * share, rtol=1e-5)
+    constant = experiment("scheduler=constant")
+    rates, momenta = range_test._compressed(constant, ANSWER, 2, 5)
+    np.testing.assert_allclose(rates, [0.4] * 5, rtol=1e-6)
+    assert momenta is None
+
+
+ANSWER = Answer(
+    base_lr=0.02,
+    max_lr=0.2,
+    step_size_epochs=1.0,
+    base_lr_spread=Spread(0.01, 0.02),
+    max_lr_spread=Spread(0.2, 0.3),
+    reasons=(),
+)
+
+
+@pytest.mark.parametrize(
+    ("losses", "found", "score"),
+    [
+        ([1.0, 0.5], {"eval/loss": 0.25, "eval/accuracy": 0.75}, 0.75),
+        ([1.0, np.nan], {"eval/loss": 0.25, "eval/accuracy": 0.75}, -np.inf),
+        ([np.inf, 1.0], {"eval/loss": 0.25, "eval/accuracy": 0.75}, -np.inf),
+        ([1.0, 0.5], {"eval/loss": np.nan, "eval/accuracy": 0.1}, -np.inf),
+        ([1.0, 0.5], None, -np.inf),
+    ],
+)
+def test_the_score_of_a_run_is_its_evaluation_or_the_worst(losses, found, score):
+    observer = Score(metric="eval/accuracy", worst=-np.inf)
+    listener = ShortRunListener(observer, 9)
+    for start, loss in enumerate(losses):
+        listener.chunk(start, 1, {"train/loss": np.array([loss, np.nan])})  # room for two
+    listener.catch_up()
+    assert listener.ended == (not np.isfinite(losses).all())
+    if found is not None:
+        listener.evaluation(2, found)
+    assert observer.score == score
 
 
 def test_without_an_answer_nothing_is_verified():

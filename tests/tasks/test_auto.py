@@ -4,14 +4,23 @@ import json
 import os
 import shutil
 import signal
+from dataclasses import replace
 
+import jax
 import pytest
 import yaml
 from tensorboard_reading import scalars
 
 from runner.cli.commands import configure
+from runner.errors import ConfigError
 from runner.experiment import range_test
+from runner.experiment.build import build
+from runner.ranges import Answer, Spread
+from runner.records import range_record
 from runner.records.checkpoints import Checkpoints
+from runner.records.range_record import EarlierAnswer
+from runner.report.console import open_console
+from runner.tasks.automatic import with_found_rates
 
 SHORT = ("model=linear", "training.epochs=6", "training.eval_every=null")
 AUTO = ("scheduler=auto", "scheduler.range_test.seeds=2", *SHORT)
@@ -104,6 +113,41 @@ def test_a_damaged_result_is_found_again(auto, run, summary):
         assert run(f"resume={folder}")[0] == 0
         assert summary(folder)["params_sha256"] == sha256
         shutil.rmtree(folder / "checkpoints")
+
+
+def found_rates(monkeypatch, tmp_path, *overrides, steps):
+    """The experiment of a resumed run whose range test was for a run of ``steps``."""
+    spread = Spread(0.01, 0.02)
+    answer = Answer(0.02, 0.4, 9.0, spread, spread, reasons=())
+    monkeypatch.setattr(range_record, "read_result", lambda _: EarlierAnswer(answer, steps))
+    config = configure(*AUTO, *overrides)
+    experiment = build(replace(config, resume=str(tmp_path)), jax.devices("cpu")[0])
+    return with_found_rates(experiment, tmp_path, open_console(), None)
+
+
+@pytest.mark.parametrize("steps", [132, 264])
+def test_the_cycles_of_a_resumed_run_are_those_of_the_run_that_was_tested(
+    monkeypatch, tmp_path, steps
+):
+    """Four cycles in the run that was tested, whatever the length of this one."""
+    found = found_rates(monkeypatch, tmp_path, steps=steps)
+    assert found.lengths.steps == 132
+    assert int(found.schedule.step_size_up) == pytest.approx(steps / 8, abs=1)
+    settings = found.config.scheduler.settings
+    assert (settings.base_lr, settings.max_lr) == (0.02, 0.4)
+
+
+def test_lengths_that_are_given_for_the_policy_are_kept(monkeypatch, tmp_path):
+    given = "scheduler.settings={step_size_up: 7, step_size_down: 5}"
+    schedule = found_rates(monkeypatch, tmp_path, given, steps=132).schedule
+    assert (int(schedule.step_size_up), int(schedule.step_size_down)) == (7, 5)
+
+
+def test_a_run_that_continues_a_saved_state_searches_for_no_rates(tmp_path):
+    experiment = build(configure(*AUTO), jax.devices("cpu")[0])
+    forked = replace(experiment, config=replace(experiment.config, init_from="run"))
+    with pytest.raises(ConfigError, match=r"^init_from: a run that continues a saved state"):
+        with_found_rates(forked, tmp_path, open_console(), None)
 
 
 def test_a_signal_ends_the_test_and_leaves_no_result(auto, summary, monkeypatch):

@@ -87,6 +87,7 @@ def test_a_sample_has_every_cycle_end_and_phase_change_where_they_fit(monkeypatc
     assert (shorter[0], shorter[-1]) == (0, 400)
     # 10,000 cycles do not fit: some of their ends and peaks, over the whole run.
     longer = set(timeline.sampled_steps(schedule, 1_000_000).tolist())
+    assert 350 <= len(longer) <= 400
     for found in (longer & set(range(100, 10**6, 100)), longer & set(range(30, 10**6, 100))):
         assert len(found) >= 90
         assert max(found) > 980_000

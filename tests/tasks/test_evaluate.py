@@ -1,6 +1,7 @@
 """``task=evaluate``: the metrics that training recorded, on any split and data set."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from sampling import slow_except
 
 from runner.cli import main
 from runner.data.sources.digits import digits
+from runner.tasks import evaluate as evaluate_module
 
 SHORT = ("training.steps=44", "training.eval_every=11", "model.hidden=[16]")
 
@@ -85,6 +87,21 @@ def test_predictions_are_the_logits_behind_the_metrics(evaluate, capsys):
     said = capsys.readouterr().out
     assert f"accuracy {accuracy:.2%}" in said
     assert "1,437 train examples of digits" in said
+
+
+def test_a_metric_that_is_not_finite_is_null(tmp_path):
+    config = SimpleNamespace(dataset=SimpleNamespace(option="digits"))
+    run = SimpleNamespace(checkpoint=tmp_path / "44", origin={"folder": "run", "step": 44})
+    metrics = {"test/loss": float("nan"), "test/rmse": float("inf"), "test/accuracy": 0.5}
+    evaluate_module._write_evaluation(tmp_path, config, run, metrics, split="test", examples=3)
+    assert evaluation(tmp_path) == {
+        "metrics": {"test/loss": None, "test/rmse": None, "test/accuracy": 0.5},
+        "dataset": "digits",
+        "split": "test",
+        "examples": 3,
+        "checkpoint": str(tmp_path / "44"),
+        "parent": {"folder": "run", "step": 44},
+    }
 
 
 def test_another_data_set_is_normalised_as_the_runs_own(evaluate, saved, summary, digits_as_idx):

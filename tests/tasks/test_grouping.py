@@ -383,6 +383,16 @@ def test_an_invalid_setting_gives_one_line_that_names_the_key(run, capsys, overr
             "write one for each group, or a number for all",
         ),
         (
+            [
+                "scheduler=piecewise",
+                "scheduler.boundaries=[1]",
+                "scheduler.values=[[0.1,0.2],0.01]",
+                "optimizer.groups={a: '*'}",
+            ],
+            "scheduler.values[0]: 2 numbers, but the parameters are in one group (a); write one "
+            "for each group, or a number for all",
+        ),
+        (
             ["optimizer.groups={a: '*'}", "optimizer.multiplier=[1,2]"],
             "optimizer.multiplier: 2 numbers, but the parameters are in one group (a); write one "
             "for each group, or a number for all",

@@ -56,6 +56,12 @@ def test_the_folder_has_a_picture_a_result_and_no_summary(tested):
     result = json.loads((folder / "range_test.json").read_text())
     assert result["answer"]["base_lr"] < result["answer"]["max_lr"]
     assert result["metric"] == "eval/accuracy"
+    assert (result["steps"], result["seeds"]) == (132, [0, 1])
+    assert result["before_verification"]["answer"].keys() == result["answer"].keys()
+    multiples = list(result["scores"])
+    assert all(len(scores) == 2 for scores in result["scores"].values())
+    # Two runs for every multiple, of one length, besides the two of the test itself.
+    assert (result["updates"] - len(rows(folder))) % (2 * len(multiples)) == 0
     assert {rule["rule"] for rule in result["rules"]} >= {"steepest", "valley", "slide"}
 
 

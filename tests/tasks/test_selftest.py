@@ -1,9 +1,15 @@
 """The self-test kills real processes, so it is slow."""
 
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from runner.cli.commands import configure
+from runner.errors import StorageError
 from runner.records import checkpoints
 from runner.tasks import selftest
 
@@ -64,6 +70,59 @@ def test_a_run_that_fails_is_an_error_with_its_last_line(monkeypatch, run, capsy
     code, _ = run("task=selftest")
     assert code == 4
     assert "whole: the run failed (typo: " in capsys.readouterr().err
+
+
+class Process:
+    """A run that is killed, or has ended by itself with ``code``."""
+
+    def __init__(self, code=None):
+        self.code, self.killed = code, 0
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def poll(self):
+        return self.code
+
+    def communicate(self):
+        return None, "warning: odd\nerror: seed: is odd; change it\n"
+
+    def kill(self):
+        self.killed += 1
+
+
+def kill_at(monkeypatch, process, step, *seen):
+    """Kills ``process`` at ``step`` while the steps of its checkpoints are ``seen`` in turn."""
+    left = list(seen)
+    saved = SimpleNamespace(steps=lambda: left.pop(0))
+    monkeypatch.setattr(checkpoints, "Checkpoints", lambda _: saved)
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: process)
+    selftest._kill(configure(), Path("run"), step)
+    return left
+
+
+@pytest.mark.parametrize("last", [[5, 10, 15], [10, 20]])
+def test_a_run_is_killed_once_there_is_its_checkpoint_or_a_later_one(monkeypatch, last):
+    process = Process()
+    assert kill_at(monkeypatch, process, 15, [], [5], [5, 10], last, "more") == ["more"]
+    assert process.killed == 1
+
+
+def test_a_run_that_ends_before_its_checkpoint_is_an_error_with_its_last_line(monkeypatch):
+    process = Process(code=2)
+    with pytest.raises(StorageError, match=r"^run: the run failed \(seed: is odd; change it\)"):
+        kill_at(monkeypatch, process, 15, [5])
+    assert process.killed == 0
+
+
+def test_the_runs_are_on_the_chosen_device_and_go_on_where_they_were():
+    chosen = "seed=7", "accelerator=cpu", "compilation_cache=false"
+    line = selftest._command(configure(*chosen), Path("run"))
+    assert line[:3] == [sys.executable, "-m", "runner"]
+    assert {*chosen, "resume=auto", "task=train", "training.steps=60"} <= {*line}
 
 
 @pytest.mark.parametrize("name", ["a, (b) = c", "it's", "ends in \\", "it\\'s"])

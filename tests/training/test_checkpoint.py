@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from runner.errors import StorageError
+from runner.optimizers import Groups, assign
+from runner.optimizers.base import Optimizer
 from runner.schedules.plateau import Plateau
 from runner.training import checkpoint
-from runner.training.state import TrainState
+from runner.training.state import Static, TrainState
 
 
 def a_state(seed=0, *, width=3, slow=False, average=False):
@@ -108,6 +110,49 @@ def test_copies_that_were_not_stored_start_as_the_parameters(section):
     found = getattr(restored, section)
     for name, leaf in checkpoint.named_leaves(found).items():
         assert np.array_equal(leaf, arrays[f"params/{name}"])
+
+
+def test_averaged_statistics_that_were_not_stored_start_as_the_models():
+    state = replace(a_state(), averaged_model_state=a_state(1).model_state)
+    arrays = arrays_of(a_state())
+    restored = checkpoint.from_arrays(template_of(state), arrays, source="here")
+    found = restored.averaged_model_state["batch_stats"]["mean"]
+    assert np.array_equal(found, arrays["model_state/batch_stats/mean"])
+
+
+def static_of(state, **frozen):
+    """What is needed of a ``Static`` to save ``state``; nothing is trained."""
+    groups = assign(state.params, {"biases": ("*/bias",)}, **frozen) if frozen else Groups()
+    return Static(None, Optimizer("sgd", static=(), momentum_name=None), groups)
+
+
+def test_evaluated_parameters_are_stored_only_if_they_are_not_the_trained_ones():
+    plain = a_state()
+    found = checkpoint.to_arrays(static_of(plain), plain)
+    assert found.keys() == arrays_of(plain).keys()
+    for name, array in arrays_of(plain).items():
+        assert found[name].tobytes() == array.tobytes()
+    # The frozen bias is shared, the kernel is not.
+    state = a_state(average=True)
+    average = {"Dense_0": {"kernel": state.average["Dense_0"]["kernel"], "bias": None}}
+    state = replace(state, average=average)
+    found = checkpoint.to_arrays(static_of(state, frozen=("biases",)), state)
+    kernel, bias = (found[f"evaluated/Dense_0/{name}"] for name in ("kernel", "bias"))
+    assert np.array_equal(kernel, average["Dense_0"]["kernel"])
+    assert np.array_equal(bias, state.params["Dense_0"]["bias"])
+
+
+def test_stored_variables_are_those_that_evaluations_use():
+    state = replace(a_state(average=True), averaged_model_state=a_state(1).model_state)
+    template = {"params": state.params, **state.model_state}
+    arrays = checkpoint.to_arrays(static_of(state), state)
+    found = checkpoint.stored_variables(template, arrays, source="here")
+    own = a_state(1).model_state
+    expected = {"params": state.average, **own}
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
+    plain = {name: a for name, a in arrays.items() if not name.startswith(("eval", "averaged"))}
+    found = checkpoint.stored_variables(template, plain, source="here")
+    jax.tree.map(np.testing.assert_array_equal, found, template)
 
 
 @pytest.mark.parametrize("section", ["plateau", "stopping"])

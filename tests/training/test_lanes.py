@@ -22,7 +22,7 @@ from runner.objectives.classification import Classification
 from runner.optimizers import Wrappers, split
 from runner.schedules import CyclicLR, ReduceOnPlateau
 from runner.schedules.plateau import Plateau
-from runner.training import loop
+from runner.training import loop, vmapped
 from runner.training.lanes import Lane, choose_lane_mode, train_lanes
 from runner.training.listener import Listener
 from runner.training.plan import Plan
@@ -459,6 +459,26 @@ def test_lanes_that_cannot_be_vmapped_are_refused(feed, settings, message):
     lanes = [lane(feed, seed=1), lane(feed, seed=2, **settings)]
     with pytest.raises(ValueError, match=message):
         train_lanes(Static(MLP, OPTIMIZER), lanes, mode="vmap")
+
+
+def test_lanes_of_different_types_are_not_vmapped(feed):
+    first, other = lane(feed, seed=1), lane(feed, seed=2)
+    half = replace(other.hyperparams, optimizer={"momentum": np.float16(0.9)})
+    lanes = [first, replace(other, hyperparams=half)]
+    with pytest.raises(ValueError, match="same shapes"):
+        train_lanes(Static(MLP, OPTIMIZER), lanes, mode="vmap")
+
+
+def test_the_memory_of_the_states_of_vmapped_lanes_is_reused(feed):
+    lanes, device = [lane(feed, seed=seed) for seed in (1, 2, 3)], jax.devices()[0]
+    states = vmapped.stack([each.state for each in lanes], device)
+    hyperparams = vmapped.stack([each.hyperparams for each in lanes], device)
+    batches = np.zeros((1024, 3, 20), np.int32)
+    arguments = feed.source("train"), batches, np.ones(3, bool), np.int32(1)
+    static = Static(MLP, OPTIMIZER)
+    after, _ = vmapped.train_chunk(static, states, hyperparams, *arguments)
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(states))
+    assert after.step.tolist() == [1, 1, 1]
 
 
 def test_vmapped_lanes_must_share_a_data_set(dataset, feed):

@@ -33,6 +33,7 @@ class Notes(Listener):
 
     def __init__(self, pace):
         self.pace, self.metrics, self.evaluations, self.outcomes = pace, {}, {}, []
+        self.asked = {}
 
     @property
     def steps_per_second(self):
@@ -43,10 +44,12 @@ class Notes(Listener):
             self.metrics.setdefault(tag, []).extend(np.asarray(values)[:length].tolist())
 
     def evaluation(self, step, metrics):
+        assert step not in self.evaluations
         scalars = {tag: np.asarray(v) for tag, v in metrics.items() if not v.ndim}
         self.evaluations[step] = {tag: value.tobytes() for tag, value in scalars.items()}
 
     def wants_state(self, step, *, evaluated):
+        self.asked[step] = evaluated
         return False
 
     def rounds(self, start, rounds):
@@ -71,7 +74,8 @@ def dataset():
 
 CHOSEN, VALUES = split("sgd", {"momentum": 0.9, "nesterov": False, "weight_decay": None})
 STATIC = Static(mlp(hidden=[16], num_outputs=10), CHOSEN)
-HYPERPARAMS = Hyperparams(SCHEDULE, VALUES, Wrappers.of(), OBJECTIVE)
+# With an average, which is evaluated in place of the trained parameters.
+HYPERPARAMS = Hyperparams(SCHEDULE, VALUES, Wrappers.of(ema_decay=0.9), OBJECTIVE)
 
 
 def initial_state():
@@ -116,6 +120,7 @@ def apart(dataset):
         patch.setattr(loop, "most_rounds", lambda *_, **__: 1)
         params, notes = fit(dataset)
     assert not notes.outcomes
+    assert notes.asked == dict.fromkeys([*range(6, 49, 6), 50], True)
     return params, notes
 
 
@@ -125,6 +130,7 @@ def test_rounds_equal_dispatches_of_their_own_whatever_their_number(dataset, apa
     params, notes = fit(dataset, pace=pace, chunk=chunk)
     assert notes.outcomes
     assert list(notes.evaluations) == [*range(6, 49, 6), 50]
+    assert [step for step, evaluated in notes.asked.items() if evaluated] == [50]
     assert notes.evaluations == apart[1].evaluations
     assert notes.metrics == apart[1].metrics
     assert same_bytes(params, apart[0])
@@ -136,6 +142,17 @@ def test_a_fast_run_is_one_dispatch_up_to_its_last_evaluation(dataset):
     assert start == 0
     assert list(outcome.lengths) == [6] * 8 + [2]
     assert list(outcome.evaluated) == [True] * 8 + [False]  # the last one scores the test split too
+    assert notes.asked == {50: True}
+
+
+def test_dispatches_of_any_number_of_rounds_share_a_program_and_reuse_the_state(
+    dataset, compilations
+):
+    fit(dataset, pace=100.0)
+    state, before = initial_state(), compilations()
+    fit(dataset, pace=30.0, state=state)
+    assert compilations() == before
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state))
 
 
 @pytest.mark.parametrize(
@@ -170,12 +187,12 @@ def constant(rate):
     return CyclicLR(base_lr=rate, max_lr=rate, step_size_up=7, step_size_down=4)
 
 
-def test_an_evaluation_that_is_not_a_number_is_never_the_best(dataset):
+@pytest.mark.parametrize("ranking", [Ranking("eval/loss", False), Ranking("eval/accuracy", True)])
+def test_an_evaluation_after_a_loss_that_is_not_a_number_is_never_the_best(dataset, ranking):
+    """The accuracy of a model without a finite output is a number all the same."""
     state = initial_state()
     broken = jax.tree.map(partial(jnp.full_like, fill_value=jnp.nan), state.params)
-    _, notes = fit(
-        dataset, pace=1e6, state=replace(state, params=broken), ranking=Ranking("eval/loss", False)
-    )
+    _, notes = fit(dataset, pace=1e6, state=replace(state, params=broken), ranking=ranking)
     ((_, outcome),) = notes.outcomes
     assert int(outcome.best) == -1
 
@@ -231,10 +248,10 @@ def test_what_rounds_cannot_do_is_dispatched_on_its_own(dataset, monkeypatch):
     assert most(state, feed_of(dataset, "stream"), plan) == 1
     large = replace(dataset, validation=Split(np.zeros((1025, 8, 8, 1)), np.zeros(1025, np.int32)))
     assert most(state, feed_of(large), plan) == 1
-    # 64·16 + 16 + 16·10 + 10 = 1,210 parameters with their momentum, a step and a key of 8 bytes.
-    monkeypatch.setattr(rounds, "_STATE_BYTES", 2 * 4 * 1210 + 4 + 8)
+    # 64·16 + 16 + 16·10 + 10 = 1,210 parameters, their momentum and average, step and key.
+    monkeypatch.setattr(rounds, "_STATE_BYTES", 3 * 4 * 1210 + 4 + 8)
     assert most(state, feed, plan) == 17
-    monkeypatch.setattr(rounds, "_STATE_BYTES", 2 * 4 * 1210 + 4 + 7)
+    monkeypatch.setattr(rounds, "_STATE_BYTES", 3 * 4 * 1210 + 4 + 7)
     assert most(state, feed, plan) == 1
 
 

@@ -36,6 +36,20 @@ def test_each_token_follows_from_those_before():
     assert sampled(Successor(), 10).tolist() == [6, 0, 1, 2, 3, 4, 5, 6, 0, 1]
 
 
+class Total(nn.Module):
+    """Expects the sum of all tokens that it sees, modulo the number of tokens."""
+
+    @nn.compact
+    def __call__(self, tokens, *, train):
+        expected = jax.nn.one_hot(tokens.sum(-1, keepdims=True) % TOKENS, TOKENS)
+        return jnp.log(jnp.repeat(expected, tokens.shape[1], 1) + 1e-30)
+
+
+def test_the_model_sees_the_last_tokens_as_many_as_the_prompt_has():
+    """Of 3, 0, 5 follow 8 = 1 (mod 7), then 0 + 5 + 1 = 6, then 5 + 1 + 6 = 12 = 5, ..."""
+    assert sampled(Total(), 6).tolist() == [1, 6, 5, 5, 2, 5]
+
+
 def test_tokens_are_drawn_from_the_distribution():
     tokens = sampled(Successor(spread=True), 600)
     steps = np.diff(tokens) % TOKENS

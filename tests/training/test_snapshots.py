@@ -187,6 +187,57 @@ def test_recomputed_statistics_are_those_of_all_activations(momentum, accumulate
     assert found["params"]["Dense_0"]["kernel"] is not None
 
 
+class Dropped(nn.Module):
+    """Batch normalisation of ones, of which half are dropped and the others doubled."""
+
+    @nn.compact
+    def __call__(self, x, *, train):
+        ones = nn.Dropout(0.5, deterministic=not train)(jnp.ones((len(x), 1000)))
+        ones = nn.BatchNorm(use_running_average=not train)(ones)
+        return nn.Dense(CLASSES)(ones)
+
+
+@pytest.mark.parametrize(("accumulate", "steps"), [(1, 2), (2, 1)])
+def test_each_batch_of_recomputed_statistics_has_its_own_dropout(accumulate, steps):
+    """Of two batches of one example each, an activation is kept twice, once or never."""
+    model = Dropped()
+    static = Static(model, SGD, accumulate=accumulate)
+    variables = model.init(jax.random.key(0), INPUTS[:1], train=False)
+    feed, key = feed_of(LABELS, batch_size=accumulate), jax.random.key(1)
+    found = recompute_statistics(static, variables, feed, steps=steps, key=key)
+    means = np.asarray(found["batch_stats"]["BatchNorm_0"]["mean"]).round(4)
+    values, counts = np.unique(means, return_counts=True)
+    assert values.tolist() == [0, 1, 2]
+    np.testing.assert_allclose(counts, [250, 500, 250], atol=95)  # 6 sigma
+
+
+@pytest.mark.parametrize(("compute_dtype", "rounds"), [("float32", False), ("bfloat16", True)])
+def test_statistics_are_recomputed_in_the_type_that_the_model_computes_in(compute_dtype, rounds):
+    static = Static(Normalised(0.9), SGD, compute_dtype=compute_dtype)
+    means = []
+    for weight in (1.0, 1 + 2**-9):  # of which bfloat16 makes 1
+        variables = Normalised(0.9).init(jax.random.key(0), INPUTS[:1], train=False)
+        kernel = jnp.full((FEATURES, CLASSES), weight)
+        variables = {**variables, "params": {**variables["params"]}}
+        variables["params"]["Dense_0"] = {"kernel": kernel, "bias": jnp.zeros(CLASSES)}
+        found = recompute_statistics(
+            static, variables, feed_of(LABELS), steps=2, key=jax.random.key(1)
+        )
+        means.append(np.asarray(found["batch_stats"]["BatchNorm_0"]["mean"]))
+    assert np.array_equal(*means) == rounds
+
+
+def test_statistics_that_no_update_changes_stay_as_they_are():
+    """With a momentum of 1 an update says nothing about the batch."""
+    model = Normalised(1.0)
+    variables = dict(model.init(jax.random.key(0), INPUTS[:1], train=False))
+    kept = jax.tree.map(lambda a: a + 3, variables["batch_stats"])
+    feed, key = feed_of(LABELS), jax.random.key(1)
+    variables |= {"batch_stats": kept}
+    found = recompute_statistics(Static(model, SGD), variables, feed, steps=2, key=key)
+    jax.tree.map(np.testing.assert_array_equal, found["batch_stats"], kept)
+
+
 def test_a_model_without_statistics_is_left_alone():
     (variables,) = linear_models(1, CLASSES)
     static = Static(linear(num_outputs=CLASSES), SGD)

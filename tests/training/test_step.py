@@ -24,7 +24,7 @@ from runner.schedules import Constant, CyclicLR
 from runner.training.evaluation import evaluated_variables, score
 from runner.training.loop import scan_chunk, step_chunk
 from runner.training.state import Hyperparams, Static
-from runner.training.step import in_compute_dtype, init_state, train_step
+from runner.training.step import batch_gradients, in_compute_dtype, init_state, train_step
 
 ADAM = {"b1": 0.9, "b2": 0.999, "eps": 1e-8}
 SGD = {"momentum": 0.9, "nesterov": False, "weight_decay": 0.01}
@@ -39,6 +39,9 @@ QUICK = {"xla_backend_optimization_level": 0}
 PATTERNS = {"first": ("Dense_0/*",), "biases": ("*/bias",)}
 
 
+BOTH = ["params", "inputs"]
+
+
 class Noisy(nn.Module):
     """A model with running statistics and dropout."""
 
@@ -47,6 +50,15 @@ class Noisy(nn.Module):
         x = nn.Dense(16)(x.reshape(len(x), -1))
         x = nn.BatchNorm(use_running_average=not train)(x)
         x = nn.Dropout(0.2, deterministic=not train)(nn.relu(x))
+        return nn.Dense(10)(x)
+
+
+class Still(nn.Module):
+    """The smallest model with running statistics."""
+
+    @nn.compact
+    def __call__(self, x, *, train):
+        x = nn.BatchNorm(use_running_average=not train)(x.reshape(len(x), -1))
         return nn.Dense(10)(x)
 
 
@@ -402,24 +414,64 @@ def test_the_parameters_that_an_optimizer_declares_are_evaluated(frozen):
     assert abs(correct(static, state, y)[1] - found["loss"]) > 1e-3
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("odd", ["params", "inputs"])
+@pytest.mark.parametrize("train_chunk", [scan_chunk, step_chunk])
+def test_each_microbatch_of_a_chunk_counts_once(train_chunk):
+    """A bias moves by the mean over all examples of an update; two updates at once."""
+    static, hyperparams, state = set_up(
+        linear(num_outputs=10),
+        arguments=SGD | {"weight_decay": 0.0, "momentum": 0.0},
+        schedule=Constant(base_lr=1.0),
+        accumulate=3,
+    )
+    zeros = jax.tree.map(jnp.zeros_like, state.params)
+    inputs = jnp.zeros_like(INPUTS)  # the kernel does not move
+    source, rows = Source(Examples(inputs, TARGETS)), np.arange(12).reshape(1, 12)
+    start = replace(state, params=zeros)
+    batches = (rows, np.int32(1)) if train_chunk is scan_chunk else (list(rows), 1)
+    after, noted = train_chunk(static, start, hyperparams, source, *batches)
+    shares = np.bincount(TARGETS[:12], minlength=10) / 12
+    np.testing.assert_allclose(after.params["Dense_0"]["bias"], shares - 0.1, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(noted["train/loss"], [np.log(10)], rtol=1e-6)
+
+
+def test_augmentation_has_a_key_of_its_own_in_every_update_and_microbatch():
+    static, hyperparams, state = set_up(linear(num_outputs=10), accumulate=2)
+    keys = []
+
+    class Noted(Source):
+        def prepared(self, batch, key=None):
+            keys.append(jax.random.key_data(key).tolist())
+            return Source.prepared(self, batch, key)
+
+    for step, microbatch in ((0, 0), (0, 1), (1, 0)):
+        now = replace(state, step=jnp.int32(step))
+        batch = INPUTS[:1], TARGETS[:1]
+        batch_gradients(static, now, hyperparams.objective, Noted(), batch, microbatch)
+        dropout = jax.random.fold_in(jax.random.fold_in(state.key, step), microbatch)
+        keys.append(jax.random.key_data(dropout).tolist())
+    assert len(set(map(tuple, keys))) == 6
+
+
+@pytest.mark.parametrize("odd", slow_except([BOTH], [BOTH, ["params"], ["inputs"]]), ids=str)
 def test_in_bfloat16_params_and_inputs_are_rounded_and_the_loss_is_not(odd):
     # Both become one, so that the ten logits are 256 and the loss log(10), which bfloat16 lacks.
-    values = {"params": 1.0, "inputs": 1.0} | {odd: 1 + 2**-9}
+    values = {"params": 1.0, "inputs": 1.0} | dict.fromkeys(odd, 1 + 2**-9)
     static, hyperparams, state = set_up(linear(num_outputs=10), compute_dtype="bfloat16")
     kernel = jnp.zeros((64, 10)).at[0, 0].set(256 * values["params"])
     params = {"Dense_0": {"kernel": kernel, "bias": jnp.full(10, 256.0).at[0].set(0)}}
     state = replace(state, params=params)
     inputs = jnp.full((4, 8, 8, 1), values["inputs"], jnp.float32)
     examples = Examples(inputs, jnp.zeros(4, jnp.int32))
-    _, metrics = train_step(static, state, hyperparams, RAW, examples)
+    step = jax.jit(train_step, static_argnums=0, compiler_options=QUICK)
+    _, metrics = step(static, state, hyperparams, RAW, examples)
     np.testing.assert_allclose(metrics["train/loss"], np.log(10), rtol=1e-5)
     found = scored_by(static, state, examples)
     np.testing.assert_allclose(found["loss"], 4 * np.log(10), rtol=1e-5)
     exact = replace(static, compute_dtype="float32")
-    _, metrics = train_step(exact, state, hyperparams, RAW, examples)
-    np.testing.assert_allclose(metrics["train/loss"], np.log(1 + 9 * np.exp(-0.5)), rtol=1e-5)
+    _, metrics = step(exact, state, hyperparams, RAW, examples)
+    excess = 256 * ((1 + 2**-9) ** len(odd) - 1)
+    expected = np.log(1 + 9 * np.exp(-excess))
+    np.testing.assert_allclose(metrics["train/loss"], expected, rtol=1e-5)
 
 
 def test_gradients_in_bfloat16_are_averaged_in_float32():
@@ -602,16 +654,17 @@ def test_evaluation_uses_running_statistics_and_no_dropout():
     assert abs(loss(start.model_state) - found["loss"]) > 1e-2
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "wrappers", [{"ema_decay": 0.5}, {"sync_period": 2, "slow_step_size": 0.25}]
 )
 def test_running_statistics_are_averaged_like_the_parameters(wrappers):
-    static, hyperparams, state = set_up(Noisy(), wrappers=Wrappers.of(**wrappers))
+    static, hyperparams, state = set_up(Still(), wrappers=Wrappers.of(**wrappers))
+    step = jax.jit(train_step, static_argnums=0, compiler_options=QUICK)
     slow = means = state.model_state["batch_stats"]["BatchNorm_0"]["mean"]
     total, weight = jnp.zeros_like(means), 0.0
     for i in range(5):
-        state, _ = train_step(static, state, hyperparams, RAW, EXAMPLES)
+        inputs = INPUTS[:8] + i  # so that the statistics move
+        state, _ = step(static, state, hyperparams, RAW, (inputs, TARGETS[:8]))
         means = state.model_state["batch_stats"]["BatchNorm_0"]["mean"]
         total, weight = 0.5 * total + means, 0.5 * weight + 1
         slow = slow + 0.25 * (means - slow) if i % 2 else slow
