@@ -80,6 +80,17 @@ def test_cutmix_shares_losses_by_area():
         assert float(found.shares[0]) == pytest.approx(own.mean())
 
 
+def test_a_rectangle_of_cutmix_has_the_shape_of_the_image_and_the_drawn_area():
+    """Beta(1e6, 1e6) is 1/2, so the sides are those of an image of 20×10 over the root of 2."""
+    images = np.arange(1, 401, dtype=np.float32).reshape(2, 20, 10, 1)
+    widest = tallest = 0
+    for seed in range(10):
+        found = cutmix(jax.random.key(seed), Examples(images, TARGETS[:2]), jnp.float32(1e6))
+        rows, columns = np.nonzero(np.asarray(found.inputs)[0, ..., 0] > 200)
+        tallest, widest = max(tallest, np.ptp(rows) + 1), max(widest, np.ptp(columns) + 1)
+    assert (tallest, widest) == (14, 7)
+
+
 @pytest.mark.slow
 def test_a_share_of_mixup_follows_the_beta_distribution():
     """Beta(1, 1) is uniform: mean 1/2, variance 1/12."""
@@ -133,11 +144,25 @@ def test_with_both_each_batch_is_mixed_in_one_way():
         (Augmentation(flip=True), (9, 2), "^flip: is for images"),
         (Augmentation(cutout_size=7), (6, 8, 1), "^cutout: 7 pixels of an image of 6×8"),
         (Augmentation(mixup=np.float32(1)), (9,), "^mixup: is for numbers"),
+        (Augmentation(cutmix=np.float32(1)), (9,), r"^cutmix: is for images, but .*\(9,\)"),
+        (Augmentation(cutout_size=7), (8, 6, 1), "^cutout: 7 pixels of an image of 8×6"),
     ],
 )
 def test_what_does_not_suit_the_inputs_is_refused(augmentation, shape, said):
     with pytest.raises(ConfigError, match=said):
         check_inputs(augmentation, shape, are_numbers=False)
+
+
+@pytest.mark.parametrize(
+    ("augmentation", "shape"),
+    [
+        (Augmentation(crop_padding=2, flip=True, cutout_size=6), (6, 8, 1)),
+        (Augmentation(mixup=np.float32(1), cutmix=np.float32(1)), (6, 8, 1)),
+        (Augmentation(mixup=np.float32(1)), (9,)),
+    ],
+)
+def test_what_suits_the_inputs_is_accepted(augmentation, shape):
+    check_inputs(augmentation, shape, are_numbers=True)
 
 
 @pytest.mark.parametrize(
