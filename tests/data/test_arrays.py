@@ -163,6 +163,21 @@ def test_arrays_that_do_not_fit_are_named(write, replaced, said):
     assert said in refused(write(**replaced))
 
 
+def test_several_labels_an_example_are_held_out_without_classes(write):
+    labels = np.arange(12).reshape(6, 2) % 2
+    dataset = load(write(y_train=labels, x_test=None, y_test=None), test_share=1 / 3)
+    assert (len(dataset.train), len(dataset.test)) == (4, 2)
+    assert dataset.train.targets.shape == (6, 2)
+    assert (dataset.train.rows.dtype, dataset.test.rows.dtype) == (np.int32, np.int32)
+
+
+def test_a_label_that_is_bad_beside_good_ones_is_named_by_its_example(write):
+    values = np.zeros((6, 2))
+    values[3, 1] = np.nan
+    said = refused(write(y_train=values, y_test=np.zeros((3, 2))))
+    assert "target of example 3 is not a finite number" in said
+
+
 def test_each_training_example_may_have_a_class_of_its_own(write):
     assert load(write(y_train=np.arange(6), y_test=np.array([0, 1, 2]))).num_classes == 6
 

@@ -81,6 +81,7 @@ def test_columns_are_a_selection_in_its_order(write):
         ("1 2 3 4", "number", None, [1, 2, 3, 4]),
         ("a b a b", "class", ("a", "b"), [0, 1, 0, 1]),
         ("10 9 10 9", "auto", ("9", "10"), [1, 0, 1, 0]),
+        ("5000000000 9 9 9", "auto", ("9", "5000000000"), [1, 0, 0, 0]),
     ],
 )
 def test_the_target_is_a_class_or_a_number(write, written, target_type, classes, expected):
@@ -169,10 +170,13 @@ def test_a_missing_value_in_a_column_that_is_left_out_does_no_harm(write):
 
 
 def test_identifiers_are_not_categories(write):
-    text = "id,y\n" + "".join(f"t{i},{i % 2}\n" for i in range(2000))
-    assert "column id: has 2000 different texts" in refused(write(text, text))
-    text = "x,y\n" + "".join(f"1,{i}\n" for i in range(2000))
-    assert "column y: has 2000 different values" in refused(write(text, text))
+    text = "id,y\n" + "".join(f"t{i},{i % 2}\n" for i in range(1001))
+    assert "column id: has 1001 different texts" in refused(write(text, text))
+    without_last = text.replace("t1000", "t0")
+    assert load(write(without_last, without_last)).train.inputs.shape == (1001, 1000)
+    text = "x,y\n" + "".join(f"1,{i}\n" for i in range(1001))
+    assert "column y: has 1001 different values" in refused(write(text, text))
+    assert load(write(*[text.replace("1,1000\n", "")] * 2)).num_classes == 1000
 
 
 @pytest.mark.parametrize(

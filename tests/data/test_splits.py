@@ -78,6 +78,13 @@ def test_mean_and_deviation_are_those_of_each_channel_of_the_training_split(monk
     assert (found.mean, found.std) == (mean, 2.0)
 
 
+@pytest.mark.parametrize("shape", [(4,), (4, 1), (2, 2, 1)])
+def test_the_moments_of_one_channel_are_numbers(shape):
+    values = np.array([0, 0, 2, 2], np.uint8).reshape(shape)
+    assert moments([values]) == (1.0, 1.0)
+    assert [type(each) for each in moments([values])] == [float, float]
+
+
 def test_a_data_sets_own_normalisation_is_used_unless_another_is_given():
     own = dataset(mean=1.0, std=2.0)
     assert vars(with_normalization(own, mean=None, std=None)) == vars(own)

@@ -26,10 +26,11 @@ def store(tmp_path):
     return Snapshots(tmp_path)
 
 
-def test_what_was_saved_is_loaded(store):
+def test_what_was_saved_is_loaded(store, tmp_path):
     store.save(20, ARRAYS)
     store.save(3, ARRAYS)
     store.save("swa", ARRAYS)
+    assert store.folder == tmp_path / "snapshots"
     assert store.steps() == [3, 20]
     for name in (3, 20, "swa"):
         found = store.load(name)

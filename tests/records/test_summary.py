@@ -12,7 +12,13 @@ import numpy as np
 import pytest
 
 from runner.errors import StorageError
-from runner.records.summary import params_sha256, reserve_summary, write_summary
+from runner.records.summary import (
+    params_sha256,
+    read_status,
+    release_reserved,
+    reserve_summary,
+    write_summary,
+)
 
 
 def test_numbers_that_json_lacks_become_null(tmp_path):
@@ -78,6 +84,30 @@ def test_the_reserved_space_becomes_the_summary(tmp_path):
     assert [path] == list(tmp_path.iterdir())
     assert path.stat().st_ino == place
     assert json.loads(path.read_text()) == {"steps": 1}
+
+
+def test_the_space_that_is_reserved_is_several_blocks_and_can_be_released(tmp_path):
+    write_summary(tmp_path, {"status": "finished"})
+    release_reserved(tmp_path)  # there is none
+    for _ in range(2):
+        reserve_summary(tmp_path)
+    [reserved] = [path for path in tmp_path.iterdir() if path.name != "summary.json"]
+    assert reserved.stat().st_size == 8192
+    release_reserved(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["summary.json"]
+    assert read_status(tmp_path) == "finished"
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "3", "{}", '{"status": null}', "[" * 100_000])
+def test_a_summary_that_cannot_be_read_has_no_status(tmp_path, text):
+    assert read_status(tmp_path) is None
+    (tmp_path / "summary.json").write_text(text)
+    assert read_status(tmp_path) is None
+
+
+def test_a_pipe_in_place_of_the_summary_is_not_read(tmp_path):
+    os.mkfifo(tmp_path / "summary.json")
+    assert read_status(tmp_path) is None
 
 
 def fill(disk):
