@@ -97,6 +97,7 @@ def test_arrays_may_have_other_names(write):
 def test_class_names_are_those_of_the_array_classes(write):
     assert load(write(classes=np.array(["a", "b", "c"]))).classes == ("a", "b", "c")
     assert "for 3 classes" in refused(write(classes=np.array(["a", "b"])))
+    assert "has int64 of shape (3,) for 3" in refused(write(classes=np.array([1, 2, 3])))
 
 
 def test_a_test_part_is_held_out_of_each_class(write):
@@ -149,6 +150,7 @@ FAULTS = {
     "identifiers": ({"y_train": np.array([0, 1, 2, 0, 1, 900])}, "label 900"),
     "as many as examples": ({"y_train": np.array([0, 1, 2, 0, 1, 6])}, "label 6, but there are"),
     "mixed": ({"y_test": np.array([0.5, 1, 2])}, "values of type float64"),
+    "identifiers of the test": ({"y_test": np.array([0, 900, 1])}, "y_test"),
     "not trained": ({"y_train": np.array([0, 0, 2, 0, 0, 2])}, "class 1 is in the test"),
     "one class": ({"y_train": np.zeros(6, int), "y_test": np.zeros(3, int)}, "only one class"),
     "not finite": (
@@ -184,6 +186,9 @@ def test_each_training_example_may_have_a_class_of_its_own(write):
 
 def test_a_label_outside_the_given_classes_is_named(write):
     assert "label 2 of example 2 is outside 0 to 1" in refused(write(), num_classes=2)
+    said = refused(write(y_train=np.array([0, 1] * 3)), num_classes=2)
+    assert "y_test" in said
+    assert "label 2 of example 0 is outside 0 to 1" in said
     assert load(write(), num_classes=5).num_classes == 5
 
 
@@ -201,6 +206,61 @@ def test_a_missing_path_is_named(tmp_path):
     assert "no such file or folder" in refused(tmp_path / "none.npz")
     with pytest.raises(ConfigError, match=r"^dataset\.path: no path is given"):
         datasets.build("arrays", {"path": None})
+
+
+def test_real_targets_are_held_out_at_random(write):
+    """Not in equal shares of the targets, which would take one of each ten in their order."""
+    values = {"x_train": np.arange(100.0), "y_train": np.arange(100) / 2}
+    path, most = write(**values, x_test=None, y_test=None), 0
+    for seed in range(3):
+        rows = load(path, test_share=0.1, test_seed=seed).test.rows
+        assert len(rows) == 10
+        most = max(most, np.bincount(rows // 10).max())
+    assert most > 1
+
+
+@pytest.mark.parametrize(("version", "said"), [((2, 0), None), ((3, 0), "has version (3, 0)")])
+def test_versions_of_numpys_format_that_numbers_need_are_read(tmp_path, version, said):
+    for name, array in GOOD.items():
+        with (tmp_path / f"{name}.npy").open("wb") as file:
+            np.lib.format.write_array(file, array, version=version)
+    if said is None:
+        assert load(tmp_path).num_classes == 3
+    else:
+        assert said in refused(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("flag", b"\1\0"), ("method", b"\x63\0")], ids=["encrypted", "unknown"]
+)
+def test_an_archive_that_cannot_be_unpacked_is_damaged(tmp_path, field, value):
+    path = tmp_path / "data.npz"
+    np.savez(path, **GOOD)
+    content = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as archive:
+        starts = [member.header_offset + 6 for member in archive.infolist()]
+    at = content.find(b"PK\1\2")
+    while at >= 0:
+        starts.append(at + 8)
+        at = content.find(b"PK\1\2", at + 1)
+    for start in starts:
+        place = start + (2 if field == "method" else 0)
+        content[place : place + 2] = value
+    path.write_bytes(content)
+    assert "is damaged" in refused(path)
+
+
+def test_flipped_bits_in_a_compressed_archive_are_noticed(tmp_path):
+    path = tmp_path / "data.npz"
+    np.savez_compressed(path, **GOOD)
+    whole = path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        member = archive.getinfo("x_train.npy")
+    extra = int.from_bytes(whole[member.header_offset + 28 :][:2], "little")
+    start = member.header_offset + 30 + len("x_train.npy") + extra
+    for at in range(start, start + member.compress_size, 3):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 0xFF]) + whole[at + 1 :])
+        assert "is damaged" in refused(path)
 
 
 def test_every_truncation_of_an_archive_is_noticed(tmp_path):

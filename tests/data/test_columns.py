@@ -225,9 +225,10 @@ def test_faults_in_parquet_are_named(parquet):
 
     path = parquet(x=[0.5, None, 2.5], d=[datetime.date(2020, 1, 1)] * 3, y=["a", "b", "a"])
     settings = {"path": str(path), "test_path": None}
+    whole = path.read_bytes()
     assert "column x: row 2 has no value" in refused(settings, columns=["x"])
     assert "column d: has values of type date32" in refused(settings, columns=["d"])
-    whole = path.read_bytes()
+    assert "has no rows" in refused({"path": str(parquet(x=[], y=[])), "test_path": None})
     for content in (b"", whole[:-20], b"PAR1" + bytes(20) + b"PAR1"):
         path.write_bytes(content)
         assert "is not a Parquet file, or is damaged" in refused(settings)

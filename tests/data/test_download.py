@@ -105,6 +105,14 @@ def test_other_contents_are_refused_and_removed(server, tmp_path, content):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_part_that_is_complete_is_not_asked_for_again(server, tmp_path):
+    (tmp_path / "data.bin.part").write_bytes(CONTENT)
+    fetch([published(server)], tmp_path)
+    assert server.requests == []
+    assert [path.name for path in tmp_path.iterdir()] == ["data.bin"]
+    assert (tmp_path / "data.bin").read_bytes() == CONTENT
+
+
 def test_a_damaged_part_is_not_resumed_forever(server, tmp_path):
     (tmp_path / "data.bin.part").write_bytes(b"x" * 1000)
     with pytest.raises(DataError, match="SHA-256"):
@@ -161,6 +169,7 @@ def test_two_downloads_at_once_give_one_good_file(server, tmp_path):
         thread.start()
     for thread in threads:
         thread.join()
+    assert len(server.requests) == 1
     assert (tmp_path / "data.bin").read_bytes() == CONTENT
     assert [path.name for path in tmp_path.iterdir()] == ["data.bin"]
 

@@ -60,7 +60,9 @@ def test_folders_are_the_classes(divided):
 
 def test_a_validation_folder_is_the_validation_part(divided, draw):
     draw("validation/dog/0.png", BLUE)
+    draw("train/.thumbnails/0.png", GREEN)
     dataset = load(divided)
+    assert dataset.classes == ("cat", "dog")
     assert dataset.validation is not None
     assert dataset.validation.targets.tolist() == [1]
 

@@ -80,8 +80,8 @@ def test_mean_and_deviation_are_those_of_each_channel_of_the_training_split(monk
 
 @pytest.mark.parametrize("shape", [(4,), (4, 1), (2, 2, 1)])
 def test_the_moments_of_one_channel_are_numbers(shape):
-    values = np.array([0, 0, 2, 2], np.uint8).reshape(shape)
-    assert moments([values]) == (1.0, 1.0)
+    values = np.array([1, 1, 5, 5], np.uint8).reshape(shape)
+    assert moments([values]) == (3.0, 2.0)
     assert [type(each) for each in moments([values])] == [float, float]
 
 
