@@ -112,6 +112,13 @@ def test_a_test_part_is_held_out_of_each_class(write):
     assert not np.array_equal(test.inputs, other.test.all().inputs)
 
 
+def test_a_fifth_is_held_out_unless_another_share_is_given(write):
+    path = write(x_train=np.arange(50.0), y_train=np.arange(50) / 2, x_test=None, y_test=None)
+    found, first = load(path).test.rows, load(path, test_share=0.2, test_seed=0).test.rows
+    assert len(found) == 10
+    np.testing.assert_array_equal(found, first)
+
+
 @pytest.mark.parametrize(("share", "count"), [(0.9, 2), (0.1, 0)])
 def test_a_share_that_leaves_no_examples_for_one_part_is_named(write, share, count):
     two = {"x_train": np.ones((2, 4)), "y_train": np.array([0.5, 1.5])}

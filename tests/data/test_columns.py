@@ -120,6 +120,15 @@ def test_a_share_of_each_class_is_held_out(write):
     assert not test.inputs[:, 1:].any()
 
 
+def test_a_fifth_is_held_out_unless_another_share_is_given(write):
+    text = "x,y\n" + "".join(f"{i},{i}.5\n" for i in range(50))
+    settings = write(text) | {"test_path": None}
+    found = load(settings).test.rows
+    assert len(found) == 10
+    np.testing.assert_array_equal(found, load(settings, test_share=0.2, test_seed=0).test.rows)
+    assert not np.array_equal(found, load(settings, test_seed=1).test.rows)
+
+
 def test_csv_may_be_compressed_quoted_and_have_a_byte_order_mark(tmp_path):
     path = tmp_path / "data.csv.gz"
     path.write_bytes(gzip.compress('\ufeff"a, b";y\n"1";x\n\n2;"z"\n'.encode()))

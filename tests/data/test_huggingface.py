@@ -78,6 +78,14 @@ def test_a_share_is_held_out_without_a_test_split(hub):
     assert len(dataset.train) == 4
 
 
+def test_a_fifth_is_held_out_unless_another_share_is_given(hub):
+    hub.splits["train"] = FakeSplit(image=TRAIN["image"] * 5, label=TRAIN["label"] * 5)
+    found = load().test.rows
+    assert len(found) == 6
+    np.testing.assert_array_equal(found, load(test_share=0.2, test_seed=0).test.rows)
+    assert not np.array_equal(found, load(test_seed=1).test.rows)
+
+
 def test_numbers_become_a_column(hub):
     assert load(input_feature="size").train.inputs.shape == (6, 1)
 

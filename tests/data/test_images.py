@@ -74,6 +74,10 @@ def test_one_tree_is_divided_by_a_share_of_each_class(draw, tmp_path):
     dataset = load(tmp_path / "images", test_share=0.3)
     assert np.bincount(dataset.test.all().targets).tolist() == [3, 3]
     assert np.bincount(dataset.train.all().targets).tolist() == [7, 7]
+    found = load(tmp_path / "images").test.rows
+    assert len(found) == 4
+    again = load(tmp_path / "images", test_share=0.2, test_seed=0).test.rows
+    np.testing.assert_array_equal(found, again)
 
 
 def test_colours_become_grey(divided):

@@ -90,6 +90,12 @@ def test_blocks_start_a_stride_apart(write, stride, starts):
     assert dataset.train.inputs[:3, 0].tolist() == starts
 
 
+def test_a_block_has_128_tokens_of_bytes_unless_told_otherwise(write):
+    dataset = load(write(bytes(200) * 10))
+    assert dataset.train.inputs.shape == (1799 // 128, 128)
+    assert dataset.num_classes == 256
+
+
 def test_all_blocks_are_views_of_one_array(write):
     dataset = load(write(bytes(200) + bytes(range(200))), block=8, stride=1)
     train = dataset.train

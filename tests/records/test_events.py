@@ -136,6 +136,7 @@ def test_the_end_of_a_session_is_written_once_and_only_after_its_start(tmp_path,
     writer.close()
     written = writer.path.read_bytes()
     writer.close(succeeded=False)
+    writer.text("sample", "too late")
     assert writer.path.read_bytes() == written
     assert written.count(b"_hparams_/session_end_info") == with_hparams
 

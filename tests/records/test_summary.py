@@ -13,6 +13,7 @@ import pytest
 
 from runner.errors import StorageError
 from runner.records.summary import (
+    blank_summary,
     params_sha256,
     read_status,
     release_reserved,
@@ -84,6 +85,25 @@ def test_the_reserved_space_becomes_the_summary(tmp_path):
     assert [path] == list(tmp_path.iterdir())
     assert path.stat().st_ino == place
     assert json.loads(path.read_text()) == {"steps": 1}
+
+
+def test_what_a_run_that_ended_before_its_first_step_does_not_know_is_null():
+    found = blank_summary("stopped", seed=3, seconds=1.5)
+    versions = found.pop("versions")
+    assert set(versions) == {"python", "runner", "jax", "jaxlib", "flax", "optax", "numpy"}
+    assert (versions["jax"], versions["numpy"]) == (jax.__version__, np.__version__)
+    unknown = ["epochs", "best", "steps_per_second", "device", "params", "params_sha256"]
+    assert found == {
+        **dict.fromkeys([*unknown, "goodput", "logging_lost_at_step", "parent"]),
+        "status": "stopped",
+        "steps": 0,
+        "seed": 3,
+        "metrics": {},
+        "seconds": {"total": 1.5, "to_first_step": None, "compile": None},
+        "checkpoint": {"last": None, "best": None},
+        "overrides": [],
+        "settings": {},
+    }
 
 
 def test_the_space_that_is_reserved_is_several_blocks_and_can_be_released(tmp_path):
