@@ -127,6 +127,13 @@ def test_evaluations_are_not_augmented_and_training_is_by_its_key():
     assert (one != other).any()
 
 
+def test_inputs_without_a_mean_are_used_as_stored():
+    tokens = np.arange(6, dtype=np.int32).reshape(2, 3)
+    found = Source(None, Preparation.of(None, None)).prepared(Examples(tokens, tokens)).inputs
+    assert found.dtype == np.int32
+    np.testing.assert_array_equal(found, tokens)
+
+
 @pytest.mark.slow
 def test_with_both_each_batch_is_mixed_in_one_way():
     both = Augmentation(mixup=np.float32(1.0), cutmix=np.float32(1.0))

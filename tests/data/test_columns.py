@@ -173,6 +173,21 @@ def test_a_fault_in_the_test_file_is_named(write):
     )
 
 
+@pytest.mark.parametrize(("first", "second"), [("cat", "1"), ("1", "cat")])
+def test_targets_of_two_kinds_are_refused(write, first, second):
+    one, other = (f"x,y\n1,{value}\n2,{value}\n" for value in (first, second))
+    kinds = {"cat": "text", "1": "whole"}
+    said = f"column y: is {kinds[second]}, in the training file it is {kinds[first]}; "
+    assert said in refused(write(one, other))
+
+
+def test_the_largest_number_that_float32_holds_is_finite(write):
+    largest = float(np.finfo(np.float32).max)
+    text = f"x,y\n{largest!r},a\n{-largest!r},b\n"
+    assert load(write(text, text)).train.inputs.tolist() == [[largest], [-largest]]
+    assert "not a finite number" in refused(write(text.replace("e+38", "e+39"), text))
+
+
 def test_a_missing_value_in_a_column_that_is_left_out_does_no_harm(write):
     text = changed("0.5", "")
     assert load(write(text), columns=["size"], target="kind").train.inputs.shape == (4, 1)

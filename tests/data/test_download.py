@@ -201,6 +201,9 @@ def test_the_files_of_a_named_data_set_are_downloaded(server, tmp_path, monkeypa
     (root / name.removesuffix(".gz")).write_bytes(gzip.decompress(server.files[name]))
     (root / name).unlink()
     datasets.build("idx", {"root": str(root), "publication": "kmnist", "download": True})
+    (root / files[1].name).unlink()
+    with pytest.raises(DataError, match="there is no such file"):
+        datasets.build("idx", {"root": str(root), "publication": "kmnist"})
     assert len(server.requests) == 4
 
 

@@ -87,6 +87,19 @@ def test_the_record_is_read_back(tmp_path):
     ]
 
 
+def test_every_file_and_folder_is_on_the_disk_before_the_name_is(tmp_path, monkeypatch):
+    folder, synced = tmp_path / "checkpoints", []
+
+    def note(path):
+        synced.append((path.relative_to(folder).as_posix(), (folder / "5").exists()))
+
+    monkeypatch.setattr("runner.records.checkpoints.sync", note)
+    Checkpoints(tmp_path).save(5, some_arrays(), {})
+    written = {path.relative_to(folder / "5").as_posix() for path in (folder / "5").rglob("*")}
+    assert set(synced[:-1]) == {(".5", False), *((f".5/{name}", False) for name in written)}
+    assert synced[-3:] == [(".5/manifest.json", False), (".5", False), (".", True)]
+
+
 def test_a_folder_without_checkpoints_has_none(tmp_path):
     checkpoints = Checkpoints(tmp_path)
     assert checkpoints.steps() == []
