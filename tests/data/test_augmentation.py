@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from runner.cli.commands import configure
+from runner.data import augmentation as augmentation_module
 from runner.data.augmentation import (
     Augmentation,
     check_inputs,
@@ -127,9 +128,54 @@ def test_evaluations_are_not_augmented_and_training_is_by_its_key():
     assert (one != other).any()
 
 
+CHANGES = {
+    "crop_padding": ("random_crop", 1),
+    "flip": ("random_flip", True),
+    "cutout_size": ("cutout", 2),
+    "mixup": ("mixup", 0.25),
+    "cutmix": ("cutmix", 0.5),
+}
+
+
+@pytest.mark.parametrize(
+    "asked", [(), *[(name,) for name in CHANGES], ("crop_padding", "flip", "cutout_size", "mixup")]
+)
+def test_the_changes_asked_for_are_made_in_order_each_with_its_own_key(monkeypatch, asked):
+    calls, keys = [], set()
+    for function, _ in CHANGES.values():
+
+        def noted(key, given, *setting, function=function):
+            calls.append((function, *setting))
+            keys.add(jax.random.key_data(key).tobytes())
+            return given
+
+        monkeypatch.setattr(augmentation_module, function, noted)
+    Augmentation(**{name: CHANGES[name][1] for name in asked})(KEY, Examples(IMAGES, TARGETS))
+    settings = [CHANGES[name] for name in asked]
+    assert calls == [each[:1] if each[0] == "random_flip" else each for each in settings]
+    assert len(keys) == len(asked)
+
+
+def test_with_both_half_of_the_batches_are_mixed_in_each_way(monkeypatch):
+    for function in ("mixup", "cutmix"):
+        monkeypatch.setattr(
+            augmentation_module, function, lambda _, given, alpha: given._replace(inputs=alpha)
+        )
+    both = Augmentation(mixup=jnp.float32(0.25), cutmix=jnp.float32(0.5))
+    # Without a compilation for each call.
+    monkeypatch.setattr(jax.lax, "cond", lambda which, yes, no: yes() if which else no())
+    examples = Examples(IMAGES, TARGETS)
+    ways = [float(both(jax.random.key(seed), examples).inputs) for seed in range(36)]
+    assert set(ways) == {0.25, 0.5}
+    assert 3 <= ways.count(0.25) <= 33  # 18 expected, five standard deviations are 15
+
+
 def test_inputs_without_a_mean_are_used_as_stored():
     tokens = np.arange(6, dtype=np.int32).reshape(2, 3)
-    found = Source(None, Preparation.of(None, None)).prepared(Examples(tokens, tokens)).inputs
+    augmentation = Augmentation()
+    preparation = Preparation.of(None, None, augmentation)
+    assert preparation.augmentation is augmentation
+    found = Source(None, preparation).prepared(Examples(tokens, tokens)).inputs
     assert found.dtype == np.int32
     np.testing.assert_array_equal(found, tokens)
 

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from runner import signals
 from runner.errors import DivergedError, InterruptedRunError, StorageError, TerminatedRunError
 from runner.records import ending as ending_module
 from runner.records.ending import Ending
@@ -188,6 +189,50 @@ def test_a_process_that_ends_at_once_keeps_the_summary_of_a_run_that_has_ended(
         callbacks[0]()
     assert finished["params_sha256"] is not None
     assert read(tmp_path) == finished
+
+
+def test_a_process_that_ends_at_once_does_not_fetch_the_parameters(tmp_path, monkeypatch):
+    """The device may never answer."""
+    callbacks = []
+
+    def handled_by(_handler, *, last_words):
+        callbacks.append(last_words)
+        return nullcontext()
+
+    monkeypatch.setattr(ending_module, "handled_by", handled_by)
+    with Ending(tmp_path, seed=0) as ending:
+        ending.params = {"bias": Broken()}
+        for _ in range(2):
+            callbacks[0]()
+        found = read(tmp_path)
+        assert (found["status"], found["params_sha256"]) == ("stopped", None)
+
+
+@pytest.mark.parametrize(
+    ("names", "ends"),
+    [
+        (["USR1", "USR1"], []),
+        (["INT", "USR1"], []),
+        (["INT", "USR1", "TERM"], ["TERM"]),
+        (["HUP", "INT", "TERM"], ["INT"]),
+    ],
+)
+@pytest.mark.parametrize("has_ended", [False, True])
+def test_a_process_is_stuck_after_a_second_signal_that_ends_runs(
+    monkeypatch, names, ends, has_ended
+):
+    """The requests to save a checkpoint do not count, nor do signals while the run unwinds."""
+    stuck, ended = [], threading.Event()
+    if has_ended:
+        ended.set()
+    monkeypatch.setattr(signals, "_GRACE_SECONDS", 0.0)
+    monkeypatch.setattr(signals, "_end_stuck", lambda number, _: stuck.append(number))
+    reading, writing = os.pipe()
+    os.write(writing, bytes([*(signal.Signals[f"SIG{name}"] for name in names), 0]))
+    signals._watch(reading, ended, lambda: None)
+    for descriptor in (reading, writing):
+        os.close(descriptor)
+    assert stuck == ([] if has_ended else [signal.Signals[f"SIG{name}"] for name in ends])
 
 
 def test_a_task_without_a_summary_writes_none_when_it_fails(tmp_path):
