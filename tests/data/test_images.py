@@ -119,6 +119,13 @@ def test_a_damaged_image_is_named(divided, content):
     assert "is not a PNG or JPEG image, or is damaged" in error.problem
 
 
+def test_an_image_of_another_format_is_refused_whatever_its_name(divided, draw):
+    path = draw("train/cat/2.png", format="GIF")
+    error = refused(divided)
+    assert error.key == str(path)
+    assert "is not a PNG or JPEG image" in error.problem
+
+
 def test_no_damage_to_an_image_ends_in_another_error(divided):
     path = divided / "train" / "cat" / "1.png"
     whole = path.read_bytes()

@@ -150,6 +150,16 @@ def test_attempts_within_one_second_write_separate_files_in_order(tmp_path):
     assert [event.step for event in read(tmp_path).Scalars("a")] == [0, 1, 2, 3, 4]
 
 
+def test_the_name_of_a_file_begins_with_the_second_of_its_creation(tmp_path, monkeypatch):
+    """TensorBoard reads the files of a folder in the order of their names."""
+    monkeypatch.setattr(events_module.time, "time_ns", lambda: 1_700_000_000_012_345_678)
+    monkeypatch.setattr(events_module.socket, "gethostname", lambda: "host")
+    writer = EventWriter(tmp_path)
+    writer.close()
+    expected = f"events.out.tfevents.1700000000.host.012345678.{os.getpid()}"
+    assert writer.path.name == expected
+
+
 class FullAfter(io.FileIO):
     """A file whose disk fills up after ``capacity`` bytes: short writes first, then an error."""
 
