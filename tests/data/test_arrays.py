@@ -64,6 +64,14 @@ def test_real_targets_are_numbers(write):
     assert dataset.train.targets.tolist() == [0, 0.5, 1, 1.5, 2, 2.5]
 
 
+def test_the_largest_number_that_float32_holds_is_a_target(write):
+    largest = float(np.finfo(np.float32).max)
+    values = np.array([largest, -largest, 0, 1, 2, 3])
+    assert load(write(y_train=values, y_test=np.zeros(3))).train.targets[0] == largest
+    said = refused(write(y_train=2 * values, y_test=np.zeros(3)))
+    assert "target of example 0 is not a finite number" in said
+
+
 def test_npy_inputs_are_mapped_not_read(tmp_path):
     for name, array in GOOD.items():
         np.save(tmp_path / f"{name}.npy", array)

@@ -378,13 +378,16 @@ def test_a_run_that_had_not_finished_gets_a_new_summary(tmp_path, status):
 
 
 def test_a_save_is_requested_by_a_signal_and_only_once(tmp_path):
-    before = signal.getsignal(signal.SIGUSR1)
-    with Ending(tmp_path, seed=0) as ending:
-        assert not ending.take_save_request()
-        os.kill(os.getpid(), signal.SIGUSR1)
-        assert [ending.take_save_request() for _ in range(3)] == [True, False, False]
-        assert not ending.is_stopping()
-    assert signal.getsignal(signal.SIGUSR1) == before
+    before = signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # as outside of a run
+    try:
+        with Ending(tmp_path, seed=0) as ending:
+            assert not ending.take_save_request()
+            os.kill(os.getpid(), signal.SIGUSR1)
+            assert [ending.take_save_request() for _ in range(3)] == [True, False, False]
+            assert not ending.is_stopping()
+        assert signal.getsignal(signal.SIGUSR1) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
 
 @pytest.mark.parametrize(
