@@ -82,6 +82,15 @@ def test_a_folder_given_back_is_gone_and_may_be_claimed_again(tmp_path):
         assert folder.parent.is_dir()  # another run may be making its own in there
 
 
+@pytest.mark.parametrize("names", [[], ["config.yaml"], ["overrides.yaml"]])
+def test_a_folder_given_back_before_all_was_recorded_is_gone(tmp_path, names):
+    claimed = claim(tmp_path / "run", explicit=True)
+    for name in names:
+        (claimed.folder / ".hydra" / name).touch()
+    claimed.give_back()
+    assert not claimed.folder.exists()
+
+
 @pytest.mark.parametrize("theirs", [(), ("notes.txt",)])
 def test_a_folder_that_was_there_before_stays_with_what_it_held(tmp_path, theirs):
     for name in theirs:
