@@ -91,6 +91,9 @@ def test_a_data_sets_own_normalisation_is_used_unless_another_is_given():
     found = with_normalization(own, mean=None, std=(3.0, 4.0, 5.0))
     assert (found.mean, found.std) == (1.0, (3.0, 4.0, 5.0))
     assert with_normalization(own, mean=6.0, std=None).mean == 6.0
+    measured = with_normalization(dataset(), mean=None, std=None)
+    found = with_normalization(dataset(), mean=6.0, std=None)
+    assert (found.mean, found.std) == (6.0, measured.std)
 
 
 def test_a_constant_channel_has_the_deviation_one():

@@ -114,6 +114,7 @@ def test_what_is_not_utf8_has_no_characters(write):
     path = write(b"caf\xe9 " * 100)
     assert "byte 3 is not UTF-8" in refused(path, tokens="characters", block=4)
     assert load(path, block=4).num_classes == 256
+    assert load(write(b"ab" * 50), tokens="characters", block=4).classes == ("a", "b")
     assert "has 1 different characters" in refused(write(b"a" * 100), tokens="characters", block=4)
 
 
