@@ -46,6 +46,32 @@ def test_the_benchmark_of_throughput_shows_its_progress(
     assert printed.out.startswith("mlp: 0.500 of bare")
 
 
+def test_processes_run_in_turns_of_which_one_is_not_stopped(tmp_path: Path) -> None:
+    """Each appends its name again and again; a turn leaves a run of equal names."""
+    run_in_turns = runpy.run_path(str(BENCHMARKS / "turns.py"))["run_in_turns"]
+    log = tmp_path / "log"
+    code = (
+        "import sys, time\n"
+        "with open(sys.argv[1], 'a', buffering=1) as log:\n"
+        "    while log.tell() < 4000 and not print(sys.argv[2], file=log):\n"
+        "        time.sleep(0.001)\n"
+    )
+    commands = [[sys.executable, "-c", code, str(log), name] for name in ("a", "b")]
+    seconds = run_in_turns(*commands, turn_seconds=0.2)
+    names = log.read_text().split()
+    turns = [name for name, before in zip(names, [None, *names], strict=False) if name != before]
+    assert {"a", "b"} == set(names)
+    assert len(turns) < len(names) / 10
+    assert all(value > 0 for value in seconds)
+
+
+def test_the_error_of_a_process_that_runs_in_turns_is_shown() -> None:
+    run_in_turns = runpy.run_path(str(BENCHMARKS / "turns.py"))["run_in_turns"]
+    fails = [sys.executable, "-c", "import sys; sys.exit('no data')"]
+    with pytest.raises(SystemExit, match="no data"):
+        run_in_turns([sys.executable, "-c", ""], fails, turn_seconds=0.2)
+
+
 @pytest.fixture(scope="module")
 def throughput() -> dict[str, Any]:
     """The names of the script, which imports its neighbours."""

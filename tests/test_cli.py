@@ -16,7 +16,7 @@ import pytest
 import yaml
 from sampling import slow_except
 
-from runner.cli import main
+from runner.cli import commands, main
 from runner.cli.sources import CONF
 from runner.config import Config
 from runner.errors import (
@@ -27,6 +27,7 @@ from runner.errors import (
     TerminatedRunError,
 )
 from runner.records.ending import Ending
+from runner.records.results import JobResult
 from runner.registry import tasks
 from runner.signals import EndAtOnceError
 
@@ -416,6 +417,26 @@ def test_what_the_environment_holds_is_not_recorded(
     assert not [path for path in folder.rglob("*.yaml") if "hunter2" in path.read_text()]
 
 
+@pytest.mark.parametrize("written", [0, 1, 2])
+def test_a_record_is_complete_once_it_has_the_settings_that_a_run_resumes_with(
+    written: int, fake_task: Callable[..., Called], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that is killed between two files must not be resumed without its overrides."""
+    calls, files = fake_task(), []
+
+    def replace_file(path: Path, text: str) -> None:
+        if len(files) == written:
+            raise KeyboardInterrupt
+        files.append(path.name)
+        path.write_text(text)
+
+    monkeypatch.setattr(commands, "replace_file", replace_file)
+    assert main(["hydra.run.dir=mine", "seed=3"]) == 130
+    assert calls == []
+    assert len(files) == written
+    assert not Path("mine/.hydra/config.yaml").exists()
+
+
 def test_whole_numbers_from_the_environment_are_decoded(
     fake_task: Callable[..., Called], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -446,6 +467,30 @@ def test_a_folder_that_holds_a_run_is_not_written_to(
     assert "mine" in refuse(capsys, "hydra.run.dir=mine", "seed=2")
     assert len(calls) == 1
     assert before == {path: path.read_bytes() for path in Path("mine").rglob("*.yaml")}
+
+
+def test_of_two_folders_with_an_option_of_one_name_the_first_counts() -> None:
+    for folder, rate in (("a", 0.3), ("b", 0.5)):
+        (Path(folder) / "scheduler").mkdir(parents=True)
+        text = f"defaults: [constant, _self_]\nbase_lr: {rate}\n"
+        (Path(folder) / "scheduler/mine.yaml").write_text(text)
+
+    def rate(*flags: str) -> float:
+        return commands.configure(*flags, "scheduler=mine").scheduler.settings.base_lr
+
+    assert rate("hydra.searchpath=[a,b]") == rate("-cd", "a", "hydra.searchpath=[b]") == 0.3
+    assert rate("hydra.searchpath=[b,a]") == rate("hydra.searchpath=[a]", "-cd", "b") == 0.5
+
+
+@pytest.mark.parametrize("name", ["..", ".", "", "a/b", "/a"])
+def test_the_record_of_a_run_lies_in_its_folder(
+    name: str, capsys: pytest.CaptureFixture[str], fake_task: Callable[..., Called]
+) -> None:
+    calls = fake_task()
+    run = ("hydra.run.dir=here/mine", f"hydra.output_subdir='{name}'")
+    assert refuse(capsys, *run).startswith(f"hydra.output_subdir: {name!r} is not a name; ")
+    assert calls == []
+    assert list(Path.cwd().iterdir()) == []
 
 
 @pytest.mark.parametrize("flag", [["hydra.run.dir=file/x"], ["-m", "hydra.sweep.dir=file/x"]])
@@ -652,6 +697,23 @@ def test_multiruns_of_the_same_second_get_folders_of_their_own(
     for _ in range(3):
         assert main(["-m", "seed=0,1"]) == 0
     assert len({folder for _, folder in calls}) == 6
+
+
+@pytest.mark.parametrize("seeds", ["0", "0,1"])
+def test_only_several_jobs_are_ranked(
+    seeds: str,
+    fake_task: Callable[..., Called],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    calls, best = fake_task(), {"metric": "eval/accuracy", "value": 0.5, "step": 5}
+
+    def read_results(folder: Path) -> list[JobResult]:
+        return [JobResult(Path(path.name), (), "finished", 9, best, 1.5) for _, path in calls]
+
+    monkeypatch.setattr("runner.records.results.read_results", read_results)
+    assert main(["-m", f"seed={seeds}"]) == 0
+    assert ("jobs by best eval/accuracy" in capsys.readouterr().out) == (seeds == "0,1")
 
 
 def test_a_failing_member_stops_no_other(

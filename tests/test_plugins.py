@@ -9,6 +9,7 @@ from pathlib import Path
 from subprocess import CompletedProcess
 from textwrap import dedent
 
+import optax
 import pytest
 
 from runner.cli import main
@@ -17,6 +18,7 @@ from runner.config.expression import scale_function
 from runner.config.plugins import registered_options
 from runner.config.settings import ONE_GROUP, choice
 from runner.errors import ConfigError
+from runner.optimizers import split
 from runner.registry import (
     Registry,
     import_plugins,
@@ -347,6 +349,25 @@ def test_settings_have_the_type_of_the_factorys_annotation() -> None:
     section = {"name": "typed", "decay": 1, "count": 2}
     settings = choice("optimizer", section, None, key="optimizer", groups=ONE_GROUP).settings
     assert [type(settings.decay), type(settings.count)] == [float, int]
+
+
+def test_a_whole_number_for_a_default_with_a_point_shares_the_program() -> None:
+    """The type of a number decides whether it is an argument of the compiled program."""
+
+    @register_optimizer("unannotated")
+    def optimizer(learning_rate, *, beta=0.5, order=2):
+        return optax.chain(optax.trace(beta), optax.sgd(learning_rate))
+
+    (one, ones), (half, _) = (split("unannotated", {"beta": beta, "order": 2}) for beta in (1, 0.5))
+    assert one == half
+    assert one.static == (("order", 2),)
+    assert (ones.keys(), float(ones["beta"])) == ({"beta"}, 1.0)
+
+
+def test_an_optimizer_that_returns_no_transformation_is_named() -> None:
+    register_optimizer("forgetful")(lambda learning_rate, *, beta=0.5: None)
+    with pytest.raises(ConfigError, match=r"^optimizer forgetful: is None; return an optax\."):
+        split("forgetful", {"beta": 0.5})
 
 
 def test_a_scale_fn_is_known_by_its_registered_name() -> None:

@@ -16,6 +16,8 @@ from runner.schedules import CyclicLR, Schedule
 FEWEST_EPOCHS, MOST_EPOCHS = 2, 10
 # The rate is at its low point within this share of its range.
 NEAR = 0.05
+# The same if shares of the run, rounded to whole steps, make its cycles a little too long or short.
+NEAR_ROUNDED = 0.3
 # A longer run is suggested only up to this factor, if there is another remedy.
 MOST_TIMES = 4
 
@@ -27,7 +29,8 @@ def unfinished_cycle(experiment: Experiment) -> list[str]:
     # A run that ends after the last cycle of its schedule does not cut a cycle off.
     if not nearest or nearest[0] == steps or nearest[-1] < steps:
         return []
-    if _is_low(schedule, steps - 1, *([0, *nearest][-2:])):
+    near = NEAR_ROUNDED if _is_rounded(experiment, nearest) else NEAR
+    if _is_low(schedule, steps - 1, *([0, *nearest][-2:]), near=near):
         return []
     # A far longer run is not what the user wants, if the cycles can be fitted to this one.
     fitted = _fitted_halves(experiment.config.scheduler, schedule, steps)
@@ -75,15 +78,27 @@ def nearest_cycle_ends(schedule: Schedule, steps: int) -> list[int]:
     return below + list(ends[len(schedule.cycle_ends(steps)) :][:1])
 
 
-def _is_low(schedule: Schedule, step: int, start: int, end: int) -> bool:
+def _is_rounded(experiment: Experiment, nearest: list[int]) -> bool:
+    """Whether the run ends with a cycle but for the rounding of lengths that are shares of it.
+
+    Each half cycle is rounded by up to half a step, a cycle by a step.
+    """
+    config, schedule, steps = experiment.config, experiment.schedule, experiment.lengths.steps
+    lengths = [value for key, value in config.hparams.items() if key.startswith("scheduler.")]
+    # The default lengths of the policy that scheduler=auto trains with are shares.
+    has_shares = config.auto is not None or any(str(value).endswith("%") for value in lengths)
+    return has_shares and any(abs(end - steps) <= len(schedule.cycle_ends(end)) for end in nearest)
+
+
+def _is_low(schedule: Schedule, step: int, start: int, end: int, *, near: float) -> bool:
     """Whether the rate at ``step`` is about as low as any in the cycle from ``start`` to ``end``.
 
-    A length that is a share of the run is rounded, so the run may end some steps off.
+    ``near``: how far above the lowest rate it may be, as a share of the range.
     """
     cycle = np.linspace(start, min(end, INT32_MAX), 999).round().astype(np.int64)
     rates = np.asarray(jax.vmap(schedule)(np.append(cycle, step)))
     low, high = rates[:-1].min(0), rates[:-1].max(0)
-    return bool(np.all(rates[-1] <= low + NEAR * (high - low)))
+    return bool(np.all(rates[-1] <= low + near * (high - low)))
 
 
 def _fitted_halves(scheduler: Choice, schedule: Schedule, steps: int) -> list[str]:

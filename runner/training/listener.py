@@ -18,7 +18,7 @@ class Rounds:
 
     lengths: the steps of each round, and ``evaluated``: whether an evaluation follows them.
     metrics: of the steps of all rounds, arrays by tag [capacity].
-    evaluations: arrays by tag [rounds, ...], of which only those ``evaluated`` are set.
+    evaluations: scalars by tag, arrays [rounds] of which only those ``evaluated`` are set.
     best: the number of the round with the best evaluation, the first among equals, int32 scalar;
       -1 if there is none.
     best_state: the state after that round.

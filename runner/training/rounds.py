@@ -108,7 +108,7 @@ def _train_rounds(
 ) -> tuple[TrainState, Metrics, Metrics, jax.Array, TrainState]:
     """The first ``count`` rounds of ``lengths`` [rounds], int32, and ``evaluated`` [rounds], bool.
 
-    Returns the state, the metrics of all steps [capacity], those of all evaluations [rounds, ...],
+    Returns the state, the metrics of all steps [capacity], the scalars of all evaluations [rounds],
     the number of the best round and the state after it.
     """
     objective = hyperparams.objective
@@ -123,14 +123,15 @@ def _train_rounds(
         batch, valid = validation_batch
         variables, examples = evaluated_variables(static, state), validation.prepared(batch)
         found = objective.metrics(score(static, variables, objective, examples, valid))
-        return {metric_tag("validation", name): value for name, value in found.items()}
+        scalars = {name: jnp.asarray(value) for name, value in found.items() if not jnp.ndim(value)}
+        return {metric_tag("validation", name): value for name, value in scalars.items()}
 
     def one_round(number: jax.Array, carry: _Carry) -> _Carry:
         end = carry.step + lengths[number]
         trained = carry.state, carry.metrics
         state, metrics = jax.lax.fori_loop(carry.step, end, train_one, trained)
         found = jax.lax.cond(evaluated[number], evaluate, lambda _: nothing, state)
-        value = ranking.sign * found.get(ranking.metric, jnp.float32(jnp.nan))
+        value = ranking.sign * jnp.float32(found.get(ranking.metric, jnp.nan))
         is_best = evaluated[number] & jnp.isfinite(metrics[LOSS][end - 1]) & ~jnp.isnan(value)
         is_best &= (carry.best < 0) | (value > carry.best_value)
         best, best_value, best_state = jax.lax.cond(

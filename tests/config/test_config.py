@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from runner.cli.sources import CONF
-from runner.config import Config, read_config
+from runner.config import Config, Ranking, read_config
+from runner.config.ranking import find_ranking
 from runner.config.sections import DatasetSettings, General, Training, WrapperSettings
 from runner.config.signature import parameters
 from runner.errors import ConfigError
-from runner.registry import GROUPS, register_optimizer
+from runner.registry import GROUPS, register_objective, register_optimizer
 
 OPTIONS = sorted((path.parent.name, path.stem) for g in GROUPS for path in (CONF / g).iterdir())
 
@@ -283,6 +284,20 @@ def test_any_value_gives_a_config_or_a_one_line_error(path: Any, value: Any) -> 
         assert refused.key.startswith((path[0], "training", "scheduler"))
         assert refused.problem
         assert refused.remedy
+
+
+def test_a_cache_of_compiled_programs_is_not_in_a_folder_without_a_name() -> None:
+    """A path that is empty would be the current folder."""
+    with pytest.raises(ConfigError, match=r"^compilation_cache: '' does not name a folder"):
+        read(composed("compilation_cache=''"))
+
+
+def test_the_lowest_loss_ranks_the_evaluations_of_an_objective_that_declares_no_metrics() -> None:
+    register_objective("test_silent")(lambda targets: None)
+    for metric in ("auto", "eval/loss"):
+        assert find_ranking("test_silent", metric) == Ranking("eval/loss", highest=False)
+    with pytest.raises(ConfigError, match=r"^metric: 'eval/f1' is not a metric of the objective"):
+        find_ranking("test_silent", "eval/f1")
 
 
 @pytest.mark.parametrize("chunk", [0, -1, True, 2**31, "all", None])

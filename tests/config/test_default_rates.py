@@ -24,6 +24,13 @@ def test_the_default_rates_are_those_of_the_optimizer():
     assert rates("optimizer=adam", "scheduler=piecewise", names=["values"]) == values
 
 
+def test_scaled_rates_are_the_decimal_numbers_of_their_product():
+    """In floats 0.1 * 3 is 0.30000000000000004."""
+    assert rates("optimizer=schedule_free_sgd", "scheduler=constant", names=["base_lr"]) == (0.3,)
+    register_optimizer("test_third", rate_scale=0.7)(optax.sgd)
+    assert rates("optimizer=test_third") == (0.007, 0.14)
+
+
 def test_only_rates_change():
     momenta = ["base_momentum", "max_momentum", "gamma"]
     assert rates("optimizer=adam", names=momenta) == rates(names=momenta)

@@ -167,6 +167,10 @@ FAULTS = {
     "mixed": ({"y_test": np.array([0.5, 1, 2])}, "values of type float64"),
     "identifiers of the test": ({"y_test": np.array([0, 900, 1])}, "y_test"),
     "not trained": ({"y_train": np.array([0, 0, 2, 0, 0, 2])}, "class 1 is in the test"),
+    "validated, not trained": (
+        {"x_validation": np.zeros((2, 4), np.float32), "y_validation": np.array([0, 3])},
+        "class 3 is in the test or validation part",
+    ),
     "one class": ({"y_train": np.zeros(6, int), "y_test": np.zeros(3, int)}, "only one class"),
     "not finite": (
         {"y_train": np.array([0.5, 1, 2, np.nan, 1, 1]), "y_test": np.zeros(3)},

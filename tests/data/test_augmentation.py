@@ -63,6 +63,15 @@ def test_a_cutout_is_a_square_whose_centre_may_be_anywhere():
     assert areas == {(h, w) for h in (2, 3, 4) for w in (2, 3, 4)}
 
 
+def test_a_cutout_of_a_wide_image_has_its_centre_inside_it():
+    """A centre inside keeps at least half of the square inside, in each direction."""
+    images = np.ones((300, 4, 32, 1), np.float32)
+    found = np.asarray(cutout(KEY, images, 4)[..., 0] == 0)
+    rows, columns = found.any(2).sum(1), found.any(1).sum(1)
+    assert set(rows.tolist()) == set(columns.tolist()) == {2, 3, 4}
+    assert found.any((0, 1)).all()
+
+
 def test_mixup_shares_inputs_and_losses_alike():
     found = mixup(KEY, Examples(IMAGES, TARGETS), jnp.float32(0.5))
     share = float(found.shares[0])
@@ -178,6 +187,14 @@ def test_inputs_without_a_mean_are_used_as_stored():
     found = Source(None, preparation).prepared(Examples(tokens, tokens)).inputs
     assert found.dtype == np.int32
     np.testing.assert_array_equal(found, tokens)
+
+
+def test_the_padding_of_a_crop_is_the_mean_of_the_normalised_inputs():
+    """Padding before the normalisation would give -mean / std, -25, at the border."""
+    preparation = Preparation.of(100.0, 4.0, Augmentation(crop_padding=3))
+    images = np.full((50, 4, 4, 1), 108.0, np.float32)
+    found = preparation(KEY, Examples(images, TARGETS[:50])).inputs
+    assert set(np.unique(found).tolist()) == {0.0, 2.0}
 
 
 @pytest.mark.slow

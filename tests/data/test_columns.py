@@ -218,6 +218,13 @@ def test_settings_that_contradict_are_a_configuration_error(write, more, key):
         load(write(), **more)
 
 
+def test_the_home_folder_can_be_written_as_a_tilde(write, tmp_path, monkeypatch):
+    write()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    dataset = load({"path": "~/path.csv", "test_path": "~/test_path.csv"})
+    assert (len(dataset.train), len(dataset.test)) == (4, 2)
+
+
 def test_a_missing_file_is_named(write, tmp_path):
     settings = write()
     assert "no such file" in refused(settings | {"path": str(tmp_path / "none.csv")})

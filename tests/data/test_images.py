@@ -103,10 +103,20 @@ def test_differing_sizes_are_refused_naming_two_images(divided, draw):
     assert load(divided, size=[6, 2]).train.inputs.shape == (5, 6, 2, 3)
 
 
-def test_an_image_on_its_side_is_turned(divided, draw):
+@pytest.mark.parametrize("orientation", [5, 6, 7, 8])
+def test_an_image_on_its_side_is_turned(divided, draw, orientation):
+    """By the EXIF standard, 5 to 8 have their first row at the left or right side of the image."""
     exif = Image.Exif()
-    exif[274] = 6
+    exif[274] = orientation
     draw("train/dog/9.jpg", BLUE, size=(3, 4), exif=exif)
+    assert load(divided).train.inputs.shape == (5, 3, 4, 3)
+
+
+@pytest.mark.parametrize("orientation", [1, 2, 3, 4])
+def test_an_image_that_is_mirrored_or_upside_down_keeps_its_size(divided, draw, orientation):
+    exif = Image.Exif()
+    exif[274] = orientation
+    draw("train/dog/9.jpg", BLUE, size=(4, 3), exif=exif)
     assert load(divided).train.inputs.shape == (5, 3, 4, 3)
 
 

@@ -64,3 +64,31 @@ def test_the_ramp_of_the_default_sequence_follows_the_length_of_its_part(length)
 @pytest.mark.parametrize("option", slow_except(SAMPLE, OPTIONS))
 def test_no_scheduler_gives_a_warning_by_default(option):
     assert warnings(built(f"scheduler={option}", "model=linear")) == []
+
+
+CYCLIC = ["triangular", "triangular2", "exp_range", "cyclic", "triangular_lr", "auto"]
+
+
+@pytest.mark.parametrize("epochs", [3, 5, 6, 7, 9])
+@pytest.mark.parametrize("option", slow_except(["triangular", "auto"], CYCLIC))
+def test_default_cycles_that_rounding_makes_end_near_the_end_of_a_short_run_are_fine(
+    option, epochs
+):
+    # Of 198 steps, 12.5% are 24.75: a half cycle has 25 steps, and the fourth cycle ends at 200.
+    experiment = built(f"scheduler={option}", f"training.epochs={epochs}", "model=linear")
+    assert warnings(experiment) == []
+
+
+@pytest.mark.parametrize(
+    ("half", "steps"),
+    [
+        ("25", 198),  # not a share: the user sees to it
+        ("12.5%", 22),  # a half cycle of 3 steps, so step 21 is a peak
+        ("13%", 198),  # 26 steps: the fourth cycle ends 10 steps after the run
+    ],
+)
+def test_a_cycle_that_is_cut_off_by_more_than_rounding_gives_a_warning(half, steps):
+    lengths = [f"scheduler.step_size_up={half}", f"training.steps={steps}"]
+    experiment = built("scheduler=triangular", *lengths, "model=linear")
+    cut_off = [line for line in warnings(experiment) if "in the middle of a cycle" in line]
+    assert len(cut_off) == 1

@@ -74,7 +74,7 @@ def test_a_steps_wall_time_is_its_end_and_the_steps_of_a_chunk_are_spread_evenly
 def test_rounds_are_recorded_as_chunks_and_evaluations_that_end_with_their_steps(monkeypatch):
     events, journal = start()
     monkeypatch.setattr(journal_module, "time", SimpleNamespace(time=lambda: 108.0))
-    evaluations = {"eval/accuracy": np.array([0.5, 0.75, 9.0]), "eval/all": np.ones((3, 4))}
+    evaluations = {"eval/accuracy": np.array([0.5, 0.75, 9.0])}
     outcome = Rounds([2, 1, 1], [True, True, False], losses(8), evaluations, None, None)
     assert list(journal.rounds(10, outcome, submitted=100.0)) == [(0, 12), (1, 13)]
     assert events.written == {

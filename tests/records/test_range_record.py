@@ -161,6 +161,16 @@ def test_the_files_of_an_interrupted_test_are_removed_and_no_others(tmp_path):
     assert left == {"summary.json", "scheduler/mine.yaml"}
 
 
+def test_the_rates_of_an_option_are_numbers_in_yaml_1_1(tmp_path):
+    """There a number with an exponent needs a point: 1e-05 is a text."""
+    section = {"name": "cyclic", "base_lr": 1e-05, "max_lr": [2.5e-06, 1e20, 0.25], "step": 4}
+    section["parts"] = {"warmup": {"name": "linear", "base_lr": 3e-07, "periodic": True}}
+    write_option(tmp_path, section, comments=["found by a\n range test"])
+    text = (tmp_path / "scheduler" / "suggested.yaml").read_text()
+    assert text.startswith("# found by a range test\n")
+    assert yaml.safe_load(text) == section
+
+
 @pytest.mark.parametrize("steps", [0, -1, 2**31, 10**400, 1.5, True, None])
 def test_a_length_that_no_run_has_is_not_used(tmp_path, steps):
     (tmp_path / "range_test.json").write_text(json.dumps({**result_of(ANSWER), "steps": steps}))

@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,7 @@ from runner.records import recorder as recorder_module
 from runner.records.events import EventWriter
 from runner.records.journal import Figures, Journal
 from runner.records.recorder import Recorder
+from runner.records.snapshot_files import Snapshots, SnapshotSaver
 from runner.training.listener import Rounds
 
 event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
@@ -52,7 +54,7 @@ class Pending:
 
 
 @contextmanager
-def recording(folder, *, log_every=1, screen=None, saver=None, **more):
+def recording(folder, *, log_every=1, screen=None, saver=None, snapshots=None, **more):
     journal = Journal(
         events=EventWriter(folder),
         display=screen or Screen(),
@@ -60,7 +62,7 @@ def recording(folder, *, log_every=1, screen=None, saver=None, **more):
         started=time.perf_counter(),
         **{"ranking": ACCURACY, **more},
     )
-    with Recorder(journal, saver=saver) as recorder:
+    with Recorder(journal, saver=saver, snapshots=snapshots) as recorder:
         yield recorder
 
 
@@ -282,8 +284,9 @@ def test_rounds_are_recorded_up_to_the_step_whose_loss_is_not_finite(tmp_path):
     assert read(tmp_path, "eval/accuracy") == {4: 0.5}
 
 
-def test_the_metric_ranks_the_evaluations_also_after_another_one_did(tmp_path):
-    earlier = Figures(best={"metric": "eval/accuracy", "value": 0.9, "step": 5})
+@pytest.mark.parametrize("value", [0.9, 0.1])  # as a loss, worse and better than all others
+def test_the_metric_ranks_the_evaluations_also_after_another_one_did(tmp_path, value):
+    earlier = Figures(best={"metric": "eval/accuracy", "value": value, "step": 5})
     with recording(tmp_path, ranking=LOSS, earlier=earlier) as recorder:
         for step, loss in ((10, 0.75), (20, 0.25), (30, 0.5)):
             recorder.evaluation(step, {"eval/loss": loss, "eval/accuracy": loss})
@@ -334,6 +337,25 @@ def test_a_loss_that_is_bad_from_the_start_is_not_blamed_on_the_rate(tmp_path):
         recorder.chunk(0, 2, {"train/loss": jnp.array([np.nan, np.nan])})
     with pytest.raises(DivergedError, match=r"^train/loss: nan at step 0; check the data"):
         recorder.raise_failure()
+
+
+def test_a_snapshot_is_on_the_disk_before_the_checkpoint_of_its_step(tmp_path):
+    """Else a run that is killed between the two lacks the snapshot after it is resumed."""
+    seen = []
+    saver = SimpleNamespace(
+        is_due=lambda step: True,
+        keeps_best=False,
+        offer=lambda step, *_, due: seen.append((step, Snapshots(tmp_path).steps())),
+        close=lambda: None,
+    )
+    snapshots = SnapshotSaver(
+        Snapshots(tmp_path), [3, 6], to_arrays=lambda state: {"params/a": np.float32(state)}
+    )
+    with recording(tmp_path, saver=saver, snapshots=snapshots) as recorder:
+        for step in (2, 3, 6):
+            assert recorder.wants_state(step, evaluated=False)
+            recorder.state(step, step)
+    assert seen == [(2, []), (3, [3]), (6, [3, 6])]
 
 
 def test_the_failure_of_a_computation_reaches_the_caller(tmp_path):

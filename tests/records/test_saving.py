@@ -124,6 +124,17 @@ def test_the_best_state_is_saved_with_the_next_one_due_and_kept(saver, tmp_path)
     assert found.last == tmp_path / "checkpoints" / "60"
 
 
+def test_the_newest_state_is_still_there_after_the_best_one_was_saved_with_it(saver, tmp_path):
+    """A checkpoint sets later ones aside, so that the earlier state must be saved first."""
+    found = saver(replace(AUTO, best=True))
+    found.offer(5, 1.0, best_at(5), due=False)
+    found.offer(10, 2.0, best_at(5), due=True)
+    found.close()
+    assert Checkpoints(tmp_path).steps() == [5, 10]
+    assert found.last == tmp_path / "checkpoints" / "10"
+    assert found.best == tmp_path / "checkpoints" / "5"
+
+
 def test_a_better_state_takes_the_place_of_the_best_one(saver, tmp_path):
     found = saver(replace(AUTO, best=True), keep=1)
     for step, best in ((10, 10), (20, 10), (30, 30), (40, 30)):

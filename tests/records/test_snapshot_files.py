@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 import pytest
+from safetensors.numpy import save
 
 from runner.errors import ConfigError, StorageError
 from runner.records.checkpoints import Checkpoint, Checkpoints
@@ -77,6 +78,16 @@ def test_a_damaged_snapshot_is_left_out_with_a_warning(store, caplog):
     store.path(2).write_bytes(store.path(2).read_bytes()[:-1])
     assert store.intact_steps() == [1, 3]
     assert "2.safetensors: is damaged" in caplog.text
+
+
+@pytest.mark.parametrize("metadata", [None, {}, {"sha256": "0" * 64}, {"format": "np"}])
+def test_a_file_without_the_hash_of_its_arrays_is_not_a_snapshot(store, metadata):
+    store.save(1, ARRAYS)
+    kernel = {"params/Dense_0/kernel": np.zeros((2, 3), np.float32)}
+    store.path(2).write_bytes(save(kernel, metadata))
+    with pytest.raises(StorageError, match=r"2\.safetensors: is damaged \(.*its content differs"):
+        store.load(2)
+    assert store.intact_steps() == [1]
 
 
 def test_a_snapshot_that_does_not_exist_names_those_that_do(store):

@@ -24,6 +24,7 @@ def advice(schedule, *, steps, steps_per_epoch=20, optimizer="sgd", factor=1.0, 
     config = SimpleNamespace(
         auto=None,
         scheduler=choice(schedule, **arguments),
+        hparams={f"scheduler.{name}": value for name, value in arguments.items()},
         optimizer=SimpleNamespace(option=optimizer),
         wrappers=SimpleNamespace(lookahead=SimpleNamespace(sync_period=None)),
     )

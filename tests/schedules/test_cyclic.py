@@ -116,6 +116,14 @@ def test_momentum_cycles_inversely_to_the_rate_and_reaches_its_bounds() -> None:
     assert (got[0], got[4]) == (np.float32(0.9), np.float32(0.8))
 
 
+def test_a_negative_scale_takes_the_momentum_above_its_upper_bound() -> None:
+    bounds = {"cycle_momentum": True, "base_momentum": 0.25, "max_momentum": 0.5}
+    schedule = CyclicLR(step_size_up=2, scale_fn=lambda cycle: -cycle, **bounds)
+    # max_momentum - (max_momentum - base_momentum) * triangle * scale, with scales of -1 and -2.
+    expected = [0.5, 0.625, 0.75, 0.625, 0.5, 0.75, 1.0, 0.75, 0.5]
+    np.testing.assert_array_equal(schedule.momentum(np.arange(9)), expected)
+
+
 def test_momentum_is_cycled_only_on_request() -> None:
     schedule = CyclicLR()
     assert not schedule.cycles_momentum

@@ -25,7 +25,7 @@ def test_the_rate_is_the_functions():
 
 def test_a_function_without_a_step_in_it_keeps_the_shape_of_the_steps():
     schedule = FunctionSchedule(lambda step: 0.5)
-    np.testing.assert_array_equal(schedule(np.arange(3)), [0.5, 0.5, 0.5])
+    np.testing.assert_array_equal(schedule(np.arange(3)), np.full(3, 0.5, np.float32), strict=True)
 
 
 def test_it_is_a_pytree_without_leaves():

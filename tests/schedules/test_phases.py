@@ -7,10 +7,13 @@ from schedule_cases import LAST, discovered
 from runner.schedules import (
     WSD,
     Chained,
+    Constant,
     Cosine,
     CosineRestarts,
     CyclicLR,
+    Exponential,
     FlatCosine,
+    InverseSqrt,
     Linear,
     MultiStep,
     OneCycle,
@@ -64,10 +67,21 @@ def test_phase_changes_lie_within_the_run_in_increasing_order(name):
         (MultiStep(base_lr=1, milestones=[50, 250, 500]), [50, 250]),
         (MultiStep(base_lr=1, milestones=[1, 300, 301]), [1, 300]),
         (Step(base_lr=1, step_size=120), [120, 240]),
+        (Exponential(base_lr=1, gamma=0.9), []),
+        (Exponential(base_lr=1, gamma=0.9, decay_steps=120), []),
+        (Exponential(base_lr=1, gamma=0.9, decay_steps=120, staircase=True), [120, 240]),
         (
             WSD(base_lr=1, total_steps=301, cycles=3, warmup=5, rewarmup=10, decay=20),
             [5, 80, 110, 180, 210, 281],
         ),
+        # Cycles of 4, 4 and 6 steps.
+        (
+            WSD(base_lr=1, total_steps=14, cycles=3, warmup=1, rewarmup=1, decay=2),
+            [1, 2, 5, 6, 9, 12, 14],
+        ),
+        # The decay begins after the step at which step + shift is the timescale.
+        (InverseSqrt(base_lr=1, warmup=100), [99, 100]),
+        (InverseSqrt(base_lr=1, warmup=20, timescale=150, shift=30), [20, 120]),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -80,6 +94,14 @@ def test_a_sequence_and_a_product_change_where_their_parts_do():
     parts = {"warmup": warmup, "cycles": cycles}
     assert changes(Sequence(parts, {"warmup": 40, "cycles": None}), 160) == [20, 40, 70, 130]
     assert changes(Chained(base_lr=1.0, parts=parts), 160) == [20, 30, 90, 150]
+
+
+def test_a_sequence_settles_as_many_steps_into_its_last_part_as_that_part_alone():
+    then = Constant(1.0, factor=0.5, total_iters=5)
+    parts = {"warmup": Linear(base_lr=1.0, total_iters=10), "then": then}
+    assert Sequence(parts, {"warmup": 10, "then": None}).settled_at == 15
+    cycles = {**parts, "then": CyclicLR(step_size_up=30)}
+    assert Sequence(cycles, {"warmup": 10, "then": None}).settled_at is None
 
 
 def test_a_product_settles_with_the_last_of_its_parts():

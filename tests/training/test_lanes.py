@@ -93,6 +93,7 @@ def lane(
     eval_every=None,
     dispatch="scan",
     patience=None,
+    ema_decay=None,
     stopping=lambda: False,
     **plan,
 ):
@@ -102,7 +103,8 @@ def lane(
     waits = None
     if patience is not None:
         waits = Plateau(patience=patience, threshold=0.0, is_relative=False)
-    hyperparams = Hyperparams(schedule, values, Wrappers.of(), OBJECTIVE, waits)
+    wrappers = Wrappers.of(ema_decay=ema_decay)
+    hyperparams = Hyperparams(schedule, values, wrappers, OBJECTIVE, waits)
     inputs = np.zeros((1, 8, 8, 1), np.float32)
     state = compiled_init(
         Static(model, OPTIMIZER), hyperparams, seed=np.uint32(seed), inputs=inputs
@@ -221,6 +223,33 @@ def test_the_test_split_is_scored_at_the_end_of_a_lane_whose_plan_asks_for_it(fe
     ]
     assert scored == [[40], [], [33]]
     assert list(lanes[2].listener.evaluations) == [7, 11, 14, 21, 22, 28, 33]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_lane_that_goes_on_is_not_scored_on_the_test_split_where_another_ends(feed, mode):
+    lanes = [lane(feed, seed=seed, steps=steps, eval_every=4) for seed, steps in ((1, 4), (2, 8))]
+    train_lanes(Static(MLP, OPTIMIZER), lanes, mode=mode)
+    scored = [
+        {step: "test/loss" in found for step, found in lane.listener.evaluations.items()}
+        for lane in lanes
+    ]
+    assert scored == [{4: True}, {4: False, 8: True}]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_lane_is_evaluated_with_the_average_of_its_parameters(feed, mode):
+    def lanes(**settings):
+        return [lane(feed, seed=seed, steps=8, **settings) for seed in (1, 2)]
+
+    averaged, solo, raw = lanes(ema_decay=0.9), lanes(ema_decay=0.9), lanes()
+    static = Static(MLP, OPTIMIZER)
+    train_lanes(static, averaged, mode=mode)
+    train_lanes(static, raw, mode=mode)
+    for together, single, other in zip(averaged, solo, raw, strict=True):
+        alone(single)
+        found = together.listener.evaluations[8]
+        assert found == pytest.approx(single.listener.evaluations[8], rel=1e-4)
+        assert found["eval/loss"] != pytest.approx(other.listener.evaluations[8]["eval/loss"], 1e-2)
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -43,7 +43,8 @@ class Notes(Listener):
             self.metrics.setdefault(tag, []).extend(np.asarray(values)[:length].tolist())
 
     def evaluation(self, step, metrics):
-        self.evaluations[step] = {tag: np.asarray(v).tobytes() for tag, v in metrics.items()}
+        scalars = {tag: np.asarray(v) for tag, v in metrics.items() if not v.ndim}
+        self.evaluations[step] = {tag: value.tobytes() for tag, value in scalars.items()}
 
     def wants_state(self, step, *, evaluated):
         return False
@@ -177,6 +178,28 @@ def test_an_evaluation_that_is_not_a_number_is_never_the_best(dataset):
     )
     ((_, outcome),) = notes.outcomes
     assert int(outcome.best) == -1
+
+
+class Counted(Classification):
+    """Its metrics are a whole number and a number of Python's."""
+
+    def metrics(self, sums):
+        return {"wrong": sums["examples"].astype(jnp.int32) - sums["correct"], "half": 0.5}
+
+
+def test_metrics_may_be_whole_numbers_or_numbers_of_pythons(dataset, apart):
+    counted = replace(HYPERPARAMS, objective=Counted(targets=Targets(num_classes=10)))
+    lowest = Ranking("eval/wrong", False)
+    _, notes = fit(dataset, pace=1e6, hyperparams=counted, ranking=lowest)
+    ((_, outcome),) = notes.outcomes
+    accuracies = [
+        np.frombuffer(apart[1].evaluations[step]["eval/accuracy"], np.float32).item()
+        for step in range(6, 49, 6)
+    ]
+    wrong = [round(83 * (1 - accuracy)) for accuracy in accuracies]
+    assert np.asarray(outcome.evaluations["eval/wrong"])[:8].tolist() == wrong
+    assert np.asarray(outcome.evaluations["eval/half"])[:8].tolist() == [0.5] * 8
+    assert int(outcome.best) == np.argmin(wrong)
 
 
 def test_a_metric_that_the_objective_lacks_ranks_nothing(dataset):

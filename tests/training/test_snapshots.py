@@ -15,8 +15,13 @@ from runner.objectives.classification import Classification
 from runner.objectives.regression import Regression
 from runner.optimizers import Optimizer
 from runner.training import snapshots as module
-from runner.training.snapshots import averaged_params, ensemble_metrics, recompute_statistics
-from runner.training.state import Static
+from runner.training.snapshots import (
+    averaged_params,
+    ensemble_metrics,
+    recompute_statistics,
+    snapshot_arrays,
+)
+from runner.training.state import Static, TrainState
 
 SGD = Optimizer("sgd", static=(), momentum_name=None)
 CLASSES, FEATURES, EXAMPLES = 3, 4, 23
@@ -62,6 +67,33 @@ def loaded(models):
 def probabilities(logits):
     powers = np.exp(logits - logits.max(-1, keepdims=True))
     return powers / powers.sum(-1, keepdims=True)
+
+
+@pytest.mark.parametrize("section", ["params", "model_state"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_state_that_is_not_finite_has_no_snapshot(section, value):
+    (variables,) = linear_models(1, CLASSES)
+    fields = {
+        "params": variables["params"],
+        "model_state": {"batch_stats": {"mean": np.ones(3, np.float32)}},
+    }
+
+    def arrays(fields):
+        rest = {"opt_state": (), "key": jax.random.key(0), "slow": None}
+        state = TrainState(step=np.int32(4), average=fields["params"], **fields, **rest)
+        return snapshot_arrays(Static(linear(num_outputs=CLASSES), SGD), state)
+
+    assert sorted(arrays(fields)) == [
+        "model_state/batch_stats/mean",
+        "params/Dense_0/bias",
+        "params/Dense_0/kernel",
+    ]
+    one_bad = np.array([1, value, 1], np.float32)
+    bad = {
+        "params": {"Dense_0": {**fields["params"]["Dense_0"], "bias": one_bad}},
+        "model_state": {"batch_stats": {"mean": one_bad}},
+    }
+    assert arrays({**fields, section: bad[section]}) is None
 
 
 @pytest.mark.parametrize("at_once", [1, 10**9])

@@ -263,6 +263,24 @@ def test_without_groups_a_multiplier_is_a_factor_of_the_rate():
     close(after.params, jax.tree.map(lambda p, g: p - 0.05 * g, state.params, grads))
 
 
+def test_a_back_off_is_a_factor_of_every_rate():
+    """Plain sgd by hand, after two back-offs that halve the rates."""
+    static, hyperparams, state = set_up(
+        arguments=SGD | {"weight_decay": 0.0, "momentum": 0.0},
+        schedule=Constant(base_lr=[0.1, 0.2, 0.4]),
+        grouped=True,
+        backs_off=True,
+    )
+    state = replace(state, rate_factor=jnp.float32(0.25))
+    after, (noted,) = updates(static, hyperparams, state, steps=1)
+    rates = {"first": 0.025, "biases": 0.05, "default": 0.1}
+    for group, rate in rates.items():
+        np.testing.assert_allclose(noted[f"schedule/lr/{group}"], rate, rtol=1e-6)
+    grads, params = gradients(state.params, 0)["Dense_1"], state.params["Dense_1"]
+    close(after.params["Dense_1"]["kernel"], params["kernel"] - 0.1 * grads["kernel"])
+    close(after.params["Dense_1"]["bias"], params["bias"] - 0.05 * grads["bias"])
+
+
 def test_a_schedules_momentum_replaces_the_optimizers():
     """Heavy ball by hand, with a momentum that falls from 0.9 by 0.1 an update."""
     schedule = CyclicLR(

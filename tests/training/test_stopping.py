@@ -20,6 +20,17 @@ def test_training_stops_after_the_evaluations_that_it_waits_for(run, summary):
     assert summary(folder) == found
 
 
+@pytest.mark.parametrize("dispatch", ["scan", "step"])  # in rounds, and each on its own
+def test_the_state_of_the_best_evaluation_is_kept_wherever_it_is_in_the_run(run, summary, dispatch):
+    """A tiny rate never improves, so that the first of four evaluations is the best."""
+    tiny = ("scheduler=constant", "scheduler.base_lr=1e-30", "training.epochs=2")
+    saves = ("checkpoint.every=1000", f"training.dispatch={dispatch}")
+    code, folder = run(*SHORT, *tiny, *saves)
+    assert code == 0
+    assert [path.name for path in sorted((folder / "checkpoints").iterdir())] == ["11", "44"]
+    assert summary(folder)["checkpoint"]["best"] == "checkpoints/11"
+
+
 @pytest.mark.slow
 def test_a_reduced_rate_survives_a_resume(run, summary):
     lines = ("scheduler=reduce_on_plateau", "scheduler.patience=0", "scheduler.threshold=0.5")
