@@ -12,6 +12,7 @@ from runner import load
 from runner.cli import main
 from runner.data.sources.digits import digits
 from runner.errors import ConfigError, DataError, RunnerError, StorageError
+from runner.records.checkpoints import Checkpoints
 from runner.registry import models
 
 MEAN, STD = digits().train.inputs.mean(), digits().train.inputs.std()
@@ -115,6 +116,24 @@ def test_a_step_or_the_best_evaluation_chooses_the_checkpoint(saved, summary):
         load(saved, step=5)
     with pytest.raises(ConfigError, match=r"^best: true, but step is 44; give one"):
         load(saved, step=44, best=True)
+
+
+def test_one_of_a_checkpoint_and_a_snapshot_is_chosen(saved):
+    for chosen in ({"best": True}, {"step": 44}):
+        with pytest.raises(ConfigError, match=r"^snapshot: 5, but step or best chooses a ch"):
+            load(saved, **chosen, snapshot=5)
+    with pytest.raises(StorageError, match=r"5\.safetensors: there is no such snapshot"):
+        load(saved, snapshot=5)
+
+
+def test_the_plugins_of_a_run_are_asked_for(saved, tmp_path):
+    folder = shutil.copytree(saved, tmp_path / "copy")
+    checkpoints = Checkpoints(folder)
+    found = checkpoints.load(44)
+    checkpoints.save(45, found.arrays, {**found.record, "plugins": ["json"]})
+    with pytest.raises(ConfigError, match=r"^plugins: the run was started with \['json'\]; write"):
+        load(folder)
+    assert load(folder, plugins=["json"]).step == 45
 
 
 def test_neither_the_data_set_nor_the_original_place_of_the_folder_is_needed(

@@ -16,32 +16,22 @@ def class_numbers(key: str, values: np.ndarray, num_classes: int | None = None) 
 
     Args:
       key: names the values in errors.
-      values: booleans, integers, or real numbers that are whole.
+      values: booleans or integers.
       num_classes: labels must be below it; None to check only that they are not negative.
 
     Raises:
       DataError: a value is not a label.
     """
-    if values.dtype.kind not in "buif":
-        raise DataError(key, f"has values of type {values.dtype}", "give whole numbers as labels")
-    if values.dtype.kind == "f":
-        is_whole = np.isfinite(values) & (values == np.round(values))
-        if not is_whole.all():
-            index = int(np.argmin(is_whole.reshape(len(values), -1).all(axis=1)))
-            problem = f"the target of example {index} is not a whole number"
-            raise DataError(key, problem, "give whole numbers as labels")
     check_labels(key, values, INT32_MAX if num_classes is None else num_classes)
     return values.astype(np.int32)
 
 
 def real_numbers(key: str, values: np.ndarray) -> np.ndarray:
-    """Real targets as float32.
+    """Real targets, of any real type, as float32.
 
     Raises:
       DataError: a value is not a finite number that float32 holds.
     """
-    if values.dtype.kind not in "buif":
-        raise DataError(key, f"has values of type {values.dtype}", "give numbers")
     in_range = np.abs(values.astype(np.float64)) <= FLOAT32_MAX
     if not in_range.all():
         index = int(np.argmin(in_range.reshape(len(values), -1).all(axis=1)))

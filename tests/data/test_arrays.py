@@ -64,6 +64,14 @@ def test_real_targets_are_numbers(write):
     assert dataset.train.targets.tolist() == [0, 0.5, 1, 1.5, 2, 2.5]
 
 
+def test_the_largest_number_that_float32_holds_is_a_target(write):
+    largest = float(np.finfo(np.float32).max)
+    values = np.array([largest, -largest, 0, 1, 2, 3])
+    assert load(write(y_train=values, y_test=np.zeros(3))).train.targets[0] == largest
+    said = refused(write(y_train=2 * values, y_test=np.zeros(3)))
+    assert "target of example 0 is not a finite number" in said
+
+
 def test_npy_inputs_are_mapped_not_read(tmp_path):
     for name, array in GOOD.items():
         np.save(tmp_path / f"{name}.npy", array)
@@ -97,6 +105,7 @@ def test_arrays_may_have_other_names(write):
 def test_class_names_are_those_of_the_array_classes(write):
     assert load(write(classes=np.array(["a", "b", "c"]))).classes == ("a", "b", "c")
     assert "for 3 classes" in refused(write(classes=np.array(["a", "b"])))
+    assert "has int64 of shape (3,) for 3" in refused(write(classes=np.array([1, 2, 3])))
 
 
 def test_a_test_part_is_held_out_of_each_class(write):
@@ -109,6 +118,13 @@ def test_a_test_part_is_held_out_of_each_class(write):
     again, other = load(path, test_share=0.25), load(path, test_share=0.25, test_seed=1)
     np.testing.assert_array_equal(test.inputs, again.test.all().inputs)
     assert not np.array_equal(test.inputs, other.test.all().inputs)
+
+
+def test_a_fifth_is_held_out_unless_another_share_is_given(write):
+    path = write(x_train=np.arange(50.0), y_train=np.arange(50) / 2, x_test=None, y_test=None)
+    found, first = load(path).test.rows, load(path, test_share=0.2, test_seed=0).test.rows
+    assert len(found) == 10
+    np.testing.assert_array_equal(found, first)
 
 
 @pytest.mark.parametrize(("share", "count"), [(0.9, 2), (0.1, 0)])
@@ -149,6 +165,7 @@ FAULTS = {
     "identifiers": ({"y_train": np.array([0, 1, 2, 0, 1, 900])}, "label 900"),
     "as many as examples": ({"y_train": np.array([0, 1, 2, 0, 1, 6])}, "label 6, but there are"),
     "mixed": ({"y_test": np.array([0.5, 1, 2])}, "values of type float64"),
+    "identifiers of the test": ({"y_test": np.array([0, 900, 1])}, "y_test"),
     "not trained": ({"y_train": np.array([0, 0, 2, 0, 0, 2])}, "class 1 is in the test"),
     "validated, not trained": (
         {"x_validation": np.zeros((2, 4), np.float32), "y_validation": np.array([0, 3])},
@@ -167,12 +184,30 @@ def test_arrays_that_do_not_fit_are_named(write, replaced, said):
     assert said in refused(write(**replaced))
 
 
+def test_several_labels_an_example_are_held_out_without_classes(write):
+    labels = np.arange(12).reshape(6, 2) % 2
+    dataset = load(write(y_train=labels, x_test=None, y_test=None), test_share=1 / 3)
+    assert (len(dataset.train), len(dataset.test)) == (4, 2)
+    assert dataset.train.targets.shape == (6, 2)
+    assert (dataset.train.rows.dtype, dataset.test.rows.dtype) == (np.int32, np.int32)
+
+
+def test_a_label_that_is_bad_beside_good_ones_is_named_by_its_example(write):
+    values = np.zeros((6, 2))
+    values[3, 1] = np.nan
+    said = refused(write(y_train=values, y_test=np.zeros((3, 2))))
+    assert "target of example 3 is not a finite number" in said
+
+
 def test_each_training_example_may_have_a_class_of_its_own(write):
     assert load(write(y_train=np.arange(6), y_test=np.array([0, 1, 2]))).num_classes == 6
 
 
 def test_a_label_outside_the_given_classes_is_named(write):
     assert "label 2 of example 2 is outside 0 to 1" in refused(write(), num_classes=2)
+    said = refused(write(y_train=np.array([0, 1] * 3)), num_classes=2)
+    assert "y_test" in said
+    assert "label 2 of example 0 is outside 0 to 1" in said
     assert load(write(), num_classes=5).num_classes == 5
 
 
@@ -190,6 +225,61 @@ def test_a_missing_path_is_named(tmp_path):
     assert "no such file or folder" in refused(tmp_path / "none.npz")
     with pytest.raises(ConfigError, match=r"^dataset\.path: no path is given"):
         datasets.build("arrays", {"path": None})
+
+
+def test_real_targets_are_held_out_at_random(write):
+    """Not in equal shares of the targets, which would take one of each ten in their order."""
+    values = {"x_train": np.arange(100.0), "y_train": np.arange(100) / 2}
+    path, most = write(**values, x_test=None, y_test=None), 0
+    for seed in range(3):
+        rows = load(path, test_share=0.1, test_seed=seed).test.rows
+        assert len(rows) == 10
+        most = max(most, np.bincount(rows // 10).max())
+    assert most > 1
+
+
+@pytest.mark.parametrize(("version", "said"), [((2, 0), None), ((3, 0), "has version (3, 0)")])
+def test_versions_of_numpys_format_that_numbers_need_are_read(tmp_path, version, said):
+    for name, array in GOOD.items():
+        with (tmp_path / f"{name}.npy").open("wb") as file:
+            np.lib.format.write_array(file, array, version=version)
+    if said is None:
+        assert load(tmp_path).num_classes == 3
+    else:
+        assert said in refused(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("flag", b"\1\0"), ("method", b"\x63\0")], ids=["encrypted", "unknown"]
+)
+def test_an_archive_that_cannot_be_unpacked_is_damaged(tmp_path, field, value):
+    path = tmp_path / "data.npz"
+    np.savez(path, **GOOD)
+    content = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as archive:
+        starts = [member.header_offset + 6 for member in archive.infolist()]
+    at = content.find(b"PK\1\2")
+    while at >= 0:
+        starts.append(at + 8)
+        at = content.find(b"PK\1\2", at + 1)
+    for start in starts:
+        place = start + (2 if field == "method" else 0)
+        content[place : place + 2] = value
+    path.write_bytes(content)
+    assert "is damaged" in refused(path)
+
+
+def test_flipped_bits_in_a_compressed_archive_are_noticed(tmp_path):
+    path = tmp_path / "data.npz"
+    np.savez_compressed(path, **GOOD)
+    whole = path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        member = archive.getinfo("x_train.npy")
+    extra = int.from_bytes(whole[member.header_offset + 28 :][:2], "little")
+    start = member.header_offset + 30 + len("x_train.npy") + extra
+    for at in range(start, start + member.compress_size, 3):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 0xFF]) + whole[at + 1 :])
+        assert "is damaged" in refused(path)
 
 
 def test_every_truncation_of_an_archive_is_noticed(tmp_path):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from runner.cli.commands import configure
+from runner.data import augmentation as augmentation_module
 from runner.data.augmentation import (
     Augmentation,
     check_inputs,
@@ -89,6 +90,17 @@ def test_cutmix_shares_losses_by_area():
         assert float(found.shares[0]) == pytest.approx(own.mean())
 
 
+def test_a_rectangle_of_cutmix_has_the_shape_of_the_image_and_the_drawn_area():
+    """Beta(1e6, 1e6) is 1/2, so the sides are those of an image of 20×10 over the root of 2."""
+    images = np.arange(1, 401, dtype=np.float32).reshape(2, 20, 10, 1)
+    widest = tallest = 0
+    for seed in range(10):
+        found = cutmix(jax.random.key(seed), Examples(images, TARGETS[:2]), jnp.float32(1e6))
+        rows, columns = np.nonzero(np.asarray(found.inputs)[0, ..., 0] > 200)
+        tallest, widest = max(tallest, np.ptp(rows) + 1), max(widest, np.ptp(columns) + 1)
+    assert (tallest, widest) == (14, 7)
+
+
 @pytest.mark.slow
 def test_a_share_of_mixup_follows_the_beta_distribution():
     """Beta(1, 1) is uniform: mean 1/2, variance 1/12."""
@@ -125,6 +137,58 @@ def test_evaluations_are_not_augmented_and_training_is_by_its_key():
     assert (one != other).any()
 
 
+CHANGES = {
+    "crop_padding": ("random_crop", 1),
+    "flip": ("random_flip", True),
+    "cutout_size": ("cutout", 2),
+    "mixup": ("mixup", 0.25),
+    "cutmix": ("cutmix", 0.5),
+}
+
+
+@pytest.mark.parametrize(
+    "asked", [(), *[(name,) for name in CHANGES], ("crop_padding", "flip", "cutout_size", "mixup")]
+)
+def test_the_changes_asked_for_are_made_in_order_each_with_its_own_key(monkeypatch, asked):
+    calls, keys = [], set()
+    for function, _ in CHANGES.values():
+
+        def noted(key, given, *setting, function=function):
+            calls.append((function, *setting))
+            keys.add(jax.random.key_data(key).tobytes())
+            return given
+
+        monkeypatch.setattr(augmentation_module, function, noted)
+    Augmentation(**{name: CHANGES[name][1] for name in asked})(KEY, Examples(IMAGES, TARGETS))
+    settings = [CHANGES[name] for name in asked]
+    assert calls == [each[:1] if each[0] == "random_flip" else each for each in settings]
+    assert len(keys) == len(asked)
+
+
+def test_with_both_half_of_the_batches_are_mixed_in_each_way(monkeypatch):
+    for function in ("mixup", "cutmix"):
+        monkeypatch.setattr(
+            augmentation_module, function, lambda _, given, alpha: given._replace(inputs=alpha)
+        )
+    both = Augmentation(mixup=jnp.float32(0.25), cutmix=jnp.float32(0.5))
+    # Without a compilation for each call.
+    monkeypatch.setattr(jax.lax, "cond", lambda which, yes, no: yes() if which else no())
+    examples = Examples(IMAGES, TARGETS)
+    ways = [float(both(jax.random.key(seed), examples).inputs) for seed in range(36)]
+    assert set(ways) == {0.25, 0.5}
+    assert 3 <= ways.count(0.25) <= 33  # 18 expected, five standard deviations are 15
+
+
+def test_inputs_without_a_mean_are_used_as_stored():
+    tokens = np.arange(6, dtype=np.int32).reshape(2, 3)
+    augmentation = Augmentation()
+    preparation = Preparation.of(None, None, augmentation)
+    assert preparation.augmentation is augmentation
+    found = Source(None, preparation).prepared(Examples(tokens, tokens)).inputs
+    assert found.dtype == np.int32
+    np.testing.assert_array_equal(found, tokens)
+
+
 def test_the_padding_of_a_crop_is_the_mean_of_the_normalised_inputs():
     """Padding before the normalisation would give -mean / std, -25, at the border."""
     preparation = Preparation.of(100.0, 4.0, Augmentation(crop_padding=3))
@@ -150,11 +214,25 @@ def test_with_both_each_batch_is_mixed_in_one_way():
         (Augmentation(flip=True), (9, 2), "^flip: is for images"),
         (Augmentation(cutout_size=7), (6, 8, 1), "^cutout: 7 pixels of an image of 6×8"),
         (Augmentation(mixup=np.float32(1)), (9,), "^mixup: is for numbers"),
+        (Augmentation(cutmix=np.float32(1)), (9,), r"^cutmix: is for images, but .*\(9,\)"),
+        (Augmentation(cutout_size=7), (8, 6, 1), "^cutout: 7 pixels of an image of 8×6"),
     ],
 )
 def test_what_does_not_suit_the_inputs_is_refused(augmentation, shape, said):
     with pytest.raises(ConfigError, match=said):
         check_inputs(augmentation, shape, are_numbers=False)
+
+
+@pytest.mark.parametrize(
+    ("augmentation", "shape"),
+    [
+        (Augmentation(crop_padding=2, flip=True, cutout_size=6), (6, 8, 1)),
+        (Augmentation(mixup=np.float32(1), cutmix=np.float32(1)), (6, 8, 1)),
+        (Augmentation(mixup=np.float32(1)), (9,)),
+    ],
+)
+def test_what_suits_the_inputs_is_accepted(augmentation, shape):
+    check_inputs(augmentation, shape, are_numbers=True)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from runner.errors import ConfigError, DataError
 from runner.registry import datasets
 
 PIXELS = 3 * 32 * 32
+FORMS = cifar._CIFAR10, cifar._CIFAR100
 BATCHES = [f"data_batch_{i}.bin" for i in range(1, 6)]
 
 
@@ -33,6 +34,17 @@ CIFAR100 = {
     "train.bin": record(0, 19, 99) + record(1, 0, 1),
     "test.bin": record(2, 5, 50) + record(3, 6, 60),
 }
+
+
+def test_files_have_the_sizes_that_the_publisher_states():
+    """10,000 images a file of CIFAR-10, 50,000 and 10,000 of CIFAR-100, with 1 and 2 labels."""
+    ten, hundred = FORMS
+    assert set(cifar._sizes(ten).values()) == {10_000 * (1 + PIXELS)}
+    assert list(cifar._sizes(ten)) == [*BATCHES, "test_batch.bin"]
+    assert cifar._sizes(hundred) == {
+        "train.bin": 50_000 * (2 + PIXELS),
+        "test.bin": 10_000 * (2 + PIXELS),
+    }
 
 
 @pytest.fixture(autouse=True)

@@ -81,6 +81,7 @@ def test_columns_are_a_selection_in_its_order(write):
         ("1 2 3 4", "number", None, [1, 2, 3, 4]),
         ("a b a b", "class", ("a", "b"), [0, 1, 0, 1]),
         ("10 9 10 9", "auto", ("9", "10"), [1, 0, 1, 0]),
+        ("5000000000 9 9 9", "auto", ("9", "5000000000"), [1, 0, 0, 0]),
     ],
 )
 def test_the_target_is_a_class_or_a_number(write, written, target_type, classes, expected):
@@ -117,6 +118,15 @@ def test_a_share_of_each_class_is_held_out(write):
     # Each text occurs once, so those of the test rows are unknown in training.
     assert train.inputs.shape[1] == 1 + 80
     assert not test.inputs[:, 1:].any()
+
+
+def test_a_fifth_is_held_out_unless_another_share_is_given(write):
+    text = "x,y\n" + "".join(f"{i},{i}.5\n" for i in range(50))
+    settings = write(text) | {"test_path": None}
+    found = load(settings).test.rows
+    assert len(found) == 10
+    np.testing.assert_array_equal(found, load(settings, test_share=0.2, test_seed=0).test.rows)
+    assert not np.array_equal(found, load(settings, test_seed=1).test.rows)
 
 
 def test_csv_may_be_compressed_quoted_and_have_a_byte_order_mark(tmp_path):
@@ -163,16 +173,34 @@ def test_a_fault_in_the_test_file_is_named(write):
     )
 
 
+@pytest.mark.parametrize(("first", "second"), [("cat", "1"), ("1", "cat")])
+def test_targets_of_two_kinds_are_refused(write, first, second):
+    one, other = (f"x,y\n1,{value}\n2,{value}\n" for value in (first, second))
+    kinds = {"cat": "text", "1": "whole"}
+    said = f"column y: is {kinds[second]}, in the training file it is {kinds[first]}; "
+    assert said in refused(write(one, other))
+
+
+def test_the_largest_number_that_float32_holds_is_finite(write):
+    largest = float(np.finfo(np.float32).max)
+    text = f"x,y\n{largest!r},a\n{-largest!r},b\n"
+    assert load(write(text, text)).train.inputs.tolist() == [[largest], [-largest]]
+    assert "not a finite number" in refused(write(text.replace("e+38", "e+39"), text))
+
+
 def test_a_missing_value_in_a_column_that_is_left_out_does_no_harm(write):
     text = changed("0.5", "")
     assert load(write(text), columns=["size"], target="kind").train.inputs.shape == (4, 1)
 
 
 def test_identifiers_are_not_categories(write):
-    text = "id,y\n" + "".join(f"t{i},{i % 2}\n" for i in range(2000))
-    assert "column id: has 2000 different texts" in refused(write(text, text))
-    text = "x,y\n" + "".join(f"1,{i}\n" for i in range(2000))
-    assert "column y: has 2000 different values" in refused(write(text, text))
+    text = "id,y\n" + "".join(f"t{i},{i % 2}\n" for i in range(1001))
+    assert "column id: has 1001 different texts" in refused(write(text, text))
+    without_last = text.replace("t1000", "t0")
+    assert load(write(without_last, without_last)).train.inputs.shape == (1001, 1000)
+    text = "x,y\n" + "".join(f"1,{i}\n" for i in range(1001))
+    assert "column y: has 1001 different values" in refused(write(text, text))
+    assert load(write(*[text.replace("1,1000\n", "")] * 2)).num_classes == 1000
 
 
 @pytest.mark.parametrize(
@@ -228,9 +256,10 @@ def test_faults_in_parquet_are_named(parquet):
 
     path = parquet(x=[0.5, None, 2.5], d=[datetime.date(2020, 1, 1)] * 3, y=["a", "b", "a"])
     settings = {"path": str(path), "test_path": None}
+    whole = path.read_bytes()
     assert "column x: row 2 has no value" in refused(settings, columns=["x"])
     assert "column d: has values of type date32" in refused(settings, columns=["d"])
-    whole = path.read_bytes()
+    assert "has no rows" in refused({"path": str(parquet(x=[], y=[])), "test_path": None})
     for content in (b"", whole[:-20], b"PAR1" + bytes(20) + b"PAR1"):
         path.write_bytes(content)
         assert "is not a Parquet file, or is damaged" in refused(settings)

@@ -44,10 +44,39 @@ def test_a_valid_dataset_keeps_its_arrays():
         (split(np.full((3, 2, 2, 1), None)), "object"),
     ],
 )
-@pytest.mark.parametrize("part", ["train", "test"])
+@pytest.mark.parametrize("part", ["train", "validation", "test"])
 def test_a_bad_split_is_named(part, bad, said):
     with pytest.raises(DataError, match=f"{part} .*{said}"):
         Dataset(**(GOOD | {part: bad}))
+
+
+def test_a_label_is_named_by_its_example_also_in_a_later_block(monkeypatch):
+    monkeypatch.setattr("runner.data.dataset._BLOCK_BYTES", 1)
+    bad = split(targets=np.array([0, 1, 3], np.int32))
+    with pytest.raises(DataError, match="label 3 of example 2 is outside 0 to 2"):
+        Dataset(**(GOOD | {"train": bad}))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_real_targets_must_be_finite(value):
+    bad = split(targets=np.array([0, value, 2], np.float32))
+    with pytest.raises(DataError, match=r"^train targets: \(float32\) are not all finite"):
+        Dataset(**(GOOD | {"train": bad, "test": bad, "num_classes": None}))
+
+
+def test_the_validation_split_selects_and_the_test_split_in_its_place():
+    validation = split()
+    assert Dataset(**GOOD).selection is GOOD["test"]
+    assert list(Dataset(**GOOD).splits) == ["train", "test"]
+    dataset = Dataset(**GOOD, validation=validation)
+    assert dataset.selection is validation
+    assert list(dataset.splits) == ["train", "validation", "test"]
+
+
+def test_tokens_are_decoded_by_their_names_or_as_utf8():
+    named = Dataset(**GOOD, classes=("a", "é", "🙂"))
+    assert named.decoded(np.array([2, 0, 1])) == "🙂aé"
+    assert Dataset(**GOOD).decoded(np.array([104, 0xC3, 0xA9, 0xFF])) == "hé\ufffd"
 
 
 def test_splits_of_different_shapes_are_refused():
@@ -75,6 +104,9 @@ def test_targets_of_different_shapes_are_refused():
 def test_invalid_numbers_are_a_configuration_error(key, value):
     with pytest.raises(ConfigError, match=f"^{key}: {value}"):
         Dataset(**(GOOD | {key: value}))
+    if key != "num_classes":
+        with pytest.raises(ConfigError, match=f"^{key}: {value}"):
+            Dataset(**GOOD).normalized_by(**{"mean": 0.0, "std": 1.0, key: value})
 
 
 @pytest.mark.parametrize("dtype", [bool, np.uint8, np.int64, np.float16, np.float64])

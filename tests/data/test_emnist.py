@@ -112,6 +112,14 @@ def test_the_archive_is_downloaded_if_files_are_missing(tmp_path, monkeypatch):
     assert asked == [emnist.PUBLISHED["emnist"]]
 
 
+def test_plain_files_are_neither_downloaded_nor_extracted(tmp_path, monkeypatch):
+    for name, content in files("digits", [3, 4]).items():
+        (tmp_path / name.removesuffix(".gz")).write_bytes(gzip.decompress(content))
+    (tmp_path / "gzip.zip").write_bytes(b"not an archive")
+    monkeypatch.setattr(emnist, "fetch", None)
+    assert load(str(tmp_path), split="digits", download=True).train.targets.tolist() == [3, 4]
+
+
 def test_what_is_missing_is_named(tmp_path):
     with pytest.raises(DataError, match="no such file") as raised:
         load(str(tmp_path), split="letters")

@@ -59,6 +59,33 @@ def test_single_batches_are_those_of_a_chunk(dataset, placement):
     ours.close()
 
 
+@pytest.mark.parametrize("placement", ["device", "host", "stream"])
+def test_an_evaluation_sees_each_example_once_in_order(dataset, placement, monkeypatch):
+    """Five examples in batches of two; the padding of the last one repeats the last example."""
+    monkeypatch.setattr("runner.data.feed.EVALUATION_BATCH", 2)
+    ours = feed(dataset, placement)
+    for _ in range(2):
+        found = [
+            (ours.source("test").prepared(batch).targets.tolist(), valid.tolist())
+            for batch, valid in ours.split_batches("test")
+        ]
+        assert found == [([0, 1], [True] * 2), ([2, 3], [True] * 2), ([4, 4], [True, False])]
+
+
+def test_a_split_smaller_than_a_batch_is_one_batch_without_padding(dataset):
+    ((batch, valid),) = feed(dataset, "device").split_batches("test")
+    assert (batch.tolist(), valid.tolist()) == ([0, 1, 2, 3, 4], [True] * 5)
+
+
+def test_validation_reads_its_split_or_that_of_the_test(dataset):
+    validation = Split(dataset.test.inputs[1:3], dataset.test.targets[1:3])
+    ours = feed(dataset, "device")
+    assert ours.source("validation") is ours.source("test")
+    divided = feed(dataset.divided(train=dataset.train, validation=validation), "device")
+    assert divided.source("validation").resident.targets.tolist() == [1, 2]
+    assert len(next(iter(divided.split_batches("validation")))[1]) == 2
+
+
 @pytest.mark.parametrize(("count", "length"), [(1, 2), (2, 2), (3, 8), (8, 8), (9, 32), (32, 32)])
 def test_a_chunk_from_the_host_has_few_lengths_and_at_most_three_quarters_of_padding(
     dataset, count, length

@@ -78,8 +78,58 @@ def test_a_share_is_held_out_without_a_test_split(hub):
     assert len(dataset.train) == 4
 
 
+def test_a_fifth_is_held_out_unless_another_share_is_given(hub):
+    hub.splits["train"] = FakeSplit(image=TRAIN["image"] * 5, label=TRAIN["label"] * 5)
+    found = load().test.rows
+    assert len(found) == 6
+    np.testing.assert_array_equal(found, load(test_share=0.2, test_seed=0).test.rows)
+    assert not np.array_equal(found, load(test_seed=1).test.rows)
+
+
 def test_numbers_become_a_column(hub):
     assert load(input_feature="size").train.inputs.shape == (6, 1)
+
+
+def test_arrays_of_real_numbers_keep_their_shape(hub):
+    hub.splits["train"] = FakeSplit(image=[np.ones((2, 3), np.float32)] * 6, label=TRAIN["label"])
+    assert load().train.inputs.shape == (6, 2, 3)
+
+
+def test_a_validation_split_is_taken_where_one_is_named(hub):
+    dataset = load(validation_split="test", test_split="test")
+    assert dataset.validation.targets.tolist() == dataset.test.targets.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("names", "labels", "count"),
+    [(["a", "b", "c"], [0, 1] * 3, 3), (None, [0, 1, 2] * 2, 3), (None, [True, False] * 3, 2)],
+)
+def test_the_classes_are_those_with_names_or_up_to_the_highest_label(hub, names, labels, count):
+    hub.splits["train"] = FakeSplit(names=names, image=TRAIN["image"], label=labels)
+    dataset = load(test_share=1 / 3)
+    assert dataset.num_classes == count
+    assert dataset.classes == (None if names is None else tuple(names))
+
+
+def test_a_class_of_the_test_alone_is_named(hub):
+    hub.splits["train"] = FakeSplit(image=TRAIN["image"], label=[0, 1] * 3)
+    hub.splits["test"] = FakeSplit(image=TEST["image"], label=[2, 0])
+    with pytest.raises(DataError, match="class 2 is in the test or validation part, but not in"):
+        load(test_split="test")
+    hub.splits["train"] = FakeSplit(image=TRAIN["image"], label=[0] * 6)
+    with pytest.raises(DataError, match="holds examples of only one class"):
+        load()
+
+
+@pytest.mark.parametrize(
+    ("suffix", "form"),
+    [(".csv", "csv"), (".json", "json"), (".jsonl", "json"), (".parquet", "parquet")],
+)
+def test_the_name_of_a_file_tells_its_format(hub, tmp_path, suffix, form):
+    path = tmp_path / f"data{suffix}"
+    path.touch()
+    load(str(path))
+    assert hub.asked == [((form,), {"data_files": str(path)})]
 
 
 def test_a_folder_is_loaded_from_disk(hub, tmp_path):

@@ -150,6 +150,7 @@ FAULTS = {
     "text": (b"<html>not found</html>", "starts with 3c68746d"),
     "cut in the magic": (images(4)[:3], "starts with 000008,"),
     "cut in the header": (images(4)[:11], "truncated within its header"),
+    "cut in its last size": (images(4)[:15], "truncated within its header"),
     "one byte short": (images(4)[:-1], "less than the 24 bytes|too short for the 24 bytes"),
     "one byte long": (images(4) + b"\0", "more than the 24 bytes"),
     "no images": (images(0), r"holds nothing \(its shape is \(0, 2, 3\)\)"),

@@ -29,7 +29,9 @@ def philox4x64(seed: int, epoch: int, n: int) -> list[int]:
     return words[:n]
 
 
-@pytest.mark.parametrize(("seed", "epoch", "n"), [(0, 0, 1), (3, 1, 64), (2**32 - 1, 10**6, 101)])
+@pytest.mark.parametrize(
+    ("seed", "epoch", "n"), [(0, 0, 1), (3, 1, 64), (2**32 - 1, 10**6, 101), (MASK, MASK, 33)]
+)
 def test_an_epochs_order_sorts_the_words_of_the_published_generator(seed, epoch, n):
     words = philox4x64(seed, epoch, n)
     # With 64-bit words cut to 57 bits or more, ties are out of the question at these sizes.

@@ -47,6 +47,12 @@ def test_real_targets_are_drawn_without_classes():
     assert (len(split.train), len(split.validation)) == (75, 25)
 
 
+def test_several_labels_an_example_are_drawn_without_classes():
+    train = Split(np.zeros((100, 3), np.float32), np.zeros((100, 2), np.int32))
+    split = with_validation(Dataset(train, train, num_classes=2), share=0.25, seed=0)
+    assert (len(split.train), len(split.validation)) == (75, 25)
+
+
 @pytest.mark.parametrize("share", [0.001, 0.999])
 def test_a_share_that_leaves_a_split_empty_is_refused(share):
     with pytest.raises(ConfigError, match=r"^dataset.validation: "):
@@ -72,6 +78,24 @@ def test_mean_and_deviation_are_those_of_each_channel_of_the_training_split(monk
     assert (found.mean, found.std) == (mean, 2.0)
 
 
+@pytest.mark.parametrize("shape", [(4,), (4, 1), (2, 2, 1)])
+def test_the_moments_of_one_channel_are_numbers(shape):
+    values = np.array([1, 1, 5, 5], np.uint8).reshape(shape)
+    assert moments([values]) == (3.0, 2.0)
+    assert [type(each) for each in moments([values])] == [float, float]
+
+
+def test_a_data_sets_own_normalisation_is_used_unless_another_is_given():
+    own = dataset(mean=1.0, std=2.0)
+    assert vars(with_normalization(own, mean=None, std=None)) == vars(own)
+    found = with_normalization(own, mean=None, std=(3.0, 4.0, 5.0))
+    assert (found.mean, found.std) == (1.0, (3.0, 4.0, 5.0))
+    assert with_normalization(own, mean=6.0, std=None).mean == 6.0
+    measured = with_normalization(dataset(), mean=None, std=None)
+    found = with_normalization(dataset(), mean=6.0, std=None)
+    assert (found.mean, found.std) == (6.0, measured.std)
+
+
 def test_a_constant_channel_has_the_deviation_one():
     split = Split(np.full((5, 2), 7, np.uint8), np.zeros(5, np.int32))
     assert moments(block.inputs for block in split.blocks()) == ((7.0, 7.0), (1.0, 1.0))
@@ -87,8 +111,9 @@ def test_validation_examples_do_not_influence_the_normalisation():
 def test_tokens_are_not_normalised():
     tokens = dataset(normalized=False)
     assert with_normalization(tokens, mean=None, std=None).mean is None
-    with pytest.raises(ConfigError, match=r"^std: is set"):
-        with_normalization(tokens, mean=None, std=1.0)
+    for key in ("mean", "std"):
+        with pytest.raises(ConfigError, match=f"^{key}: is set"):
+            with_normalization(tokens, **{"mean": None, "std": None, key: 1.0})
 
 
 @pytest.mark.parametrize(

@@ -90,6 +90,12 @@ def test_blocks_start_a_stride_apart(write, stride, starts):
     assert dataset.train.inputs[:3, 0].tolist() == starts
 
 
+def test_a_block_has_128_tokens_of_bytes_unless_told_otherwise(write):
+    dataset = load(write(bytes(200) * 10))
+    assert dataset.train.inputs.shape == (1799 // 128, 128)
+    assert dataset.num_classes == 256
+
+
 def test_all_blocks_are_views_of_one_array(write):
     dataset = load(write(bytes(200) + bytes(range(200))), block=8, stride=1)
     train = dataset.train
@@ -108,6 +114,7 @@ def test_what_is_not_utf8_has_no_characters(write):
     path = write(b"caf\xe9 " * 100)
     assert "byte 3 is not UTF-8" in refused(path, tokens="characters", block=4)
     assert load(path, block=4).num_classes == 256
+    assert load(write(b"ab" * 50), tokens="characters", block=4).classes == ("a", "b")
     assert "has 1 different characters" in refused(write(b"a" * 100), tokens="characters", block=4)
 
 

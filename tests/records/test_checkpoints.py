@@ -12,7 +12,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from runner.errors import StorageError
+from runner.errors import ConfigError, StorageError
 from runner.records.checkpoints import FORMAT, Checkpoints
 
 DTYPES = ["bool", "int8", "uint8", "int16", "int32", "uint32", "int64", "float16", "float32"]
@@ -87,6 +87,19 @@ def test_the_record_is_read_back(tmp_path):
     ]
 
 
+def test_every_file_and_folder_is_on_the_disk_before_the_name_is(tmp_path, monkeypatch):
+    folder, synced = tmp_path / "checkpoints", []
+
+    def note(path):
+        synced.append((path.relative_to(folder).as_posix(), (folder / "5").exists()))
+
+    monkeypatch.setattr("runner.records.checkpoints.sync", note)
+    Checkpoints(tmp_path).save(5, some_arrays(), {})
+    written = {path.relative_to(folder / "5").as_posix() for path in (folder / "5").rglob("*")}
+    assert set(synced[:-1]) == {(".5", False), *((f".5/{name}", False) for name in written)}
+    assert synced[-3:] == [(".5/manifest.json", False), (".5", False), (".", True)]
+
+
 def test_a_folder_without_checkpoints_has_none(tmp_path):
     checkpoints = Checkpoints(tmp_path)
     assert checkpoints.steps() == []
@@ -100,6 +113,36 @@ def test_a_step_that_was_not_saved_is_an_error_that_lists_those_that_were(checkp
     assert checkpoints.saved().step == 20
     with pytest.raises(StorageError, match=r"holds no checkpoint of step 15; known: 10, 20"):
         checkpoints.saved(15)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {},
+        {"figures": None},
+        {"figures": {}},
+        {"figures": {"best": None}},
+        {"figures": {"best": [10]}},
+        {"figures": {"best": {}}},
+        {"figures": {"best": {"step": 30}}},
+    ],
+)
+def test_a_run_without_a_checkpoint_of_its_best_evaluation_says_so(tmp_path, record):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(10, some_arrays(), record)
+    said = "holds no checkpoint of the best evaluation; known: 10$"
+    with pytest.raises(StorageError, match=said) as caught:
+        checkpoints.saved(best=True)
+    assert caught.value.key == str(checkpoints.folder)
+
+
+def test_the_newest_checkpoint_names_the_one_of_the_best_evaluation(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    for step, best in ((10, 10), (20, 10), (30, 20)):
+        checkpoints.save(step, some_arrays(step), {"figures": {"best": {"step": best}}})
+    assert checkpoints.saved(best=True).step == 20
+    with pytest.raises(ConfigError, match=r"^task\.best: true, but step is 10; give one"):
+        checkpoints.saved(10, best=True, key="task.best")
 
 
 def test_no_flipped_bit_is_restored(checkpoints):
@@ -199,10 +242,12 @@ def test_a_newer_format_is_refused_and_not_passed_over(tmp_path, monkeypatch):
 def test_an_unfinished_save_is_ignored_and_removed_by_the_next(checkpoints):
     unfinished = checkpoints.folder / ".30"
     shutil.copytree(checkpoints.folder / "20", unfinished)
-    (checkpoints.folder / "notes").mkdir()
+    for name in ("notes", ".notes"):
+        (checkpoints.folder / name).mkdir()
     assert checkpoints.steps() == [10, 20]
-    checkpoints.save(30, some_arrays(), {})
-    assert sorted(p.name for p in checkpoints.folder.iterdir()) == ["10", "20", "30", "notes"]
+    checkpoints.save(40, some_arrays(), {})
+    left = ["10", "20", "40", "notes", ".notes"]
+    assert {p.name for p in checkpoints.folder.iterdir()} == set(left)
 
 
 def test_an_intact_checkpoint_is_not_written_again(checkpoints):
@@ -217,6 +262,25 @@ def test_a_damaged_one_of_the_same_step_is_set_aside(checkpoints):
     assert_same(checkpoints.load(20).arrays, some_arrays(21))
     assert checkpoints.steps() == [10, 20]
     assert (checkpoints.folder / "20.damaged").is_dir()
+
+
+def test_a_second_damaged_one_of_a_step_takes_the_place_of_the_first(checkpoints):
+    for seed in (21, 22):
+        (checkpoints.folder / "20" / "record.json").unlink()
+        checkpoints.save(20, some_arrays(seed), {})
+    assert_same(checkpoints.load(20).arrays, some_arrays(22))
+    aside = {path.name for path in checkpoints.folder.iterdir()}
+    assert aside == {"10", "20", "20.damaged"}
+    assert not (checkpoints.folder / "20.damaged" / "record.json").exists()
+
+
+def test_two_checkpoints_are_kept_by_default(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    for step in (1, 2, 3):
+        assert checkpoints.save(step, {"step": np.array(step)}, {}).name == str(step)
+    checkpoints.prune(kept=lambda step: False)
+    assert checkpoints.steps() == [2, 3]
+    assert checkpoints.save(3, {}, {}) == checkpoints.folder / "3"  # there is an intact one
 
 
 def test_a_damaged_one_of_a_later_step_does_not_take_the_place_of_one_to_keep(checkpoints):

@@ -13,10 +13,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from runner import signals
 from runner.errors import DivergedError, InterruptedRunError, StorageError, TerminatedRunError
 from runner.records import ending as ending_module
 from runner.records.ending import Ending
-from runner.records.summary import blank_summary
+from runner.records.summary import blank_summary, write_summary
 from runner.signals import EndAtOnceError
 
 CLOCK = SimpleNamespace(seconds=1.5)
@@ -145,7 +146,7 @@ def test_a_signal_the_process_was_started_to_ignore_stays_ignored(start):
 
 def test_the_previous_handlers_are_restored(tmp_path):
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    threads = threading.active_count()
+    threads, files = threading.active_count(), os.listdir("/dev/fd")
     for _ in range(3):
         with Ending(tmp_path, seed=0) as ending:
             ending.begin(CLOCK)
@@ -156,6 +157,7 @@ def test_the_previous_handlers_are_restored(tmp_path):
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
     assert signal.set_wakeup_fd(-1) == -1
     assert threading.active_count() == threads
+    assert len(os.listdir("/dev/fd")) <= len(files)
 
 
 def test_a_signal_before_the_run_has_begun_ends_it_at_once_with_a_summary(start, tmp_path):
@@ -187,6 +189,50 @@ def test_a_process_that_ends_at_once_keeps_the_summary_of_a_run_that_has_ended(
         callbacks[0]()
     assert finished["params_sha256"] is not None
     assert read(tmp_path) == finished
+
+
+def test_a_process_that_ends_at_once_does_not_fetch_the_parameters(tmp_path, monkeypatch):
+    """The device may never answer."""
+    callbacks = []
+
+    def handled_by(_handler, *, last_words):
+        callbacks.append(last_words)
+        return nullcontext()
+
+    monkeypatch.setattr(ending_module, "handled_by", handled_by)
+    with Ending(tmp_path, seed=0) as ending:
+        ending.params = {"bias": Broken()}
+        for _ in range(2):
+            callbacks[0]()
+        found = read(tmp_path)
+        assert (found["status"], found["params_sha256"]) == ("stopped", None)
+
+
+@pytest.mark.parametrize(
+    ("names", "ends"),
+    [
+        (["USR1", "USR1"], []),
+        (["INT", "USR1"], []),
+        (["INT", "USR1", "TERM"], ["TERM"]),
+        (["HUP", "INT", "TERM"], ["INT"]),
+    ],
+)
+@pytest.mark.parametrize("has_ended", [False, True])
+def test_a_process_is_stuck_after_a_second_signal_that_ends_runs(
+    monkeypatch, names, ends, has_ended
+):
+    """The requests to save a checkpoint do not count, nor do signals while the run unwinds."""
+    stuck, ended = [], threading.Event()
+    if has_ended:
+        ended.set()
+    monkeypatch.setattr(signals, "_GRACE_SECONDS", 0.0)
+    monkeypatch.setattr(signals, "_end_stuck", lambda number, _: stuck.append(number))
+    reading, writing = os.pipe()
+    os.write(writing, bytes([*(signal.Signals[f"SIG{name}"] for name in names), 0]))
+    signals._watch(reading, ended, lambda: None)
+    for descriptor in (reading, writing):
+        os.close(descriptor)
+    assert stuck == ([] if has_ended else [signal.Signals[f"SIG{name}"] for name in ends])
 
 
 def test_a_task_without_a_summary_writes_none_when_it_fails(tmp_path):
@@ -308,6 +354,76 @@ def test_the_compile_seconds_of_a_run_are_those_since_it_began(tmp_path):
         clock.seconds = seconds
         compiled.append(ending.finish()["seconds"]["compile"])
     assert compiled == [2.5, 0.25]
+
+
+def test_a_run_that_has_finished_before_keeps_its_summary(tmp_path):
+    with Ending(tmp_path, seed=0) as ending:
+        ending.begin(CLOCK)
+    first = read(tmp_path)
+    assert first["status"] == "finished"
+    with Ending(tmp_path, seed=1) as ending:
+        assert ending.keep_finished()
+        assert ending.status == "finished"
+    assert read(tmp_path) == first
+
+
+@pytest.mark.parametrize("status", ["stopped", "failed", None])
+def test_a_run_that_had_not_finished_gets_a_new_summary(tmp_path, status):
+    if status is not None:
+        write_summary(tmp_path, {"status": status})
+    with Ending(tmp_path, seed=1) as ending:
+        assert not ending.keep_finished()
+        assert ending.status is None
+    assert (read(tmp_path)["status"], read(tmp_path)["seed"]) == ("finished", 1)
+
+
+def test_a_save_is_requested_by_a_signal_and_only_once(tmp_path):
+    before = signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # as outside of a run
+    try:
+        with Ending(tmp_path, seed=0) as ending:
+            assert not ending.take_save_request()
+            os.kill(os.getpid(), signal.SIGUSR1)
+            assert [ending.take_save_request() for _ in range(3)] == [True, False, False]
+            assert not ending.is_stopping()
+        assert signal.getsignal(signal.SIGUSR1) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"), [(signal.SIGINT, InterruptedRunError), (signal.SIGHUP, TerminatedRunError)]
+)
+def test_the_error_of_a_stopped_run_names_its_signal(tmp_path, number, kind):
+    ending = Ending(tmp_path, seed=0)
+    assert not ending.is_stopping()
+    assert ending.stop_error("stopped", "start it again") is None
+    ending.stop_signal = number
+    assert ending.is_stopping()
+    error = ending.stop_error("stopped", "start it again")
+    assert type(error) is kind
+    assert str(error) == f"{signal.Signals(number).name}: stopped; start it again"
+
+
+def test_where_a_run_comes_from_and_its_settings_are_in_the_summary(tmp_path):
+    parent, settings = {"folder": "first", "step": 20}, {"seed": 3}
+    with Ending(tmp_path, seed=3, settings=settings, overrides=["seed=3"]) as ending:
+        ending.parent = parent
+    found = read(tmp_path)
+    assert (found["parent"], found["settings"]) == (parent, settings)
+    assert found["overrides"] == ["seed=3"]
+    assert found["seconds"]["compile"] is None  # it had not begun
+
+
+@pytest.mark.parametrize(
+    ("error", "is_hashed"),
+    [(None, True), (DivergedError("train/loss", "nan", "lower it"), True), (ValueError(), False)],
+)
+def test_the_parameters_are_hashed_unless_the_run_failed(tmp_path, error, is_hashed):
+    """After a failure of the device they may not be there to fetch."""
+    with Ending(tmp_path, seed=0) as ending:
+        ending.params = {"bias": np.zeros(2)}
+        ending.finish(error)
+    assert (read(tmp_path)["params_sha256"] is not None) == is_hashed
 
 
 @pytest.mark.parametrize("kind", [InterruptedRunError, TerminatedRunError])

@@ -106,10 +106,39 @@ def test_a_run_that_failed_is_marked_failed(tmp_path):
 def test_a_figure_can_be_read_back(tmp_path):
     writer = EventWriter(tmp_path)
     writer.figure("schedule", png(30, 20))
+    writer.figure("schedule", png(3, 2), step=7)
     writer.close()
-    image = read(tmp_path).Images("schedule")[0]
+    image, later = read(tmp_path).Images("schedule")
     assert (image.step, image.width, image.height) == (0, 30, 20)
+    assert (later.step, later.width, later.height) == (7, 3, 2)
     assert Image.open(io.BytesIO(image.encoded_image_string)).getpixel((3, 3)) == (255, 0, 0, 255)
+
+
+def test_a_text_is_shown_at_its_step(tmp_path):
+    writer = EventWriter(tmp_path)
+    writer.text("settings", "**seed**: 0")
+    writer.text("sample", "once upon a time", step=7)
+    writer.close()
+    run = read(tmp_path)
+    found = {tag: run.Tensors(tag)[0] for tag in run.Tags()["tensors"]}
+    texts = {tag: (e.step, e.tensor_proto.string_val[0].decode()) for tag, e in found.items()}
+    assert texts == {
+        "settings/text_summary": (0, "**seed**: 0"),
+        "sample/text_summary": (7, "once upon a time"),
+    }
+
+
+@pytest.mark.parametrize("with_hparams", [False, True])
+def test_the_end_of_a_session_is_written_once_and_only_after_its_start(tmp_path, with_hparams):
+    writer = EventWriter(tmp_path)
+    if with_hparams:
+        writer.hparams({"seed": 0})
+    writer.close()
+    written = writer.path.read_bytes()
+    writer.close(succeeded=False)
+    writer.text("sample", "too late")
+    assert writer.path.read_bytes() == written
+    assert written.count(b"_hparams_/session_end_info") == with_hparams
 
 
 def test_attempts_within_one_second_write_separate_files_in_order(tmp_path):
@@ -119,6 +148,16 @@ def test_attempts_within_one_second_write_separate_files_in_order(tmp_path):
         writer.close()
     assert len(list(tmp_path.iterdir())) == 5
     assert [event.step for event in read(tmp_path).Scalars("a")] == [0, 1, 2, 3, 4]
+
+
+def test_the_name_of_a_file_begins_with_the_second_of_its_creation(tmp_path, monkeypatch):
+    """TensorBoard reads the files of a folder in the order of their names."""
+    monkeypatch.setattr(events_module.time, "time_ns", lambda: 1_700_000_000_012_345_678)
+    monkeypatch.setattr(events_module.socket, "gethostname", lambda: "host")
+    writer = EventWriter(tmp_path)
+    writer.close()
+    expected = f"events.out.tfevents.1700000000.host.012345678.{os.getpid()}"
+    assert writer.path.name == expected
 
 
 class FullAfter(io.FileIO):
@@ -154,6 +193,26 @@ def test_a_full_disk_warns_once_and_keeps_the_records_that_fitted(tmp_path, capl
     steps = [event.step for event in read(tmp_path).Scalars("a")]
     assert steps == list(range(len(steps)))
     assert len(steps) >= 50
+    assert writer.lost_at_step == len(steps) // 100 * 100  # of the block that failed
+
+
+@pytest.mark.parametrize(
+    ("purge_step", "count", "lost"), [(None, 0, 0), (40, 0, 40), (40, 3, 43), (None, 5, 5)]
+)
+def test_the_first_step_that_is_lost_follows_the_last_one_written(
+    tmp_path, monkeypatch, purge_step, count, lost
+):
+    writer = EventWriter(tmp_path, purge_step=purge_step)
+    steps = (purge_step or 0) + np.arange(count)
+    writer.scalars(steps, {"a": np.ones(count)}, np.full(count, 1.7e9))
+    assert writer.lost_at_step is None
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    writer.flush()
+    assert writer.lost_at_step == lost
 
 
 def test_a_folder_that_refuses_the_file_warns_once(tmp_path, caplog):

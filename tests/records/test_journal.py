@@ -1,22 +1,30 @@
 """The journal: which steps it writes, and with which wall times."""
 
+from dataclasses import asdict
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from runner.config import Ranking
+from runner.errors import DivergedError, StorageError
 from runner.records import journal as journal_module
 from runner.records import throughput
+from runner.records.class_tables import ClassTables
 from runner.records.journal import Figures, Journal
 from runner.training.listener import Rounds
 
 
 class Events:
-    """Keeps what is written, in order: (step, wall time) by tag."""
+    """Keeps what is written, in order: (step, wall time) by tag, and (step, PNG) of pictures."""
+
+    lost_at_step = None
 
     def __init__(self):
-        self.written = {}
+        self.written, self.pictures = {}, []
+
+    def figure(self, tag, png, *, step):
+        self.pictures.append((tag, png, step))
 
     def scalars(self, steps, columns, wall_times):
         for tag, column in columns.items():
@@ -28,11 +36,10 @@ ACCURACY = Ranking("eval/accuracy", True)
 DISPLAY = SimpleNamespace(update=lambda *_: None, evaluation=lambda *_: None)
 
 
-def start(log_every=1):
+def start(log_every=1, **more):
     events = Events()
-    return events, Journal(
-        events=events, display=DISPLAY, log_every=log_every, started=0.0, ranking=ACCURACY
-    )
+    settings = {"display": DISPLAY, "started": 0.0, "ranking": ACCURACY, **more}
+    return events, Journal(events=events, log_every=log_every, **settings)
 
 
 def losses(capacity):
@@ -89,6 +96,142 @@ def test_the_steps_of_rounds_end_together_for_the_measured_speed(monkeypatch):
     for _ in journal.rounds(10, outcome, submitted=0.0):
         now += 50.0  # what is done between the rounds is not training
     assert journal.throughput.steps_per_second == pytest.approx(4 / 2)
+
+
+def rates(count):
+    return {f"schedule/lr/{name}": np.float32([0.5, 0.25]) for name in "abcde"[:count]}
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ({"schedule/lr": np.float32([0.5, 0.25])}, ", where the rate was 0.25"),
+        (rates(2), ", where the rates were 0.25 (a), 0.25 (b)"),
+        (rates(4), ", where the rates were 0.25 (a), 0.25 (b), 0.25 (c), 0.25 (d)"),
+        (rates(5), ", where the rates were 0.25 (a), 0.25 (b), 0.25 (c), 0.25 (d), ..."),
+        ({"schedule/cycle": np.array([6, 7])}, ", in cycle 7"),
+    ],
+)
+def test_a_divergence_names_the_rates_of_its_step(columns, said):
+    _, journal = start()
+    with pytest.raises(DivergedError) as caught:
+        journal.chunk(3, 2, {"train/loss": np.float32([1, np.inf]), **columns}, submitted=0.0)
+    assert caught.value.problem == f"inf at step 4{said}"
+
+
+class Ready:
+    """A metric that was computed before it was handed over."""
+
+    def is_ready(self):
+        return True
+
+    def __array__(self, dtype=None, copy=None):
+        return np.asarray(0.5, np.float32)
+
+
+def test_an_evaluation_of_which_a_part_is_awaited_has_just_ended(monkeypatch):
+    paused = []
+    _, journal = start()
+    monkeypatch.setattr(journal.throughput, "pause", lambda **given: paused.append(given))
+    for metrics in ([Ready(), Awaited()], [Ready()], [0.5]):
+        named = {f"eval/{number}": value for number, value in enumerate(metrics)}
+        journal.evaluation(1, named, submitted=7.0)
+    assert paused == [{"since": 7.0, "seen": seen} for seen in (True, False, False)]
+
+
+LAST = {"eval/loss": 0.5, "test/loss": 0.75}
+
+
+@pytest.mark.parametrize(
+    ("evaluated", "first", "written"),
+    [(20, 20, ["eval/loss"]), (10, 20, []), (None, 20, []), (0, 0, [])],
+)
+def test_a_resumed_run_writes_an_evaluation_of_its_first_step_again(evaluated, first, written):
+    """But not that of the test, which a longer run makes again at its end."""
+    earlier = Figures(metrics=LAST, evaluated_step=evaluated)
+    events, journal = start(start=first, earlier=earlier)
+    assert list(events.written) == written
+    assert journal.last_metrics == LAST
+    journal.chunk(first, 2, losses(2), submitted=0.0)
+    assert journal.last_metrics == {"eval/loss": 0.5}
+
+
+def test_a_run_with_nothing_left_to_train_writes_its_test_again():
+    """Its events are in a new file, and TensorBoard hides those of the same step before it."""
+    events, journal = start(start=20, earlier=Figures(metrics=LAST, evaluated_step=10))
+    journal.finish()
+    assert [(tag, step) for tag, [(step, _)] in events.written.items()] == [("test/loss", 20)]
+    events, journal = start(start=20, earlier=Figures(metrics=LAST, evaluated_step=10))
+    journal.chunk(20, 1, losses(1), submitted=0.0)
+    journal.evaluation(21, {"test/loss": 0.25}, submitted=0.0)
+    journal.finish()
+    assert [step for step, _ in events.written["test/loss"]] == [21]
+
+
+def test_pictures_are_written_at_the_last_step():
+    tables = ClassTables(["a", "b"], lambda tag, matrix: bytes([int(matrix.sum())]))
+    events, journal = start(tables=tables)
+    journal.chunk(0, 3, losses(3), submitted=0.0)
+    found = {"test/loss": 0.5, "test/recall": np.array([0.5, 1]), "test/confusion": np.eye(2)}
+    journal.evaluation(3, found, submitted=0.0)
+    journal.finish()
+    assert events.pictures == [("test/confusion", bytes([2]), 3)]
+    by_class = {"test/recall/a": 0.5, "test/recall/b": 1.0}
+    assert journal.last_metrics == {"test/loss": 0.5, **by_class}
+
+
+def test_the_figures_count_all_attempts(monkeypatch):
+    """Ten steps in half a second after the first chunk: 30 steps take 1.5 s."""
+    now = 100.0
+    for module in (throughput, journal_module):
+        monkeypatch.setattr(module, "perf_counter", lambda: now)
+    best = {"metric": "eval/accuracy", "value": 0.75, "step": 15}
+    earlier = Figures(best=best, seconds=40.0, training_seconds=30.0)
+    _, journal = start(start=20, started=90.0, earlier=earlier)
+    assert journal.figures() == Figures(best=best, seconds=50.0, training_seconds=30.0)
+    journal.chunk(20, 20, losses(20), submitted=0.0)
+    now += 0.5
+    journal.chunk(40, 10, losses(10), submitted=0.0)
+    journal.evaluation(50, {"eval/accuracy": 0.5}, submitted=0.0)
+    found = journal.figures()
+    assert (found.seconds, found.training_seconds) == (50.5, 31.5)
+    assert (found.metrics, found.evaluated_step) == ({"eval/accuracy": 0.5}, 50)
+    assert (found.best, found.logging_lost_at_step) == (best, None)
+
+
+def test_the_speed_is_written_at_the_step_it_was_measured_up_to(monkeypatch):
+    now = 100.0
+    monkeypatch.setattr(throughput, "perf_counter", lambda: now)
+    events, journal = start()
+    for first in (0, 10, 20):
+        journal.chunk(first, 10, losses(10), submitted=0.0)
+        now += 0.25
+    assert [step for step, _ in events.written["throughput/steps_per_second"]] == [19, 29]
+
+
+SAVED = asdict(Figures(metrics=LAST, evaluated_step=20, best={"value": 0.5, "step": 20}))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"metrics": {"eval/loss": "low"}},
+        {"metrics": [0.5]},
+        {"best": {"value": 0.5}},
+        {"best": {"value": None, "step": 20}},
+        {"best": {"value": 0.5, "step": "x"}},
+        {"best": 3},
+        {"seconds": None},
+        {"training_seconds": "long"},
+        {"more": 1},
+    ],
+)
+def test_figures_that_no_run_has_saved_are_refused(changed):
+    assert Figures.saved({"figures": SAVED}, source="x") == Figures(**SAVED)
+    with pytest.raises(StorageError, match=r"^x: has no valid metrics of its run"):
+        Figures.saved({"figures": SAVED | changed}, source="x")
+    with pytest.raises(StorageError, match=r"^x: has no valid metrics of its run"):
+        Figures.saved({}, source="x")
 
 
 class Awaited:

@@ -146,6 +146,113 @@ class Offers:
     def close(self): ...
 
 
+class Saves(Offers):
+    """It is due after multiples of ten."""
+
+    def __init__(self, *, keeps_best, folder=None):
+        super().__init__()
+        self.keeps_best = keeps_best
+        if folder is not None:
+            self.last, self.best = folder / "checkpoints" / "30", folder / "checkpoints" / "20"
+
+    def is_due(self, step):
+        return step % 10 == 0
+
+    def offer(self, step, state, figures, *, due):
+        self.offered.append((step, state, due))
+
+
+class SnapshotsAtTwelve:
+    """Stands for a saver of snapshots."""
+
+    def __init__(self, order):
+        self.order = order
+
+    def is_due(self, step):
+        return step == 12
+
+    def save(self, step, state):
+        self.order.append((step, state))
+
+
+@pytest.mark.parametrize(
+    ("saves", "snapshots", "keeps_best", "expected"),
+    [
+        (False, False, False, []),
+        (False, True, False, [12]),
+        (True, False, False, [10]),
+        (True, True, False, [10, 12]),
+        (True, False, True, [10, 15]),
+    ],
+)
+def test_only_states_that_are_saved_are_wanted(tmp_path, saves, snapshots, keeps_best, expected):
+    """Evaluations are after steps 10 and 15."""
+    saver, kept = Saves(keeps_best=keeps_best) if saves else None, []
+    journal = Journal(
+        events=EventWriter(tmp_path),
+        display=Screen(),
+        log_every=1,
+        started=time.perf_counter(),
+        ranking=ACCURACY,
+    )
+    store = SnapshotsAtTwelve(kept) if snapshots else None
+    wanted = []
+    with Recorder(journal, saver=saver, snapshots=store) as recorder:
+        for step in (9, 10, 12, 13, 15):
+            if recorder.wants_state(step, evaluated=step in (10, 15)):
+                wanted.append(step)
+                recorder.state(step, f"state {step}")
+        recorder.final_state(17, "the last")
+    recorder.raise_failure()
+    assert wanted == expected
+    assert kept == ([(12, "state 12")] if snapshots else [])
+    if saver is not None:
+        offered = [(step, f"state {step}", step == 10) for step in expected]
+        assert saver.offered == [*offered, (17, "the last", True)]
+
+
+def test_events_are_on_the_disk_before_a_state_that_is_due_is_saved(tmp_path, monkeypatch):
+    """A run that resumes from that state does not write them again."""
+    order, saver = [], Saves(keeps_best=True)
+    monkeypatch.setattr(EventWriter, "flush", lambda _: order.append("flush"))
+    monkeypatch.setattr(saver, "offer", lambda step, *_, due: order.append(step))
+    with recording(tmp_path, saver=saver) as recorder:
+        for step in (10, 15):
+            assert recorder.wants_state(step, evaluated=True)
+            recorder.state(step, None)
+        recorder.final_state(17, None)
+    assert order[:5] == ["flush", 10, 15, "flush", 17]
+
+
+def test_checkpoints_are_named_by_their_paths_in_the_folder(tmp_path):
+    with recording(tmp_path, saver=Saves(keeps_best=True, folder=tmp_path)) as recorder:
+        assert recorder.checkpoint == {"last": "checkpoints/30", "best": "checkpoints/20"}
+    with recording(tmp_path, saver=Saves(keeps_best=True)) as recorder:
+        assert recorder.checkpoint == {"last": None, "best": None}
+    with recording(tmp_path) as recorder:
+        assert recorder.checkpoint == {"last": None, "best": None}
+
+
+def test_goodput_is_the_share_of_the_time_spent_on_steps_that_count(tmp_path, monkeypatch):
+    with recording(tmp_path) as recorder:
+        assert recorder.goodput is None
+        figures = Figures(seconds=8.0, training_seconds=6.0, logging_lost_at_step=3)
+        monkeypatch.setattr(recorder._journal, "figures", lambda: figures)
+        assert (recorder.goodput, recorder.logging_lost_at_step) == (0.75, 3)
+
+
+def test_pictures_are_shown_at_the_first_step_and_texts_where_they_belong(tmp_path, monkeypatch):
+    written = []
+    for name in ("figure", "text"):
+        monkeypatch.setattr(
+            EventWriter, name, lambda _, *given, step: written.append((given, step))
+        )
+    with recording(tmp_path, start=20) as recorder:
+        recorder.figure("schedule", b"png")
+        recorder.text("sample", "once upon a time", step=30)
+    assert written == [(("schedule", b"png"), 20), (("sample", "once upon a time"), 30)]
+
+
 def rounds_of(start, *, best=0, loss=None):
     accuracies = jnp.array([0.5, 0.75, 0.25, 0.0])
     metrics = chunk_metrics(start, 16, loss)

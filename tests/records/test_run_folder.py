@@ -9,14 +9,18 @@ from threading import Barrier
 
 import pytest
 
-from runner.errors import ConfigError, StorageError
+from runner.errors import ConfigError, FolderInUseError, StorageError
 from runner.records.run_folder import (
     claim,
     claim_sweep,
     discard_unbegun,
     fork_source,
+    holds_run,
     last_write,
     lock,
+    replace_file,
+    require_checkpoint,
+    saved_steps,
     steps_of,
 )
 
@@ -76,6 +80,15 @@ def test_a_folder_given_back_is_gone_and_may_be_claimed_again(tmp_path):
         claimed.give_back()
         assert not folder.exists()
         assert folder.parent.is_dir()  # another run may be making its own in there
+
+
+@pytest.mark.parametrize("names", [[], ["config.yaml"], ["overrides.yaml"]])
+def test_a_folder_given_back_before_all_was_recorded_is_gone(tmp_path, names):
+    claimed = claim(tmp_path / "run", explicit=True)
+    for name in names:
+        (claimed.folder / ".hydra" / name).touch()
+    claimed.give_back()
+    assert not claimed.folder.exists()
 
 
 @pytest.mark.parametrize("theirs", [(), ("notes.txt",)])
@@ -227,6 +240,73 @@ def test_the_step_of_a_fork_follows_the_last_at_sign(name, folder, step):
     assert fork_source(name) == (Path(folder), step)
 
 
+@pytest.mark.parametrize("step", ["x", "-1", "1.5", "²", "٣", "1" * 11, "1_0", " 1", ""])
+def test_what_follows_the_at_sign_is_a_step(step):
+    with pytest.raises(ConfigError, match=r"^init_from: '.*' is not a step; write RUN_FOLDER"):
+        fork_source(f"runs/a@{step}")
+
+
+def test_the_last_possible_step_may_be_named():
+    assert fork_source("a@2147483647") == (Path("a"), 2**31 - 1)
+
+
+def test_a_folder_holds_a_run_once_its_settings_are_recorded(tmp_path):
+    assert not holds_run(tmp_path)
+    config = tmp_path / ".hydra" / "config.yaml"
+    config.mkdir(parents=True)
+    assert not holds_run(tmp_path)
+    config.rmdir()
+    config.touch()
+    assert not holds_run(tmp_path)
+    config.write_text("seed: 0")
+    assert holds_run(tmp_path)
+
+
+def test_checkpoints_are_folders_with_the_name_of_a_step(tmp_path):
+    assert saved_steps(tmp_path) == []
+    for name in ("20", "3", ".30", "notes"):
+        (tmp_path / "checkpoints" / name).mkdir(parents=True)
+    (tmp_path / "checkpoints" / "7").touch()
+    assert saved_steps(tmp_path) == [3, 20]
+
+
+def test_a_checkpoint_that_is_missing_is_named_with_those_that_exist(tmp_path):
+    place = str(tmp_path / "checkpoints")
+    with pytest.raises(StorageError, match="holds no checkpoint; name a run") as caught:
+        require_checkpoint(tmp_path, None)
+    assert caught.value.key == place
+    with pytest.raises(StorageError, match="holds no checkpoint of step 0; known: none"):
+        require_checkpoint(tmp_path, 0)
+    for name in ("0", "20"):
+        (tmp_path / "checkpoints" / name).mkdir(parents=True)
+    for step in (None, 0, 20):
+        require_checkpoint(tmp_path, step)
+    with pytest.raises(StorageError, match="no checkpoint of step 3; known: 0, 20") as caught:
+        require_checkpoint(tmp_path, 3)
+    assert caught.value.key == place
+
+
+def test_one_process_at_a_time_holds_a_folder(tmp_path):
+    with lock(tmp_path):
+        with (
+            pytest.raises(FolderInUseError, match="another run is using it") as caught,
+            lock(tmp_path),
+        ):
+            pass
+        assert (caught.value.key, caught.value.exit_code) == (str(tmp_path), 7)
+    with lock(tmp_path):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_is_replaced_as_a_whole_or_named(tmp_path):
+    replace_file(tmp_path / "a.yaml", "é: 1\n")
+    replace_file(tmp_path / "a.yaml", "é: 2\n")
+    assert (tmp_path / "a.yaml").read_bytes() == "é: 2\n".encode()
+    with pytest.raises(StorageError, match=r"none/a\.yaml: cannot be written \(No such file"):
+        replace_file(tmp_path / "none" / "a.yaml", "")
+
+
 def test_a_link_beside_the_results_is_not_followed_for_the_last_write(tmp_path):
     (tmp_path / "notes").symlink_to("nowhere")
     assert last_write(tmp_path) == (tmp_path / "notes").lstat().st_mtime
@@ -261,6 +341,24 @@ def test_only_what_a_killed_run_had_written_is_discarded(tmp_path):
     (record / "notes.txt").write_text("mine")
     discard_unbegun(tmp_path)
     assert (record / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", [".hydra/config.yaml", "summary.json"])
+def test_the_record_of_a_run_that_has_begun_is_not_discarded(tmp_path, name):
+    (tmp_path / ".hydra").mkdir()
+    (tmp_path / ".hydra" / "hydra.yaml").touch()
+    (tmp_path / name).touch()
+    discard_unbegun(tmp_path)
+    assert (tmp_path / ".hydra" / "hydra.yaml").exists()
+    assert (tmp_path / name).exists()
+
+
+def test_the_record_of_a_run_that_is_just_starting_is_not_discarded(tmp_path):
+    discard_unbegun(tmp_path / "none")
+    (tmp_path / ".hydra").mkdir()
+    with lock(tmp_path), pytest.raises(FolderInUseError):
+        discard_unbegun(tmp_path)
+    assert (tmp_path / ".hydra").is_dir()
 
 
 def test_files_behind_a_link_are_not_discarded(tmp_path):

@@ -1,6 +1,7 @@
 """When states are saved, which of them are kept, and what a failed save does."""
 
 import logging
+import shutil
 import threading
 from dataclasses import replace
 
@@ -163,6 +164,28 @@ def test_no_best_is_kept_where_it_is_not_wanted(saver, tmp_path):
     found.close()
     assert Checkpoints(tmp_path).steps() == [20]
     assert found.best is None
+
+
+def test_the_best_state_of_an_earlier_step_is_not_saved_where_it_is_not_wanted(saver, tmp_path):
+    found = saver(AUTO, start=2, earlier=best_at(1))
+    assert (found.last, found.best) == (None, None)
+    found.offer(5, 0.5, best_at(5), due=False)
+    found.offer(10, 1.0, best_at(5), due=True)
+    found.close()
+    assert Checkpoints(tmp_path).steps() == [10]
+
+
+def test_a_best_state_is_saved_once_with_its_own_figures(saver, tmp_path):
+    found = saver(replace(AUTO, best=True), keep=9)
+    found.offer(5, 0.5, best_at(5), due=False)
+    found.offer(10, 1.0, replace(best_at(5), seconds=9.0), due=True)
+    found.wait()
+    record = Checkpoints(tmp_path).load(5).record
+    assert Figures(**record["figures"]) == best_at(5)
+    shutil.rmtree(tmp_path / "checkpoints" / "5")
+    found.offer(20, 2.0, best_at(5), due=True)
+    found.close()
+    assert Checkpoints(tmp_path).steps() == [10, 20]
 
 
 def test_the_figures_and_the_record_are_saved_with_the_state(saver, tmp_path, clock):

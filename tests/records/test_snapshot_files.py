@@ -6,8 +6,15 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
-from runner.errors import StorageError
-from runner.records.snapshot_files import Snapshots, SnapshotSaver, SnapshotTable
+from runner.errors import ConfigError, StorageError
+from runner.records.checkpoints import Checkpoint, Checkpoints
+from runner.records.snapshot_files import (
+    Snapshots,
+    SnapshotSaver,
+    SnapshotTable,
+    task_checkpoint,
+    with_snapshot,
+)
 
 ARRAYS = {
     "params/Dense_0/kernel": np.arange(6, dtype=np.float32).reshape(2, 3).T,
@@ -20,10 +27,11 @@ def store(tmp_path):
     return Snapshots(tmp_path)
 
 
-def test_what_was_saved_is_loaded(store):
+def test_what_was_saved_is_loaded(store, tmp_path):
     store.save(20, ARRAYS)
     store.save(3, ARRAYS)
     store.save("swa", ARRAYS)
+    assert store.folder == tmp_path / "snapshots"
     assert store.steps() == [3, 20]
     for name in (3, 20, "swa"):
         found = store.load(name)
@@ -86,6 +94,50 @@ def test_a_snapshot_that_does_not_exist_names_those_that_do(store):
     store.save(7, ARRAYS)
     with pytest.raises(StorageError, match="there is no such snapshot; known: 7"):
         store.load("swa")
+
+
+def test_the_snapshots_that_exist_are_named_with_their_average(store):
+    with pytest.raises(StorageError, match="there is no such snapshot; known: none"):
+        store.load(7)
+    store.save("swa", ARRAYS)
+    store.save(9, ARRAYS)
+    with pytest.raises(StorageError, match="there is no such snapshot; known: 9, swa"):
+        store.load(7)
+
+
+@pytest.mark.parametrize(("name", "step"), [(None, 30), (10, 10), ("swa", 20)])
+def test_a_snapshot_takes_the_place_of_the_parameters_of_a_checkpoint(store, tmp_path, name, step):
+    for number, each in enumerate((10, 20, "swa")):
+        store.save(each, {"params/a": np.array(number)})
+    path = tmp_path / "checkpoints" / "30"
+    saved = Checkpoint(30, path, {"params/a": np.array(-1)}, {"steps": 30})
+    found = with_snapshot(saved, name, is_chosen=False)
+    assert (found.step, found.record) == (step, saved.record)
+    assert found.path == (path if name is None else store.path(name))
+    assert found.arrays["params/a"] == {None: -1, 10: 0, "swa": 2}[name]
+
+
+def test_an_average_without_its_snapshots_has_the_step_of_the_checkpoint(store, tmp_path):
+    store.save("swa", ARRAYS)
+    saved = Checkpoint(30, tmp_path / "checkpoints" / "30", {}, {})
+    assert with_snapshot(saved, "swa", is_chosen=False).step == 30
+
+
+def test_a_task_reads_the_checkpoint_or_the_snapshot_it_is_asked_for(store, tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    for step in (10, 20):
+        checkpoints.save(step, {"params/a": np.array(step)}, {"figures": {"best": {"step": 10}}})
+    store.save(5, ARRAYS)
+    chosen = [(None, False, None), (10, False, None), (None, True, None), (None, False, 5)]
+    found = [task_checkpoint(str(tmp_path), step=s, best=b, snapshot=n) for s, b, n in chosen]
+    assert [checkpoint.step for checkpoint in found] == [20, 10, 10, 5]
+    for step, best in ((10, False), (None, True)):
+        with pytest.raises(ConfigError, match=r"^task\.snapshot: 5, but step or best chooses"):
+            task_checkpoint(str(tmp_path), step=step, best=best, snapshot=5)
+    with pytest.raises(ConfigError, match=r"^task\.best: true, but step is 10; give one"):
+        task_checkpoint(str(tmp_path), step=10, best=True, snapshot=None)
+    with pytest.raises(ConfigError, match=r"^resume: is null, but the task needs a run"):
+        task_checkpoint(None, step=None, best=False, snapshot=None)
 
 
 def test_later_snapshots_are_discarded(store):

@@ -12,7 +12,14 @@ import numpy as np
 import pytest
 
 from runner.errors import StorageError
-from runner.records.summary import params_sha256, reserve_summary, write_summary
+from runner.records.summary import (
+    blank_summary,
+    params_sha256,
+    read_status,
+    release_reserved,
+    reserve_summary,
+    write_summary,
+)
 
 
 def test_numbers_that_json_lacks_become_null(tmp_path):
@@ -78,6 +85,49 @@ def test_the_reserved_space_becomes_the_summary(tmp_path):
     assert [path] == list(tmp_path.iterdir())
     assert path.stat().st_ino == place
     assert json.loads(path.read_text()) == {"steps": 1}
+
+
+def test_what_a_run_that_ended_before_its_first_step_does_not_know_is_null():
+    found = blank_summary("stopped", seed=3, seconds=1.5)
+    versions = found.pop("versions")
+    assert set(versions) == {"python", "runner", "jax", "jaxlib", "flax", "optax", "numpy"}
+    assert (versions["jax"], versions["numpy"]) == (jax.__version__, np.__version__)
+    unknown = ["epochs", "best", "steps_per_second", "device", "params", "params_sha256"]
+    assert found == {
+        **dict.fromkeys([*unknown, "goodput", "logging_lost_at_step", "parent"]),
+        "status": "stopped",
+        "steps": 0,
+        "seed": 3,
+        "metrics": {},
+        "seconds": {"total": 1.5, "to_first_step": None, "compile": None},
+        "checkpoint": {"last": None, "best": None},
+        "overrides": [],
+        "settings": {},
+    }
+
+
+def test_the_space_that_is_reserved_is_several_blocks_and_can_be_released(tmp_path):
+    write_summary(tmp_path, {"status": "finished"})
+    release_reserved(tmp_path)  # there is none
+    for _ in range(2):
+        reserve_summary(tmp_path)
+    [reserved] = [path for path in tmp_path.iterdir() if path.name != "summary.json"]
+    assert reserved.stat().st_size == 8192
+    release_reserved(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["summary.json"]
+    assert read_status(tmp_path) == "finished"
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "3", "{}", '{"status": null}', "[" * 100_000])
+def test_a_summary_that_cannot_be_read_has_no_status(tmp_path, text):
+    assert read_status(tmp_path) is None
+    (tmp_path / "summary.json").write_text(text)
+    assert read_status(tmp_path) is None
+
+
+def test_a_pipe_in_place_of_the_summary_is_not_read(tmp_path):
+    os.mkfifo(tmp_path / "summary.json")
+    assert read_status(tmp_path) is None
 
 
 def fill(disk):

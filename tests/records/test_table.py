@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from runner.errors import StorageError
-from runner.records.table import write_picture, write_table
+from runner.records.table import replaced, write_picture, write_table
 
 
 def test_the_table_reads_back_to_the_same_float32(tmp_path):
@@ -51,6 +51,23 @@ def test_a_picture_that_exists_is_not_overwritten(tmp_path):
     with pytest.raises(StorageError, match=r"schedule\.png: cannot be written \(File exists\)"):
         write_picture(path, b"other")
     assert path.read_bytes() == b"png"
+
+
+def test_a_file_is_replaced_only_once_the_new_one_is_complete(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("old")
+    (tmp_path / ".a.csv").write_text("of an interrupted attempt")
+
+    def fail(prepared):
+        prepared.write_text("half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(StorageError, match=r"/a\.csv: cannot be written \(No space left"):
+        replaced(path, fail)
+    assert path.read_text() == "old"
+    replaced(path, lambda prepared: write_table(prepared, [{"step": np.arange(2)}]))
+    assert path.read_text() == "step\n0\n1\n"
+    assert [each.name for each in tmp_path.iterdir()] == ["a.csv"]
 
 
 def test_a_full_disk_is_reported_with_the_file(small_disk):
