@@ -419,7 +419,8 @@ def test_signals_save_and_stop_a_run_that_no_other_may_use_and_that_goes_on(
 
     with monkeypatch.context() as patch:
         patch.setattr(Recorder, "wants_state", signalled)
-        code, folder = run(*TINY, *OPTIMIZERS["sgd"], "checkpoint.every=1000")
+        every_step = ("training.chunk=1", "checkpoint.every=1000")
+        code, folder = run(*TINY, *OPTIMIZERS["sgd"], *every_step)
     assert code == 143
     saved = Checkpoints(folder).steps()
     assert (17 in saved, saved[-1]) == (True, 27)
