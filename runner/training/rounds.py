@@ -48,7 +48,9 @@ def most_rounds(state: TrainState, feed: Feed, plan: Plan, *, capacity: int) -> 
         return 1
     if feed.placement != "device" or len(list(feed.split_batches("validation"))) > 1:
         return 1
-    return max(1, capacity // plan.eval_every) if tree_bytes(state) <= _STATE_BYTES else 1
+    is_frequent = 2 * plan.eval_every <= capacity
+    # As many as a chunk has steps, so that the program does not depend on ``eval_every``.
+    return capacity if is_frequent and tree_bytes(state) <= _STATE_BYTES else 1
 
 
 def train_rounds(

@@ -227,8 +227,8 @@ def test_a_metric_that_the_objective_lacks_ranks_nothing(dataset):
 @pytest.mark.parametrize(
     ("changed", "expected"),
     [
-        ({}, 17),  # 102 steps of capacity, an evaluation every 6
-        ({"eval_every": 51}, 2),
+        ({}, 102),
+        ({"eval_every": 51}, 102),  # one program for all that have two rounds or more
         ({"eval_every": 52}, 1),
         ({"eval_every": None}, 1),
         ({"dispatch": "step"}, 1),
@@ -250,7 +250,7 @@ def test_what_rounds_cannot_do_is_dispatched_on_its_own(dataset, monkeypatch):
     assert most(state, feed_of(large), plan) == 1
     # 64·16 + 16 + 16·10 + 10 = 1,210 parameters, their momentum and average, step and key.
     monkeypatch.setattr(rounds, "_STATE_BYTES", 3 * 4 * 1210 + 4 + 8)
-    assert most(state, feed, plan) == 17
+    assert most(state, feed, plan) == 102
     monkeypatch.setattr(rounds, "_STATE_BYTES", 3 * 4 * 1210 + 4 + 7)
     assert most(state, feed, plan) == 1
 
