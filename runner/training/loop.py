@@ -15,23 +15,23 @@ import numpy as np
 from runner.data.feed import HOST_CHUNK_BYTES, Feed, Source, SplitName
 from runner.objectives import Objective
 from runner.training.evaluation import evaluate, evaluated_variables
-from runner.training.listener import Listener, Metrics
+from runner.training.listener import Listener
 from runner.training.plan import Plan
-from runner.training.rates import metric_shapes
-from runner.training.rounds import most_rounds, train_rounds
+from runner.training.rates import empty_metrics, set_metrics
+from runner.training.rounds import evaluates_in_rounds, train_rounds
 from runner.training.state import Hyperparams, Static, TrainState
 from runner.training.step import (
     Gradients,
+    Trained,
     add_microbatch,
     apply_gradients,
     observe,
     split_microbatches,
     train_step,
+    train_steps,
     zero_gradients,
 )
 from runner.training.tags import metric_tag
-
-Trained = tuple[TrainState, Metrics]
 
 LONGEST_CHUNK = 1024  # in steps
 
@@ -60,8 +60,8 @@ def train(
       DivergedError: the listener received a loss that is not finite. The last state was yielded.
     """
     capacity = chunk_capacity(feed)
-    most = most_rounds(state, feed, plan, capacity=capacity)
-    train_chunk = _train_chunk if most == 1 else partial(train_rounds, most=most)
+    in_rounds = evaluates_in_rounds(state, feed, plan, capacity=capacity)
+    train_chunk = train_rounds if in_rounds else _train_chunk
     step = int(state.step)
     over = is_over(state, step, plan.steps)
     while not over and not stopping():
@@ -147,16 +147,9 @@ def scan_chunk(
 
     Returns the state, and metrics by tag [capacity] of which the first ``length`` are set.
     """
-
-    def body(i: jax.Array, carry: Trained) -> Trained:
-        state, chunk_metrics = carry
-        batch = jax.tree.map(lambda array: array[i], batches)
-        state, metrics = train_step(static, state, hyperparams, source, batch)
-        return state, _set_metrics(chunk_metrics, i, metrics)
-
     capacity = jax.tree.leaves(batches)[0].shape[0]
-    empty = empty_metrics(static, hyperparams, capacity)
-    return jax.lax.fori_loop(0, length, body, (state, empty))
+    trained = state, empty_metrics(static, hyperparams, capacity)
+    return train_steps(static, trained, hyperparams, source, batches, jnp.int32(0), length)
 
 
 # Compiled, so that the call does not wait for the device.
@@ -196,7 +189,7 @@ def _step(
 ) -> Trained:
     state, chunk_metrics = trained
     state, metrics = train_step(static, state, hyperparams, source, batch)
-    return state, _set_metrics(chunk_metrics, i, metrics)
+    return state, set_metrics(chunk_metrics, i, metrics)
 
 
 def _step_by_microbatch(
@@ -239,20 +232,8 @@ def _apply_gradients(
 ) -> Trained:
     state, chunk_metrics = trained
     state, metrics = apply_gradients(static, state, hyperparams, sums)
-    return state, _set_metrics(chunk_metrics, i, metrics)
-
-
-def empty_metrics(static: Static, hyperparams: Hyperparams, capacity: int) -> Metrics:
-    """The metrics of a chunk before its first step: zeros [capacity] by tag."""
-    return {
-        tag: jnp.zeros((capacity, *leaf.shape), leaf.dtype)
-        for tag, leaf in metric_shapes(static.groups, hyperparams).items()
-    }
+    return state, set_metrics(chunk_metrics, i, metrics)
 
 
 _compiled_empty_metrics = jax.jit(empty_metrics, static_argnames=("static", "capacity"))
 _compiled_zero_gradients = jax.jit(zero_gradients, static_argnames="static")
-
-
-def _set_metrics(chunk_metrics: Metrics, i: jax.Array, metrics: Metrics) -> Metrics:
-    return {tag: chunk_metrics[tag].at[i].set(value) for tag, value in metrics.items()}

@@ -47,18 +47,19 @@ class Plan:
         return min(length, self._until_host(step), self._until_evaluation(step), capacity)
 
     def round_lengths(
-        self, step: int, *, capacity: int, steps_per_second: float | None, most: int
+        self, step: int, *, capacity: int, steps_per_second: float | None
     ) -> list[int]:
-        """Steps of each round of a chunk that starts at ``step``: up to ``most`` rounds.
+        """Steps of each round of the chunk that starts at ``step``.
 
         A round ends where an evaluation is due, or with the chunk.
         """
         left = min(self._length(steps_per_second), self._until_host(step), capacity)
-        # The speed is measured between chunks, of which the first must not have rounds that end
-        # at the same time.
-        most = 1 if steps_per_second is None else most
+        if steps_per_second is None:
+            # The speed is measured between chunks, of which the first must not have rounds that
+            # end at the same time.
+            return [min(left, self._until_evaluation(step))]
         lengths: list[int] = []
-        while left and len(lengths) < most:
+        while left:
             lengths.append(min(left, self._until_evaluation(step)))
             step, left = step + lengths[-1], left - lengths[-1]
         return lengths

@@ -1,4 +1,4 @@
-"""The rates, the momentum and the cycle of an update, and the shapes of its metrics."""
+"""The rates, the momentum and the cycle of an update, and the arrays of its metrics."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from runner.optimizers import Groups
-from runner.training.state import Hyperparams, TrainState
+from runner.training.state import Hyperparams, Static, TrainState
 from runner.training.tags import CYCLE, LOSS, MOMENTUM, RATE, group_rate
 
 Metrics = dict[str, jax.Array]
@@ -39,6 +39,19 @@ def metric_shapes(groups: Groups, hyperparams: Hyperparams) -> dict[str, jax.Sha
         lambda hyperparams, step: schedule_values(groups, hyperparams, step), hyperparams, step
     )
     return {LOSS: scalar, **values}
+
+
+def empty_metrics(static: Static, hyperparams: Hyperparams, capacity: int) -> Metrics:
+    """The metrics of a chunk before its first step: zeros [capacity] by tag."""
+    return {
+        tag: jnp.zeros((capacity, *leaf.shape), leaf.dtype)
+        for tag, leaf in metric_shapes(static.groups, hyperparams).items()
+    }
+
+
+def set_metrics(chunk_metrics: Metrics, i: jax.Array, metrics: Metrics) -> Metrics:
+    """The metrics of a chunk with those of its step ``i``."""
+    return {tag: chunk_metrics[tag].at[i].set(value) for tag, value in metrics.items()}
 
 
 def group_rates(

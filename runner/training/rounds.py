@@ -16,9 +16,9 @@ from runner.data.feed import Feed, Source
 from runner.training.evaluation import Batch, evaluated_variables, score
 from runner.training.listener import Listener, Rounds
 from runner.training.plan import Plan
-from runner.training.rates import metric_shapes
+from runner.training.rates import empty_metrics, set_metrics
 from runner.training.state import Hyperparams, Static, TrainState, tree_bytes
-from runner.training.step import Metrics, train_step
+from runner.training.step import Metrics, train_steps
 from runner.training.tags import LOSS, metric_tag
 
 # The largest state that is trained in rounds.
@@ -37,20 +37,18 @@ class _Carry(NamedTuple):
     best_state: TrainState
 
 
-def most_rounds(state: TrainState, feed: Feed, plan: Plan, *, capacity: int) -> int:
-    """The rounds that a program is compiled for; 1 if evaluations are dispatched on their own.
+def evaluates_in_rounds(state: TrainState, feed: Feed, plan: Plan, *, capacity: int) -> bool:
+    """Whether a run evaluates within its chunks, of up to ``capacity`` steps.
 
     Rounds need data on the device, and evaluations of one batch that do not change the state. Each
     dispatch copies the state, which must be small.
     """
     is_observed = state.plateau is not None or state.stopping is not None
     if plan.dispatch == "step" or plan.eval_every is None or is_observed:
-        return 1
+        return False
     if feed.placement != "device" or len(list(feed.split_batches("validation"))) > 1:
-        return 1
-    is_frequent = 2 * plan.eval_every <= capacity
-    # As many as a chunk has steps, so that the program does not depend on ``eval_every``.
-    return capacity if is_frequent and tree_bytes(state) <= _STATE_BYTES else 1
+        return False
+    return 2 * plan.eval_every <= capacity and tree_bytes(state) <= _STATE_BYTES
 
 
 def train_rounds(
@@ -63,19 +61,19 @@ def train_rounds(
     *,
     step: int,
     capacity: int,
-    most: int,
 ) -> tuple[TrainState, int, bool]:
-    """Trains up to ``most`` rounds from ``step`` in one dispatch; donates ``state``.
+    """Trains rounds from ``step`` on in one dispatch; donates ``state``.
 
     The evaluation at the end of the run is left out, as the test split is scored with it.
 
     Returns the state, its step, and whether it has been evaluated.
     """
     speed = listener.steps_per_second
-    lengths = plan.round_lengths(step, capacity=capacity, steps_per_second=speed, most=most)
+    lengths = plan.round_lengths(step, capacity=capacity, steps_per_second=speed)
     ends = (step + np.cumsum(lengths)).tolist()
     evaluated = [plan.evaluates_at(end) and end < plan.steps for end in ends]
-    unused = (0, most - len(lengths))
+    # As many as a chunk has steps, so that the program does not depend on ``eval_every``.
+    unused = (0, capacity - len(lengths))
     (validation_batch,) = feed.split_batches("validation")
     state, *outcome = _train_rounds(
         static,
@@ -115,12 +113,6 @@ def _train_rounds(
     """
     objective = hyperparams.objective
 
-    def train_one(i: jax.Array, carry: Any) -> Any:
-        state, metrics = carry
-        batch = jax.tree.map(lambda array: array[i], batches)
-        state, found = train_step(static, state, hyperparams, source, batch)
-        return state, _put(metrics, i, found)
-
     def evaluate(state: TrainState) -> Metrics:
         batch, valid = validation_batch
         variables, examples = evaluated_variables(static, state), validation.prepared(batch)
@@ -131,7 +123,8 @@ def _train_rounds(
     def one_round(number: jax.Array, carry: _Carry) -> _Carry:
         end = carry.step + lengths[number]
         trained = carry.state, carry.metrics
-        state, metrics = jax.lax.fori_loop(carry.step, end, train_one, trained)
+        run = static, trained, hyperparams, source, batches
+        state, metrics = train_steps(*run, carry.step, end)
         found = jax.lax.cond(evaluated[number], evaluate, lambda _: nothing, state)
         value = ranking.sign * jnp.float32(found.get(ranking.metric, jnp.nan))
         is_best = evaluated[number] & jnp.isfinite(metrics[LOSS][end - 1]) & ~jnp.isnan(value)
@@ -141,7 +134,7 @@ def _train_rounds(
             lambda: (number, value, state),
             lambda: (carry.best, carry.best_value, carry.best_state),
         )
-        evaluations = _put(carry.evaluations, number, found)
+        evaluations = set_metrics(carry.evaluations, number, found)
         return _Carry(end, state, metrics, evaluations, best, best_value, best_state)
 
     capacity, rounds = jax.tree.leaves(batches)[0].shape[0], len(lengths)
@@ -149,7 +142,7 @@ def _train_rounds(
     start = _Carry(
         step=jnp.int32(0),
         state=state,
-        metrics=_zeros(metric_shapes(static.groups, hyperparams), capacity),
+        metrics=empty_metrics(static, hyperparams, capacity),
         evaluations=_zeros(nothing, rounds),
         best=jnp.int32(-1),
         best_value=jnp.float32(0),
@@ -161,7 +154,3 @@ def _train_rounds(
 
 def _zeros(shapes: Any, *leading: int) -> Any:
     return jax.tree.map(lambda leaf: jnp.zeros((*leading, *leaf.shape), leaf.dtype), shapes)
-
-
-def _put(arrays: Any, i: jax.Array, values: Any) -> Any:
-    return jax.tree.map(lambda array, value: array.at[i].set(value), arrays, values)

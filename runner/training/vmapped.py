@@ -11,9 +11,9 @@ from runner.data.feed import Feed, Source, SplitName
 from runner.objectives import Objective
 from runner.training.evaluation import evaluated_variables, score, total_metrics
 from runner.training.listener import Metrics
-from runner.training.loop import Trained, empty_metrics
+from runner.training.rates import empty_metrics
 from runner.training.state import Hyperparams, Static, TrainState
-from runner.training.step import observe, train_step
+from runner.training.step import Trained, observe, train_step
 from runner.training.tags import metric_tag
 
 

@@ -20,7 +20,7 @@ from runner.schedules import CyclicLR
 from runner.training import loop, rounds
 from runner.training.listener import Listener
 from runner.training.plan import Plan
-from runner.training.rounds import most_rounds
+from runner.training.rounds import evaluates_in_rounds
 from runner.training.state import Hyperparams, Static
 
 OBJECTIVE = Classification(targets=Targets(num_classes=10))
@@ -117,7 +117,7 @@ def same_bytes(one, other):
 def apart(dataset):
     """A run whose evaluations are dispatched on their own."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "most_rounds", lambda *_, **__: 1)
+        patch.setattr(loop, "evaluates_in_rounds", lambda *_, **__: False)
         params, notes = fit(dataset)
     assert not notes.outcomes
     assert notes.asked == dict.fromkeys([*range(6, 49, 6), 50], True)
@@ -227,45 +227,45 @@ def test_a_metric_that_the_objective_lacks_ranks_nothing(dataset):
 @pytest.mark.parametrize(
     ("changed", "expected"),
     [
-        ({}, 102),
-        ({"eval_every": 51}, 102),  # one program for all that have two rounds or more
-        ({"eval_every": 52}, 1),
-        ({"eval_every": None}, 1),
-        ({"dispatch": "step"}, 1),
+        ({}, True),
+        ({"eval_every": 51}, True),  # a chunk has two rounds
+        ({"eval_every": 52}, False),
+        ({"eval_every": None}, False),
+        ({"dispatch": "step"}, False),
     ],
 )
-def test_the_rounds_of_a_program_depend_on_the_plan(dataset, changed, expected):
+def test_whether_a_run_evaluates_in_rounds_depends_on_the_plan(dataset, changed, expected):
     plan = plan_of(**changed)
-    assert most_rounds(initial_state(), feed_of(dataset), plan, capacity=102) == expected
+    state, feed = initial_state(), feed_of(dataset)
+    assert evaluates_in_rounds(state, feed, plan, capacity=102) is expected
 
 
 def test_what_rounds_cannot_do_is_dispatched_on_its_own(dataset, monkeypatch):
     state, feed, plan = initial_state(), feed_of(dataset), plan_of()
-    most = partial(most_rounds, capacity=102)
-    assert most(replace(state, stopping=jnp.zeros(())), feed, plan) == 1
-    assert most(replace(state, plateau=jnp.zeros(())), feed, plan) == 1
-    assert most(state, feed_of(dataset, "host"), plan) == 1
-    assert most(state, feed_of(dataset, "stream"), plan) == 1
+    in_rounds = partial(evaluates_in_rounds, capacity=102)
+    assert not in_rounds(replace(state, stopping=jnp.zeros(())), feed, plan)
+    assert not in_rounds(replace(state, plateau=jnp.zeros(())), feed, plan)
+    assert not in_rounds(state, feed_of(dataset, "host"), plan)
+    assert not in_rounds(state, feed_of(dataset, "stream"), plan)
     large = replace(dataset, validation=Split(np.zeros((1025, 8, 8, 1)), np.zeros(1025, np.int32)))
-    assert most(state, feed_of(large), plan) == 1
+    assert not in_rounds(state, feed_of(large), plan)
     # 64·16 + 16 + 16·10 + 10 = 1,210 parameters, their momentum and average, step and key.
     monkeypatch.setattr(rounds, "_STATE_BYTES", 3 * 4 * 1210 + 4 + 8)
-    assert most(state, feed, plan) == 102
+    assert in_rounds(state, feed, plan)
     monkeypatch.setattr(rounds, "_STATE_BYTES", 3 * 4 * 1210 + 4 + 7)
-    assert most(state, feed, plan) == 1
+    assert not in_rounds(state, feed, plan)
 
 
 def test_rounds_end_at_evaluations_and_with_the_chunk():
     plan = plan_of(steps=100, eval_every=10, save_every=45, evaluated_ends=(12, 34))
 
-    def lengths(step, pace, most=9, capacity=1024):
-        return plan.round_lengths(step, capacity=capacity, steps_per_second=pace, most=most)
+    def lengths(step, pace, capacity=1024):
+        return plan.round_lengths(step, capacity=capacity, steps_per_second=pace)
 
     assert lengths(0, None) == [10]  # one round until the speed is known
     assert lengths(0, 1e6) == [10, 2, 8, 10, 4, 6, 5]
     assert lengths(5, 1e6) == [5, 2, 8, 10, 4, 6, 5]
     assert lengths(5, 85.0) == [5, 2, 8, 2]  # 0.2 s at 85 steps per second are 17 steps
-    assert lengths(5, 1e6, most=3) == [5, 2, 8]
     assert lengths(5, 1e6, capacity=9) == [5, 2, 2]
     assert lengths(90, 1e6) == [10]
     assert lengths(45, 0.1) == [1]
