@@ -15,7 +15,7 @@ from runner.errors import DivergedError, StorageError, reason
 from runner.records.class_tables import ClassTables
 from runner.records.events import EventWriter
 from runner.records.throughput import Throughput
-from runner.training.listener import Rounds
+from runner.training.listener import Evaluations
 from runner.training.tags import (
     CYCLE,
     EVAL_LOSS,
@@ -148,22 +148,29 @@ class Journal:
         """
         self._record(self._fetched(start, length, metrics, submitted=submitted))
 
-    def rounds(self, start: int, rounds: Rounds, *, submitted: float) -> Iterator[tuple[int, int]]:
-        """Records rounds of which the first starts at step ``start``; see ``chunk``.
+    def evaluated_chunk(
+        self,
+        start: int,
+        length: int,
+        metrics: Mapping[str, Any],
+        evaluations: Evaluations,
+        *,
+        submitted: float,
+    ) -> Iterator[int]:
+        """Records a chunk and the evaluations within it; see ``chunk``.
 
-        Yields the number and the last step of each round once its evaluation is recorded.
+        Yields the number of steps of the chunk before each evaluation, once that is recorded.
 
         Raises:
           DivergedError: see ``chunk`` and ``evaluation``.
         """
-        rows = self._fetched(start, sum(rounds.lengths), rounds.metrics, submitted=submitted)
-        for number, (first, place, found) in enumerate(rounds.parts(start)):
+        rows = self._fetched(start, length, metrics, submitted=submitted)
+        for place, found in evaluations.parts(length):
             part = _part(rows, place)
             self._record(part)
             if found is not None:
-                step = first + rounds.lengths[number]
-                self._evaluation(step, found, wall_time=part[2][-1])
-                yield number, step
+                self._evaluation(start + place.stop, found, wall_time=part[2][-1])
+                yield place.stop
 
     def evaluation(self, step: int, metrics: Mapping[str, Any], *, submitted: float) -> None:
         """Records scalars measured after ``step`` updates, handed over at time ``submitted``.

@@ -14,7 +14,7 @@ from runner.records.events import EventWriter
 from runner.records.journal import Journal
 from runner.records.saving import Saver
 from runner.records.snapshot_files import SnapshotSaver
-from runner.training.listener import Rounds
+from runner.training.listener import Evaluations
 
 # Chunks that may wait for the thread. If the queue is full, training waits, so memory is bounded.
 _QUEUE_SIZE = 2
@@ -75,12 +75,12 @@ class Recorder:
         evaluation = self._journal.evaluation
         self._hand_over(partial(evaluation, step, metrics, submitted=time.perf_counter()))
 
-    def rounds(self, start: int, rounds: Rounds) -> None:
-        """Hands over rounds of training and evaluation that start at step ``start``.
-
-        Waits if the queue is full.
-        """
-        self._hand_over(partial(self._record_rounds, start, rounds, submitted=time.time()))
+    def evaluated_chunk(
+        self, start: int, length: int, metrics: Mapping[str, Any], evaluations: Evaluations
+    ) -> None:
+        """Hands over a chunk with the evaluations within it; waits if the queue is full."""
+        chunk = start, length, metrics, evaluations
+        self._hand_over(partial(self._record_evaluated, *chunk, submitted=time.time()))
 
     def wants_state(self, step: int, *, evaluated: bool) -> bool:
         """Whether ``state`` is to be called with the state after ``step`` updates."""
@@ -208,11 +208,20 @@ class Recorder:
                 )
         self._queue.put(item)
 
-    def _record_rounds(self, start: int, rounds: Rounds, *, submitted: float) -> None:
-        best = int(rounds.best)
-        for number, step in self._journal.rounds(start, rounds, submitted=submitted):
-            if self._saver is not None and number == best:
-                self._saver.offer(step, rounds.best_state, self._journal.figures(), due=False)
+    def _record_evaluated(
+        self,
+        start: int,
+        length: int,
+        metrics: Mapping[str, Any],
+        evaluations: Evaluations,
+        *,
+        submitted: float,
+    ) -> None:
+        best, chunk = int(evaluations.best), (start, length, metrics, evaluations)
+        for after in self._journal.evaluated_chunk(*chunk, submitted=submitted):
+            if self._saver is not None and after == best:
+                figures = self._journal.figures()
+                self._saver.offer(start + after, evaluations.best_state, figures, due=False)
 
     def _offer(self, step: int, state: Any, *, due: bool) -> None:
         if self._saver is not None:

@@ -13,36 +13,34 @@ Metrics = Mapping[str, jax.Array]
 
 
 @dataclass(frozen=True, eq=False)
-class Rounds:
-    """The outcome of a dispatch; arrays may still be under computation.
+class Evaluations:
+    """The evaluations within a chunk; arrays may still be under computation.
 
-    lengths: the steps of each round, and ``evaluated``: whether an evaluation follows them.
-    metrics: of the steps of all rounds, arrays by tag [capacity].
-    evaluations: scalars by tag, arrays [rounds] of which only those ``evaluated`` are set.
-    best: the number of the round with the best evaluation, the first among equals, int32 scalar;
-      -1 if there is none.
-    best_state: the state after that round.
+    after: the number of steps of the chunk before each evaluation; rises.
+    metrics: scalars by tag, arrays [capacity]; those of an evaluation are at the index of the last
+      step before it.
+    best: the number of steps of the chunk before the best evaluation, the first among equals, int32
+      scalar; 0 if there is none.
+    best_state: the state that it evaluated.
     """
 
-    lengths: Sequence[int]
-    evaluated: Sequence[bool]
+    after: Sequence[int]
     metrics: Metrics
-    evaluations: Metrics
     best: jax.Array
     best_state: TrainState
 
-    def parts(self, start: int) -> Iterator[tuple[int, slice, Mapping[str, Any] | None]]:
-        """The first step of each round, its place in ``metrics``, and its evaluation.
+    def parts(self, length: int) -> Iterator[tuple[slice, Mapping[str, Any] | None]]:
+        """The steps of a chunk of ``length`` up to each evaluation, and its scalars by tag.
 
-        Waits for the device.
+        The scalars after the last part are None if no evaluation follows it. Waits for the device.
         """
-        evaluations = {tag: np.asarray(values) for tag, values in self.evaluations.items()}
+        metrics = {tag: np.asarray(values) for tag, values in self.metrics.items()}
         first = 0
-        for number, length in enumerate(self.lengths):
-            found = {tag: values[number] for tag, values in evaluations.items()}
-            place = slice(first, first + length)
-            yield start + first, place, found if self.evaluated[number] else None
-            first += length
+        for end in self.after:
+            yield slice(first, end), {tag: values[end - 1] for tag, values in metrics.items()}
+            first = end
+        if first < length:
+            yield slice(first, length), None
 
 
 class Listener(Protocol):
@@ -56,10 +54,12 @@ class Listener(Protocol):
     def state(self, step: int, state: TrainState) -> None: ...
     def raise_failure(self) -> None: ...
 
-    def rounds(self, start: int, rounds: Rounds) -> None:
-        """Receives rounds as chunks and evaluations; waits for the device."""
-        for first, place, found in rounds.parts(start):
-            metrics: Any = {tag: np.asarray(c)[place] for tag, c in rounds.metrics.items()}
-            self.chunk(first, place.stop - place.start, metrics)
+    def evaluated_chunk(
+        self, start: int, length: int, metrics: Metrics, evaluations: Evaluations
+    ) -> None:
+        """Receives a chunk with evaluations part by part; waits for the device."""
+        for place, found in evaluations.parts(length):
+            part: Any = {tag: np.asarray(values)[place] for tag, values in metrics.items()}
+            self.chunk(start + place.start, place.stop - place.start, part)
             if found is not None:
-                self.evaluation(first + place.stop - place.start, found)
+                self.evaluation(start + place.stop, found)

@@ -4,7 +4,7 @@ What is compiled depends on ``Static`` and on shapes alone. Every hyperparameter
 experiments that share a ``Static`` share their programs.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -13,25 +13,22 @@ import jax.numpy as jnp
 import numpy as np
 
 from runner.data.feed import HOST_CHUNK_BYTES, Feed, Source, SplitName
-from runner.objectives import Objective
 from runner.training.evaluation import evaluate, evaluated_variables
-from runner.training.listener import Listener
-from runner.training.plan import Plan
-from runner.training.rates import empty_metrics, set_metrics
-from runner.training.rounds import evaluates_in_rounds, train_rounds
-from runner.training.state import Hyperparams, Static, TrainState
-from runner.training.step import (
-    Gradients,
-    Trained,
-    add_microbatch,
-    apply_gradients,
-    observe,
-    split_microbatches,
-    train_step,
-    train_steps,
-    zero_gradients,
+from runner.training.inline import (
+    Evaluated,
+    Validation,
+    evaluated_after,
+    evaluates_inline,
+    not_evaluated,
+    validation_of,
 )
-from runner.training.tags import metric_tag
+from runner.training.listener import Evaluations, Listener
+from runner.training.plan import Plan
+from runner.training.rates import Metrics, empty_metrics, set_metrics
+from runner.training.state import Hyperparams, Static, TrainState
+from runner.training.step import Trained, observe, train_step
+from runner.training.stepwise import step_chunk
+from runner.training.tags import LOSS, metric_tag
 
 LONGEST_CHUNK = 1024  # in steps
 
@@ -53,21 +50,24 @@ def train(
     requested, which donates its buffers.
 
     Where chunks begin and end never changes a result. The next chunk is sent to the device before
-    the metrics of the previous one are fetched. Frequent evaluations run within the chunks, see
-    ``rounds``.
+    the metrics of the previous one are fetched. Frequent evaluations are part of the chunks.
 
     Raises:
       DivergedError: the listener received a loss that is not finite. The last state was yielded.
     """
     capacity = chunk_capacity(feed)
-    in_rounds = evaluates_in_rounds(state, feed, plan, capacity=capacity)
-    train_chunk = train_rounds if in_rounds else _train_chunk
+    inline = evaluates_inline(state, feed, plan, capacity=capacity)
     step = int(state.step)
     over = is_over(state, step, plan.steps)
     while not over and not stopping():
+        speed = listener.steps_per_second
+        length = plan.chunk_length(
+            step, capacity=capacity, steps_per_second=speed, evaluates_inline=inline
+        )
         run = static, state, hyperparams, feed, plan, listener
-        state, step, evaluated = train_chunk(*run, step=step, capacity=capacity)
-        if evaluates := plan.evaluates_at(step) and not evaluated:
+        state = _train_chunk(*run, start=step, length=length, capacity=capacity, inline=inline)
+        step += length
+        if evaluates := plan.evaluates_at(step) and not (inline and step < plan.steps):
             found = _metrics(static, state, hyperparams, feed, "validation")
             if state.plateau is not None or state.stopping is not None:
                 value, highest = found[plan.ranking.metric], plan.ranking.highest
@@ -90,20 +90,29 @@ def _train_chunk(
     plan: Plan,
     listener: Listener,
     *,
-    step: int,
+    start: int,
+    length: int,
     capacity: int,
-) -> tuple[TrainState, int, bool]:
-    """Trains up to the next evaluation; returns the state, its step, and that it is yet to come."""
-    speed = listener.steps_per_second
-    length = plan.chunk_length(step, capacity=capacity, steps_per_second=speed)
+    inline: bool,
+) -> TrainState:
+    """The state after a chunk, whose metrics the listener receives; donates ``state``."""
     run = static, state, hyperparams, feed.source("train")
-    if plan.dispatch == "scan":
-        batches = feed.batches(step, length, capacity=capacity)
-        state, metrics = scan_chunk(*run, batches, np.int32(length))
-    else:
-        state, metrics = step_chunk(*run, feed.single_batches(step, length), capacity)
-    listener.chunk(step, length, metrics)
-    return state, step + length, False
+    if plan.dispatch == "step":
+        state, metrics = step_chunk(*run, feed.single_batches(start, length), capacity)
+        listener.chunk(start, length, metrics)
+        return state
+    scan = partial(scan_chunk, *run, feed.batches(start, length, capacity=capacity))
+    if not inline:
+        state, metrics, _ = scan(np.int32(length))
+        listener.chunk(start, length, metrics)
+        return state
+    after = plan.evaluations(start, length)
+    validation = validation_of(feed, plan.ranking, after, capacity=capacity)
+    state, metrics, evaluated = scan(np.int32(length), validation)
+    assert evaluated is not None
+    evaluations = Evaluations(after, evaluated.metrics, evaluated.best, evaluated.best_state)
+    listener.evaluated_chunk(start, length, metrics, evaluations)
+    return state
 
 
 def _metrics(
@@ -139,17 +148,46 @@ def scan_chunk(
     source: Source,
     batches: Any,
     length: jax.Array,
-) -> Trained:
+    validation: Validation | None = None,
+) -> tuple[TrainState, Metrics, Evaluated | None]:
     """Trains on the first ``length`` of ``batches`` in one dispatch; donates ``state``.
 
     batches: what ``source`` reads examples from, arrays [capacity, accumulate * batch, ...].
     length: int32 scalar, an argument so that chunks of any length share one program.
+    validation: evaluates between steps; None for a program without evaluations.
 
-    Returns the state, and metrics by tag [capacity] of which the first ``length`` are set.
+    Returns the state, metrics by tag [capacity] of which the first ``length`` are set, and the
+    evaluations.
     """
-    capacity = jax.tree.leaves(batches)[0].shape[0]
-    trained = state, empty_metrics(static, hyperparams, capacity)
-    return train_steps(static, trained, hyperparams, source, batches, jnp.int32(0), length)
+
+    def one_step(i: jax.Array, trained: Trained) -> Trained:
+        state, chunk_metrics = trained
+        batch = jax.tree.map(lambda array: array[i], batches)
+        state, metrics = train_step(static, state, hyperparams, source, batch)
+        return state, set_metrics(chunk_metrics, i, metrics)
+
+    trained = state, empty_metrics(static, hyperparams, jax.tree.leaves(batches)[0].shape[0])
+    if validation is None:
+        return *jax.lax.fori_loop(0, length, one_step, trained), None
+
+    after = validation.after
+    bounds = jnp.pad(jnp.minimum(after, length), (1, 0))
+
+    def one_part(part: jax.Array, carry: tuple[Trained, Evaluated]) -> tuple[Trained, Evaluated]:
+        end, (trained, evaluated) = bounds[part + 1], carry
+        state, metrics = jax.lax.fori_loop(bounds[part], end, one_step, trained)
+        evaluate = partial(evaluated_after, static, state, hyperparams, validation, evaluated)
+        evaluated = jax.lax.cond(
+            after[part] <= length,
+            lambda: evaluate(end=end, loss=metrics[LOSS][end - 1]),
+            lambda: evaluated,
+        )
+        return (state, metrics), evaluated
+
+    start = trained, not_evaluated(static, state, hyperparams, validation)
+    parts = jnp.sum(bounds < length)
+    (state, metrics), evaluated = jax.lax.fori_loop(0, parts, one_part, start)
+    return state, metrics, evaluated
 
 
 # Compiled, so that the call does not wait for the device.
@@ -157,83 +195,3 @@ _observe = jax.jit(observe, static_argnames="highest")
 
 # A copy on the device, because the next chunk donates the buffers of the state.
 copy_state = jax.jit(lambda state: jax.tree.map(jnp.copy, state))
-
-
-def step_chunk(
-    static: Static,
-    state: TrainState,
-    hyperparams: Hyperparams,
-    source: Source,
-    batches: Iterable[Any],
-    capacity: int,
-) -> Trained:
-    """``scan_chunk`` with a dispatch per step, sent before the previous one has finished.
-
-    batches: of each step, arrays [accumulate * batch, ...].
-    """
-    step = _step if static.accumulate == 1 else _step_by_microbatch
-    trained = state, _compiled_empty_metrics(static, hyperparams, capacity)
-    for i, batch in enumerate(batches):
-        trained = step(static, trained, hyperparams, source, batch, np.int32(i))
-    return trained
-
-
-@partial(jax.jit, static_argnames="static", donate_argnames="trained")
-def _step(
-    static: Static,
-    trained: Trained,
-    hyperparams: Hyperparams,
-    source: Source,
-    batch: Any,
-    i: jax.Array,
-) -> Trained:
-    state, chunk_metrics = trained
-    state, metrics = train_step(static, state, hyperparams, source, batch)
-    return state, set_metrics(chunk_metrics, i, metrics)
-
-
-def _step_by_microbatch(
-    static: Static,
-    trained: Trained,
-    hyperparams: Hyperparams,
-    source: Source,
-    batch: Any,
-    i: np.int32,
-) -> Trained:
-    """One update in a dispatch for each microbatch and one more.
-
-    Unrolled into one program, hundreds of microbatches would take minutes to compile.
-    """
-    state, _ = trained
-    sums = _compiled_zero_gradients(static, state)
-    objective = hyperparams.objective
-    for microbatch in range(static.accumulate):
-        sums = _add_microbatch(static, sums, state, objective, source, batch, np.int32(microbatch))
-    return _apply_gradients(static, trained, hyperparams, sums, i)
-
-
-@partial(jax.jit, static_argnames="static", donate_argnames="sums")
-def _add_microbatch(
-    static: Static,
-    sums: Gradients,
-    state: TrainState,
-    objective: Objective,
-    source: Source,
-    batch: Any,
-    microbatch: jax.Array,
-) -> Gradients:
-    batch = jax.tree.map(lambda array: split_microbatches(static, array)[microbatch], batch)
-    return add_microbatch(static, state, objective, sums, source, batch, microbatch)
-
-
-@partial(jax.jit, static_argnames="static", donate_argnames="trained")
-def _apply_gradients(
-    static: Static, trained: Trained, hyperparams: Hyperparams, sums: Gradients, i: jax.Array
-) -> Trained:
-    state, chunk_metrics = trained
-    state, metrics = apply_gradients(static, state, hyperparams, sums)
-    return state, set_metrics(chunk_metrics, i, metrics)
-
-
-_compiled_empty_metrics = jax.jit(empty_metrics, static_argnames=("static", "capacity"))
-_compiled_zero_gradients = jax.jit(zero_gradients, static_argnames="static")

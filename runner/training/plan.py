@@ -41,28 +41,35 @@ class Plan:
     ranking: Ranking = ANY_RANKING
     scores_test: bool = True
 
-    def chunk_length(self, step: int, *, capacity: int, steps_per_second: float | None) -> int:
-        """Steps of the chunk that starts at ``step``; it ends where the host has to intervene."""
-        length = self._length(steps_per_second)
-        return min(length, self._until_host(step), self._until_evaluation(step), capacity)
+    def chunk_length(
+        self,
+        step: int,
+        *,
+        capacity: int,
+        steps_per_second: float | None,
+        evaluates_inline: bool = False,
+    ) -> int:
+        """Steps of the chunk that starts at ``step``; it ends where the host has to intervene.
 
-    def round_lengths(
-        self, step: int, *, capacity: int, steps_per_second: float | None
-    ) -> list[int]:
-        """Steps of each round of the chunk that starts at ``step``.
-
-        A round ends where an evaluation is due, or with the chunk.
+        evaluates_inline: whether evaluations are part of chunks, instead of between them.
         """
-        left = min(self._length(steps_per_second), self._until_host(step), capacity)
-        if steps_per_second is None:
-            # The speed is measured between chunks, of which the first must not have rounds that
-            # end at the same time.
-            return [min(left, self._until_evaluation(step))]
-        lengths: list[int] = []
-        while left:
-            lengths.append(min(left, self._until_evaluation(step)))
-            step, left = step + lengths[-1], left - lengths[-1]
-        return lengths
+        length = min(self._length(steps_per_second), self._until_host(step), capacity)
+        if evaluates_inline and steps_per_second is not None:
+            return length
+        # The first chunk always ends at an evaluation: the speed is measured from the second on,
+        # which a short run must have, too.
+        return min(length, self._until_evaluation(step))
+
+    def evaluations(self, start: int, length: int) -> list[int]:
+        """The number of steps of a chunk before each evaluation that is part of it.
+
+        The evaluation at the end of the run is not, as the test split is scored with it.
+        """
+        last = min(start + length, self.steps - 1)
+        after, step = [], start
+        while (step := step + self._until_evaluation(step)) <= last:
+            after.append(step - start)
+        return after
 
     def _length(self, pace: float | None) -> int:
         """The most steps of a chunk."""

@@ -12,7 +12,7 @@ from runner.data.feed import Source
 from runner.data.preparation import Examples
 from runner.objectives import Objective
 from runner.schedules.plateau import Plateau, PlateauState
-from runner.training.rates import Metrics, group_rates, schedule_values, set_metrics
+from runner.training.rates import Metrics, group_rates, schedule_values
 from runner.training.state import Hyperparams, Static, TrainState
 from runner.training.tags import LOSS
 
@@ -73,26 +73,6 @@ def train_step(
     gradients_of = batch_gradients if static.accumulate == 1 else _accumulated_gradients
     gradients = gradients_of(static, state, hyperparams.objective, source, batch)
     return apply_gradients(static, state, hyperparams, gradients)
-
-
-def train_steps(
-    static: Static,
-    trained: Trained,
-    hyperparams: Hyperparams,
-    source: Source,
-    batches: Any,
-    first: jax.Array,
-    end: jax.Array,
-) -> Trained:
-    """``trained`` after the batches ``first`` to ``end - 1`` of ``batches`` [capacity, ...]."""
-
-    def one_step(i: jax.Array, carry: Trained) -> Trained:
-        state, chunk_metrics = carry
-        batch = jax.tree.map(lambda array: array[i], batches)
-        state, metrics = train_step(static, state, hyperparams, source, batch)
-        return state, set_metrics(chunk_metrics, i, metrics)
-
-    return jax.lax.fori_loop(first, end, one_step, trained)
 
 
 def apply_gradients(

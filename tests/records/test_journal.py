@@ -12,7 +12,7 @@ from runner.records import journal as journal_module
 from runner.records import throughput
 from runner.records.class_tables import ClassTables
 from runner.records.journal import Figures, Journal
-from runner.training.listener import Rounds
+from runner.training.listener import Evaluations
 
 
 class Events:
@@ -71,12 +71,13 @@ def test_a_steps_wall_time_is_its_end_and_the_steps_of_a_chunk_are_spread_evenly
     assert events.written["train/loss"] == list(zip(range(8), times, strict=True))
 
 
-def test_rounds_are_recorded_as_chunks_and_evaluations_that_end_with_their_steps(monkeypatch):
+def test_evaluations_within_a_chunk_end_with_their_steps(monkeypatch):
     events, journal = start()
     monkeypatch.setattr(journal_module, "time", SimpleNamespace(time=lambda: 108.0))
-    evaluations = {"eval/accuracy": np.array([0.5, 0.75, 9.0])}
-    outcome = Rounds([2, 1, 1], [True, True, False], losses(8), evaluations, None, None)
-    assert list(journal.rounds(10, outcome, submitted=100.0)) == [(0, 12), (1, 13)]
+    metrics = {"eval/accuracy": np.array([9.0, 0.5, 0.75, 9.0])}
+    evaluations = Evaluations([2, 3], metrics, None, None)
+    recorded = journal.evaluated_chunk(10, 4, losses(8), evaluations, submitted=100.0)
+    assert list(recorded) == [2, 3]
     assert events.written == {
         "train/loss": [(10, 102), (11, 104), (12, 106), (13, 108)],
         "eval/accuracy": [(12, 104), (13, 106)],
@@ -86,15 +87,15 @@ def test_rounds_are_recorded_as_chunks_and_evaluations_that_end_with_their_steps
     assert journal.steps == 14
 
 
-def test_the_steps_of_rounds_end_together_for_the_measured_speed(monkeypatch):
+def test_the_steps_around_inline_evaluations_end_together_for_the_measured_speed(monkeypatch):
     now = 100.0
     monkeypatch.setattr(throughput, "perf_counter", lambda: now)
     _, journal = start()
     journal.chunk(0, 10, losses(10), submitted=0.0)
     now = 102.0
-    outcome = Rounds([2, 1, 1], [True, True, False], losses(8), {}, None, None)
-    for _ in journal.rounds(10, outcome, submitted=0.0):
-        now += 50.0  # what is done between the rounds is not training
+    evaluations = Evaluations([2, 3], {}, None, None)
+    for _ in journal.evaluated_chunk(10, 4, losses(8), evaluations, submitted=0.0):
+        now += 50.0  # what is done between the parts is not training
     assert journal.throughput.steps_per_second == pytest.approx(4 / 2)
 
 

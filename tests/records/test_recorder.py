@@ -18,7 +18,7 @@ from runner.records.events import EventWriter
 from runner.records.journal import Figures, Journal
 from runner.records.recorder import Recorder
 from runner.records.snapshot_files import Snapshots, SnapshotSaver
-from runner.training.listener import Rounds
+from runner.training.listener import Evaluations
 
 event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
 
@@ -253,30 +253,30 @@ def test_pictures_are_shown_at_the_first_step_and_texts_where_they_belong(tmp_pa
     assert written == [(("schedule", b"png"), 20), (("sample", "once upon a time"), 30)]
 
 
-def rounds_of(start, *, best=0, loss=None):
-    accuracies = jnp.array([0.5, 0.75, 0.25, 0.0])
-    metrics = chunk_metrics(start, 16, loss)
-    lengths, evaluated = [4, 4, 4, 1], [True, True, True, False]
-    evaluations = {"eval/accuracy": accuracies}
-    return Rounds(lengths, evaluated, metrics, evaluations, jnp.int32(best), "the state")
+def evaluated_chunk(start, *, best=0, loss=None):
+    """Evaluations after 4, 8 and 12 of 13 steps."""
+    accuracies = jnp.zeros(16).at[jnp.array([3, 7, 11])].set(jnp.array([0.5, 0.75, 0.25]))
+    metrics = {"eval/accuracy": accuracies}
+    evaluations = Evaluations([4, 8, 12], metrics, jnp.int32(best), "the state")
+    return start, 13, chunk_metrics(start, 16, loss), evaluations
 
 
-def test_the_state_of_the_best_round_is_offered_with_the_figures_of_its_step(tmp_path):
+def test_the_state_of_the_best_evaluation_within_a_chunk_is_offered_with_its_figures(tmp_path):
     saver = Offers()
     with recording(tmp_path, saver=saver) as recorder:
-        recorder.rounds(0, rounds_of(0, best=1))
-        recorder.rounds(13, rounds_of(13, best=-1))
+        recorder.evaluated_chunk(*evaluated_chunk(0, best=8))
+        recorder.evaluated_chunk(*evaluated_chunk(13, best=0))
     recorder.raise_failure()
     assert saver.offered == [(8, "the state", 8, False)]
     assert read(tmp_path, "train/loss") == {s: np.float32(1 / (1.0 + s)) for s in range(26)}
     assert list(read(tmp_path, "eval/accuracy")) == [4, 8, 12, 17, 21, 25]
 
 
-def test_rounds_are_recorded_up_to_the_step_whose_loss_is_not_finite(tmp_path):
+def test_an_evaluated_chunk_is_recorded_up_to_the_step_whose_loss_is_not_finite(tmp_path):
     loss = np.ones(16)
     loss[6] = np.inf
     with recording(tmp_path) as recorder:
-        recorder.rounds(0, rounds_of(0, loss=loss))
+        recorder.evaluated_chunk(*evaluated_chunk(0, loss=loss))
     with pytest.raises(DivergedError, match="inf at step 6"):
         recorder.raise_failure()
     assert recorder.steps == 6

@@ -13,9 +13,10 @@ from runner.objectives import Targets
 from runner.objectives.classification import Classification
 from runner.optimizers import Wrappers, split
 from runner.schedules import Constant
-from runner.training.loop import scan_chunk, step_chunk
+from runner.training.loop import scan_chunk
 from runner.training.state import Hyperparams, Static
 from runner.training.step import init_state
+from runner.training.stepwise import step_chunk
 
 
 @pytest.mark.parametrize("train_chunk", [scan_chunk, step_chunk])
@@ -31,7 +32,7 @@ def test_the_memory_of_the_state_is_reused(train_chunk, accumulate):
     source = Source(Examples(inputs, jnp.zeros(4, jnp.int32)))
     indices = np.arange(8, dtype=np.int32).reshape(2, 4) % 4
     arguments = (indices, np.int32(2)) if train_chunk is scan_chunk else (list(indices), 2)
-    after, _ = train_chunk(static, state, hyperparams, source, *arguments)
+    after, *_ = train_chunk(static, state, hyperparams, source, *arguments)
     before = (state.params, state.opt_state, state.average, state.step)
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(before))
     assert int(after.step) == 2

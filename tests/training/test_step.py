@@ -22,9 +22,10 @@ from runner.optimizers import Wrappers, assign, split
 from runner.registry import optimizers
 from runner.schedules import Constant, CyclicLR
 from runner.training.evaluation import evaluated_variables, score
-from runner.training.loop import scan_chunk, step_chunk
+from runner.training.loop import scan_chunk
 from runner.training.state import Hyperparams, Static
 from runner.training.step import batch_gradients, in_compute_dtype, init_state, train_step
+from runner.training.stepwise import step_chunk
 
 ADAM = {"b1": 0.9, "b2": 0.999, "eps": 1e-8}
 SGD = {"momentum": 0.9, "nesterov": False, "weight_decay": 0.01}
@@ -165,7 +166,7 @@ def test_microbatches_dispatched_one_by_one_equal_those_in_a_loop(model):
     for train_chunk in (scan_chunk, step_chunk):
         start = jax.tree.map(jnp.copy, state)  # it is donated
         batches = (rows, np.int32(2)) if train_chunk is scan_chunk else (list(rows), 2)
-        ends.append(train_chunk(static, start, hyperparams, source, *batches))
+        ends.append(train_chunk(static, start, hyperparams, source, *batches)[:2])
     (looped, noted), (laid_out, noted_too) = ends
     close((looped.params, looped.model_state), (laid_out.params, laid_out.model_state), rtol=1e-4)
     close(noted, noted_too, rtol=1e-4)
@@ -428,7 +429,7 @@ def test_each_microbatch_of_a_chunk_counts_once(train_chunk):
     source, rows = Source(Examples(inputs, TARGETS)), np.arange(12).reshape(1, 12)
     start = replace(state, params=zeros)
     batches = (rows, np.int32(1)) if train_chunk is scan_chunk else (list(rows), 1)
-    after, noted = train_chunk(static, start, hyperparams, source, *batches)
+    after, noted, *_ = train_chunk(static, start, hyperparams, source, *batches)
     shares = np.bincount(TARGETS[:12], minlength=10) / 12
     np.testing.assert_allclose(after.params["Dense_0"]["bias"], shares - 0.1, rtol=1e-5, atol=1e-7)
     np.testing.assert_allclose(noted["train/loss"], [np.log(10)], rtol=1e-6)

@@ -1,4 +1,4 @@
-"""Rounds of training and evaluation in one dispatch against dispatches of their own."""
+"""Evaluations within the program of a chunk against dispatches of their own."""
 
 from dataclasses import replace
 from functools import partial
@@ -17,10 +17,10 @@ from runner.objectives import Targets
 from runner.objectives.classification import Classification
 from runner.optimizers import Wrappers, split
 from runner.schedules import CyclicLR
-from runner.training import loop, rounds
-from runner.training.listener import Listener
+from runner.training import inline, loop
+from runner.training.inline import evaluates_inline
+from runner.training.listener import Evaluations, Listener
 from runner.training.plan import Plan
-from runner.training.rounds import evaluates_in_rounds
 from runner.training.state import Hyperparams, Static
 
 OBJECTIVE = Classification(targets=Targets(num_classes=10))
@@ -52,9 +52,9 @@ class Notes(Listener):
         self.asked[step] = evaluated
         return False
 
-    def rounds(self, start, rounds):
-        self.outcomes.append((start, rounds))
-        Listener.rounds(self, start, rounds)
+    def evaluated_chunk(self, start, length, metrics, evaluations):
+        self.outcomes.append((start, length, evaluations))
+        Listener.evaluated_chunk(self, start, length, metrics, evaluations)
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +117,7 @@ def same_bytes(one, other):
 def apart(dataset):
     """A run whose evaluations are dispatched on their own."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "evaluates_in_rounds", lambda *_, **__: False)
+        patch.setattr(loop, "evaluates_inline", lambda *_, **__: False)
         params, notes = fit(dataset)
     assert not notes.outcomes
     assert notes.asked == dict.fromkeys([*range(6, 49, 6), 50], True)
@@ -126,7 +126,7 @@ def apart(dataset):
 
 @pytest.mark.parametrize("pace", [None, 30.0, 100.0, 1e6])
 @pytest.mark.parametrize("chunk", ["auto", 1, 5, 1000])
-def test_rounds_equal_dispatches_of_their_own_whatever_their_number(dataset, apart, pace, chunk):
+def test_evaluations_in_a_chunk_equal_dispatches_of_their_own(dataset, apart, pace, chunk):
     params, notes = fit(dataset, pace=pace, chunk=chunk)
     assert notes.outcomes
     assert list(notes.evaluations) == [*range(6, 49, 6), 50]
@@ -138,14 +138,13 @@ def test_rounds_equal_dispatches_of_their_own_whatever_their_number(dataset, apa
 
 def test_a_fast_run_is_one_dispatch_up_to_its_last_evaluation(dataset):
     _, notes = fit(dataset, pace=1e6)
-    ((start, outcome),) = notes.outcomes
-    assert start == 0
-    assert list(outcome.lengths) == [6] * 8 + [2]
-    assert list(outcome.evaluated) == [True] * 8 + [False]  # the last one scores the test split too
+    ((start, length, evaluations),) = notes.outcomes
+    assert (start, length) == (0, 50)
+    assert evaluations.after == [*range(6, 49, 6)]  # the last one scores the test split, too
     assert notes.asked == {50: True}
 
 
-def test_dispatches_of_any_number_of_rounds_share_a_program_and_reuse_the_state(
+def test_chunks_with_any_number_of_evaluations_share_a_program_and_reuse_the_state(
     dataset, compilations
 ):
     fit(dataset, pace=100.0)
@@ -162,25 +161,25 @@ def test_dispatches_of_any_number_of_rounds_share_a_program_and_reuse_the_state(
         (Ranking("eval/loss", False), np.argmin),
     ],
 )
-def test_the_state_of_the_best_round_is_kept(dataset, apart, ranking, best_of):
+def test_the_state_of_the_best_evaluation_is_kept(dataset, apart, ranking, best_of):
     _, notes = fit(dataset, pace=1e6, ranking=ranking)
-    ((_, outcome),) = notes.outcomes
+    ((_, _, evaluations),) = notes.outcomes
     values = [
         np.frombuffer(apart[1].evaluations[step][ranking.metric], np.float32).item()
         for step in range(6, 49, 6)
     ]
-    number = int(best_of(values))
-    assert int(outcome.best) == number
-    params, _ = fit(dataset, steps=6 * (number + 1), eval_every=None)
-    assert int(outcome.best_state.step) == 6 * (number + 1)
-    assert same_bytes(outcome.best_state.params, params)
+    best = 6 * (int(best_of(values)) + 1)
+    assert int(evaluations.best) == best
+    params, _ = fit(dataset, steps=best, eval_every=None)
+    assert int(evaluations.best_state.step) == best
+    assert same_bytes(evaluations.best_state.params, params)
 
 
 def test_the_first_of_equal_evaluations_is_the_best(dataset):
     still = replace(HYPERPARAMS, schedule=constant(1e-30))
     _, notes = fit(dataset, pace=1e6, hyperparams=still)
-    ((_, outcome),) = notes.outcomes
-    assert int(outcome.best) == 0
+    ((_, _, evaluations),) = notes.outcomes
+    assert int(evaluations.best) == 6
 
 
 def constant(rate):
@@ -193,8 +192,8 @@ def test_an_evaluation_after_a_loss_that_is_not_a_number_is_never_the_best(datas
     state = initial_state()
     broken = jax.tree.map(partial(jnp.full_like, fill_value=jnp.nan), state.params)
     _, notes = fit(dataset, pace=1e6, state=replace(state, params=broken), ranking=ranking)
-    ((_, outcome),) = notes.outcomes
-    assert int(outcome.best) == -1
+    ((_, _, evaluations),) = notes.outcomes
+    assert int(evaluations.best) == 0
 
 
 class Counted(Classification):
@@ -208,64 +207,88 @@ def test_metrics_may_be_whole_numbers_or_numbers_of_pythons(dataset, apart):
     counted = replace(HYPERPARAMS, objective=Counted(targets=Targets(num_classes=10)))
     lowest = Ranking("eval/wrong", False)
     _, notes = fit(dataset, pace=1e6, hyperparams=counted, ranking=lowest)
-    ((_, outcome),) = notes.outcomes
+    ((_, _, evaluations),) = notes.outcomes
     accuracies = [
         np.frombuffer(apart[1].evaluations[step]["eval/accuracy"], np.float32).item()
         for step in range(6, 49, 6)
     ]
     wrong = [round(83 * (1 - accuracy)) for accuracy in accuracies]
-    assert np.asarray(outcome.evaluations["eval/wrong"])[:8].tolist() == wrong
-    assert np.asarray(outcome.evaluations["eval/half"])[:8].tolist() == [0.5] * 8
-    assert int(outcome.best) == np.argmin(wrong)
+    assert np.asarray(evaluations.metrics["eval/wrong"])[5:48:6].tolist() == wrong
+    assert np.asarray(evaluations.metrics["eval/half"])[5:48:6].tolist() == [0.5] * 8
+    assert int(evaluations.best) == 6 * (np.argmin(wrong) + 1)
 
 
 def test_a_metric_that_the_objective_lacks_ranks_nothing(dataset):
     _, notes = fit(dataset, pace=1e6, ranking=Ranking("eval/other", True))
-    assert int(notes.outcomes[0][1].best) == -1
+    assert int(notes.outcomes[0][2].best) == 0
 
 
 @pytest.mark.parametrize(
     ("changed", "expected"),
     [
         ({}, True),
-        ({"eval_every": 51}, True),  # a chunk has two rounds
+        ({"eval_every": 51}, True),  # a chunk has two evaluations
         ({"eval_every": 52}, False),
         ({"eval_every": None}, False),
         ({"dispatch": "step"}, False),
     ],
 )
-def test_whether_a_run_evaluates_in_rounds_depends_on_the_plan(dataset, changed, expected):
+def test_whether_a_run_evaluates_inline_depends_on_the_plan(dataset, changed, expected):
     plan = plan_of(**changed)
     state, feed = initial_state(), feed_of(dataset)
-    assert evaluates_in_rounds(state, feed, plan, capacity=102) is expected
+    assert evaluates_inline(state, feed, plan, capacity=102) is expected
 
 
-def test_what_rounds_cannot_do_is_dispatched_on_its_own(dataset, monkeypatch):
+def test_what_a_chunk_cannot_evaluate_is_dispatched_on_its_own(dataset, monkeypatch):
     state, feed, plan = initial_state(), feed_of(dataset), plan_of()
-    in_rounds = partial(evaluates_in_rounds, capacity=102)
-    assert not in_rounds(replace(state, stopping=jnp.zeros(())), feed, plan)
-    assert not in_rounds(replace(state, plateau=jnp.zeros(())), feed, plan)
-    assert not in_rounds(state, feed_of(dataset, "host"), plan)
-    assert not in_rounds(state, feed_of(dataset, "stream"), plan)
+    is_inline = partial(evaluates_inline, capacity=102)
+    assert not is_inline(replace(state, stopping=jnp.zeros(())), feed, plan)
+    assert not is_inline(replace(state, plateau=jnp.zeros(())), feed, plan)
+    assert not is_inline(state, feed_of(dataset, "host"), plan)
+    assert not is_inline(state, feed_of(dataset, "stream"), plan)
     large = replace(dataset, validation=Split(np.zeros((1025, 8, 8, 1)), np.zeros(1025, np.int32)))
-    assert not in_rounds(state, feed_of(large), plan)
+    assert not is_inline(state, feed_of(large), plan)
     # 64·16 + 16 + 16·10 + 10 = 1,210 parameters, their momentum and average, step and key.
-    monkeypatch.setattr(rounds, "_STATE_BYTES", 3 * 4 * 1210 + 4 + 8)
-    assert in_rounds(state, feed, plan)
-    monkeypatch.setattr(rounds, "_STATE_BYTES", 3 * 4 * 1210 + 4 + 7)
-    assert not in_rounds(state, feed, plan)
+    monkeypatch.setattr(inline, "_STATE_BYTES", 3 * 4 * 1210 + 4 + 8)
+    assert is_inline(state, feed, plan)
+    monkeypatch.setattr(inline, "_STATE_BYTES", 3 * 4 * 1210 + 4 + 7)
+    assert not is_inline(state, feed, plan)
 
 
-def test_rounds_end_at_evaluations_and_with_the_chunk():
+def test_a_chunk_ends_where_the_host_intervenes_and_lists_its_evaluations():
     plan = plan_of(steps=100, eval_every=10, save_every=45, evaluated_ends=(12, 34))
 
-    def lengths(step, pace, capacity=1024):
-        return plan.round_lengths(step, capacity=capacity, steps_per_second=pace)
+    def chunk(start, pace, capacity=1024):
+        length = plan.chunk_length(
+            start, capacity=capacity, steps_per_second=pace, evaluates_inline=True
+        )
+        return length, [start + number for number in plan.evaluations(start, length)]
 
-    assert lengths(0, None) == [10]  # one round until the speed is known
-    assert lengths(0, 1e6) == [10, 2, 8, 10, 4, 6, 5]
-    assert lengths(5, 1e6) == [5, 2, 8, 10, 4, 6, 5]
-    assert lengths(5, 85.0) == [5, 2, 8, 2]  # 0.2 s at 85 steps per second are 17 steps
-    assert lengths(5, 1e6, capacity=9) == [5, 2, 2]
-    assert lengths(90, 1e6) == [10]
-    assert lengths(45, 0.1) == [1]
+    assert chunk(0, None) == (10, [10])  # one evaluation until the speed is known
+    assert chunk(5, None) == (5, [10])
+    assert chunk(0, 1e6) == (45, [10, 12, 20, 30, 34, 40])
+    assert chunk(5, 1e6) == (40, [10, 12, 20, 30, 34, 40])
+    assert chunk(5, 85.0) == (17, [10, 12, 20])  # 0.2 s at 85 steps per second are 17 steps
+    assert chunk(5, 1e6, capacity=9) == (9, [10, 12])
+    assert chunk(75, 1e6) == (15, [80, 90])
+    assert chunk(90, 1e6) == (10, [])  # the evaluation at the end of the run is not part of it
+    assert chunk(45, 0.1) == (1, [])
+
+
+def test_a_listener_receives_an_evaluated_chunk_part_by_part():
+    received = []
+
+    class Parts(Notes):
+        def chunk(self, start, length, metrics):
+            received.append((start, length, metrics["train/loss"].tolist()))
+
+        def evaluation(self, step, metrics):
+            received.append((step, metrics["eval/loss"].item()))
+
+    evaluations = Evaluations([2, 3], {"eval/loss": np.array([9.0, 2.0, 3.0, 9.0])}, None, None)
+    losses = {"train/loss": np.array([0.5, 1.5, 2.5, 9.0])}
+    Parts(None).evaluated_chunk(10, 3, losses, evaluations)
+    assert received == [(10, 2, [0.5, 1.5]), (12, 2.0), (12, 1, [2.5]), (13, 3.0)]
+    received.clear()
+    Parts(None).evaluated_chunk(10, 4, losses, evaluations)
+    assert received[4:] == [(13, 1, [9.0])]

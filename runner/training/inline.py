@@ -1,0 +1,120 @@
+"""Evaluations within the compiled program of a chunk.
+
+Between frequent evaluations, the device would wait for the host. A run evaluates either within all
+of its chunks or between them, so that where they begin and end never changes a metric.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from runner.config import Ranking
+from runner.data.feed import Feed, Source
+from runner.errors import INT32_MAX
+from runner.pytree import Pytree
+from runner.training.evaluation import Batch, evaluated_variables, score
+from runner.training.plan import Plan
+from runner.training.rates import Metrics, set_metrics
+from runner.training.state import Hyperparams, Static, TrainState, tree_bytes
+from runner.training.tags import metric_tag
+
+# The largest state that is evaluated within chunks.
+_STATE_BYTES = 32 * 2**20
+
+
+@dataclass(frozen=True)
+class Validation(Pytree, static=("ranking",)):
+    """What the evaluations within a chunk take.
+
+    source, batch: the examples of the validation split, in one batch.
+    after: the number of steps of the chunk before each evaluation, int32 [capacity]; rises, and is
+      larger than any chunk where there are fewer evaluations.
+    ranking: the metric that ranks evaluations.
+    """
+
+    source: Source
+    batch: Batch
+    after: np.ndarray
+    ranking: Ranking
+
+
+class Evaluated(NamedTuple):
+    """The evaluations so far; see ``listener.Evaluations``."""
+
+    metrics: Metrics
+    best: jax.Array
+    best_value: jax.Array
+    best_state: TrainState
+
+
+def evaluates_inline(state: TrainState, feed: Feed, plan: Plan, *, capacity: int) -> bool:
+    """Whether a run evaluates within its chunks, of up to ``capacity`` steps.
+
+    That needs data on the device, and evaluations of one batch that do not change the state. Each
+    chunk copies the state, which must be small.
+    """
+    is_observed = state.plateau is not None or state.stopping is not None
+    if plan.dispatch == "step" or plan.eval_every is None or is_observed:
+        return False
+    if feed.placement != "device" or len(list(feed.split_batches("validation"))) > 1:
+        return False
+    return 2 * plan.eval_every <= capacity and tree_bytes(state) <= _STATE_BYTES
+
+
+def validation_of(
+    feed: Feed, ranking: Ranking, after: Sequence[int], *, capacity: int
+) -> Validation:
+    """The evaluations of a chunk ``after`` so many of its steps."""
+    # Of a fixed length, so that chunks with any number of evaluations share a program.
+    padded = np.full(capacity, INT32_MAX, np.int32)
+    padded[: len(after)] = after
+    (batch,) = feed.split_batches("validation")
+    return Validation(feed.source("validation"), batch, padded, ranking)
+
+
+def not_evaluated(
+    static: Static, state: TrainState, hyperparams: Hyperparams, validation: Validation
+) -> Evaluated:
+    """Before the first evaluation of a chunk that starts with ``state``."""
+    found = jax.eval_shape(partial(_evaluate, static), state, hyperparams, validation)
+    metrics = {tag: jnp.zeros(len(validation.after), scalar.dtype) for tag, scalar in found.items()}
+    return Evaluated(metrics, jnp.int32(0), jnp.float32(0), state)
+
+
+def evaluated_after(
+    static: Static,
+    state: TrainState,
+    hyperparams: Hyperparams,
+    validation: Validation,
+    evaluated: Evaluated,
+    *,
+    end: jax.Array,
+    loss: jax.Array,
+) -> Evaluated:
+    """The evaluations of a chunk with one more, after ``end`` steps, the last of that ``loss``."""
+    found, ranking = _evaluate(static, state, hyperparams, validation), validation.ranking
+    value = ranking.sign * jnp.float32(found.get(ranking.metric, jnp.nan))
+    is_better = (evaluated.best == 0) | (value > evaluated.best_value)
+    best = jax.lax.cond(
+        is_better & jnp.isfinite(loss) & ~jnp.isnan(value),
+        lambda: (end, value, state),
+        lambda: (evaluated.best, evaluated.best_value, evaluated.best_state),
+    )
+    return Evaluated(set_metrics(evaluated.metrics, end - 1, found), *best)
+
+
+def _evaluate(
+    static: Static, state: TrainState, hyperparams: Hyperparams, validation: Validation
+) -> Metrics:
+    """The scalars among the metrics of the validation split, by tag."""
+    batch, valid = validation.batch
+    variables, examples = evaluated_variables(static, state), validation.source.prepared(batch)
+    sums = score(static, variables, hyperparams.objective, examples, valid)
+    found: dict[str, Any] = dict(hyperparams.objective.metrics(sums))
+    scalars = {name: jnp.asarray(value) for name, value in found.items() if not jnp.ndim(value)}
+    return {metric_tag("validation", name): value for name, value in scalars.items()}
