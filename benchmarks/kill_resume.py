@@ -7,7 +7,12 @@ each run and a table: whether all parameters are equal to the bit, whether Tenso
 per step, how many checkpoints that had been seen were lost, and how many steps were done twice.
 Exits with 1 if anything differs.
 
+With ``--default-interval COUNT``, kills one long run that often instead, between 0 and 90 s after
+each start. The run saves at the default interval of 30 s. Prints how many seconds of training, up
+to the last step that was logged, were lost by each kill.
+
     python benchmarks/kill_resume.py [--seed 0] [--count 100]
+    python benchmarks/kill_resume.py --default-interval 10 [--seed 0]
 """
 
 import argparse
@@ -25,6 +30,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from runner.records.checkpoints import Checkpoints
 
+START = [sys.executable, "-m", "runner", "resume=auto"]
 STEPS, SAVE_EVERY = 1000, 100
 COMMON = (
     f"training.steps={STEPS}",
@@ -52,6 +58,10 @@ OPTIMIZERS = {
     ),
 }
 
+# Of which 1% takes less than 30 s; only some steps are logged, as TensorBoard is slow to read all.
+LONG_RUN = ("training.steps=3000000", "training.log_every=1000")
+LONGEST_DELAY = 90.0  # in seconds: three intervals
+
 
 @dataclass
 class Tally:
@@ -76,8 +86,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Kills runs at random times and resumes them.")
     parser.add_argument("--seed", type=int, default=0, help="of the times of the kills")
     parser.add_argument("--count", type=int, default=100, help="how many kills")
+    parser.add_argument("--default-interval", type=int, metavar="COUNT", help="kills of a long run")
     given = parser.parse_args()
     rng = random.Random(given.seed)
+    if given.default_interval:
+        measure_lost_work(given.default_interval, rng)
+        return
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
         tallies = {name: undisturbed(root, name) for name in OPTIMIZERS}
@@ -89,6 +103,28 @@ def main() -> None:
             number += 1
     show(tallies)
     sys.exit(0 if all(tally.is_clean for tally in tallies.values()) else 1)
+
+
+def measure_lost_work(count: int, rng: random.Random) -> None:
+    """Kills a run that saves by the clock, and prints how much of its training each kill cost."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder, lost = Path(scratch) / "run", []
+        for number in range(count):
+            delay = rng.uniform(0, LONGEST_DELAY)
+            started = [*START, f"hydra.run.dir={folder}", *LONG_RUN]
+            acknowledged = kill_after(delay, started, folder)
+            saved = Checkpoints(folder).steps()
+            newest = saved[-1] if saved else 0
+            if acknowledged and newest < max(acknowledged):
+                sys.exit(f"checkpoint {max(acknowledged)} is lost")
+            times = [event.wall_time for event in loss_events(folder) if event.step >= newest]
+            lost.append(max(times) - min(times) if times else 0.0)
+            print(
+                f"kill {number + 1}, after {delay:.1f} s: checkpoint {newest}, "
+                f"{lost[-1]:.1f} s lost",
+                flush=True,
+            )
+        print(f"most work lost: {max(lost):.1f} s in {count} kills")
 
 
 def undisturbed(root: Path, name: str) -> Tally:
@@ -108,7 +144,7 @@ def trial(folder: Path, name: str, tally: Tally, rng: random.Random, kills: int)
     told = []
     for _ in range(kills):
         delay = rng.uniform(0, tally.seconds)
-        acknowledged = kill_after(delay, folder, name)
+        acknowledged = kill_after(delay, command(folder, name), folder)
         saved = Checkpoints(folder).steps()
         newest = saved[-1] if saved else 0
         tally.kills += 1
@@ -129,16 +165,15 @@ def trial(folder: Path, name: str, tally: Tally, rng: random.Random, kills: int)
 
 
 def command(folder: Path, name: str) -> list[str]:
-    started = [sys.executable, "-m", "runner", f"hydra.run.dir={folder}", "resume=auto"]
-    return [*started, *COMMON, *OPTIMIZERS[name]]
+    return [*START, f"hydra.run.dir={folder}", *COMMON, *OPTIMIZERS[name]]
 
 
-def kill_after(delay: float, folder: Path, name: str) -> set[int]:
+def kill_after(delay: float, started: list[str], folder: Path) -> set[int]:
     """Kills a run after that many seconds; returns the steps of the checkpoints seen until then."""
     log = folder.with_suffix(".log")
     seen: set[int] = set()
     with log.open("w") as output:
-        process = subprocess.Popen(command(folder, name), stdout=output, stderr=output)
+        process = subprocess.Popen(started, stdout=output, stderr=output)
         deadline = perf_counter() + delay
         while (left := deadline - perf_counter()) > 0 and process.poll() is None:
             seen |= set(Checkpoints(folder).steps())
@@ -160,11 +195,15 @@ def summary(folder: Path) -> dict:
 
 def logged_steps(folder: Path) -> list[int]:
     """The steps that TensorBoard shows for the loss."""
+    return [event.step for event in loss_events(folder)]
+
+
+def loss_events(folder: Path) -> list:
+    """What TensorBoard shows of the loss, with ``step`` and ``wall_time``."""
     if not folder.is_dir():
         return []
     events = EventAccumulator(os.fspath(folder), size_guidance={"scalars": 0}).Reload()
-    is_there = "train/loss" in events.Tags()["scalars"]
-    return [event.step for event in events.Scalars("train/loss")] if is_there else []
+    return events.Scalars("train/loss") if "train/loss" in events.Tags()["scalars"] else []
 
 
 def show(tallies: dict[str, Tally]) -> None:
