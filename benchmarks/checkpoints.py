@@ -1,8 +1,9 @@
-"""Compares the throughput of runs that save checkpoints at the default interval and that do not.
+"""Compares the throughput of runs that save at the default interval and of runs that save nothing.
 
-Whole processes, in pairs that run in turns of half a second. The clock of the interval does not
-stop with them: a pair saves twice as often per step as a run that has the machine to itself. Prints
-the median and the range of the ratios of ``steps_per_second``, for the mlp and for the cnn.
+Whole processes, in pairs that run in turns of half a second. The interval is measured in wall time,
+which continues while a process is stopped: a run of a pair saves twice as often per step as a run
+that has the machine to itself. Prints the median and the range of the ratios of
+``steps_per_second``, for the mlp and for the cnn.
 
     python benchmarks/checkpoints.py [--pairs 5] [--seconds 45] [--only mlp]
 """
@@ -25,8 +26,8 @@ EVALUATIONS = 10
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measures what saving checkpoints costs.")
-    parser.add_argument("--pairs", type=int, default=5, help="of processes, for each model")
-    parser.add_argument("--seconds", type=float, default=45, help="of training, each run")
+    parser.add_argument("--pairs", type=int, default=5, help="number of pairs, for each model")
+    parser.add_argument("--seconds", type=float, default=45, help="of training in each run")
     parser.add_argument("--only", choices=MODELS, help="one model instead of both")
     given = parser.parse_args()
     for model in [given.only] if given.only else MODELS:

@@ -17,8 +17,8 @@ TURN_SECONDS = 0.5
 def run_in_turns(*commands: Sequence[str], turn_seconds: float = TURN_SECONDS) -> list[float]:
     """Runs the commands and returns the seconds for which each has run.
 
-    When a process has ended, its turns pass idle, so that what the others measure by the clock
-    stays comparable. Ends this script if a command fails.
+    The turns of a process that has ended pass idle, so that wall times which the others measure
+    stay comparable. Exits with the error output of a command that fails.
     """
     with tempfile.TemporaryFile() as errors:
         running = [_stopped(command, errors) for command in commands]

@@ -1,13 +1,12 @@
 """Measures what a user runs: the default command, with evaluations, saves and every step logged.
 
-It is compared with two scripts written by hand that log nothing: one scans as many steps as lie
-between two evaluations and evaluates as often; the other scans all steps, and the computation of
-the evaluations is timed apart and added. All are processes that run in turns of half a second. The
-time of a step is that of a long run less that of a short one, so that imports and compilation
-cancel. Prints the ratio of the first script's time to the runner's (above 1: the runner is faster),
-that of the runner's time to the second's, and that of the first script's to the second's: a runner
-whose steps and evaluations take as long as the scripts', and which has no other cost, reaches that
-and no more.
+It is compared with two programs written by hand that log nothing. The first scans as many steps as
+lie between two evaluations and evaluates as often. The second is a bound: one scan of all steps,
+and the evaluations alone, timed in processes of their own. All processes run in turns of half a
+second. The time of a step is the difference between a long and a short run divided by that of
+their steps, so that imports and compilation cancel. Prints three ratios of times: the first program
+to the runner (above 1: the runner is faster), the runner to the bound, and the first program to the
+bound. The last is the highest value that the first can reach.
 
     python benchmarks/user.py [--pairs 5] [--epochs 4000]
 """

@@ -41,10 +41,10 @@ class Figures:
     """The figures of a run that a checkpoint keeps, for the run that resumes from it.
 
     Attributes:
-      metrics, evaluated_step: of the last evaluation, by tag, and its step.
+      metrics, evaluated_step: those of the last evaluation, by tag, and its step.
       best: ``metric``, ``value`` and ``step`` of the best evaluation.
       seconds: the wall time of the run so far, all attempts together.
-      training_seconds: the part of it that was spent on steps that count.
+      training_seconds: the part of it spent on steps that were not repeated after a restart.
       logging_lost_at_step: the first step that could not be logged, or None.
     """
 
@@ -60,7 +60,7 @@ class Figures:
         """The figures in a checkpoint's record; ``source`` names it in errors.
 
         Raises:
-          StorageError: they are missing, or not what ``asdict`` makes of figures.
+          StorageError: the record has no figures, or they are malformed.
         """
         try:
             figures = cls(**record["figures"])
@@ -93,7 +93,7 @@ class Display(Protocol):
 
 
 class Journal:
-    """The figures of a run so far; methods wait for the device and are called in order.
+    """The figures of a run so far; methods wait for the device; call them in the order of steps.
 
     Attributes:
       start: the step that training starts at.
@@ -114,7 +114,7 @@ class Journal:
         """Logs the last evaluation again if ``start`` is its step.
 
         Args:
-          log_every: steps between those that are written; the last step always is.
+          log_every: the interval, in steps, at which metrics are written; the last step always is.
           started: the ``time.perf_counter()`` that ``seconds_to_first_step`` counts from.
           ranking: the metric that ranks evaluations.
           tables: logs metrics by class; None leaves them out.
@@ -140,7 +140,9 @@ class Journal:
     def chunk(
         self, start: int, length: int, metrics: Mapping[str, Any], *, submitted: float
     ) -> None:
-        """Records steps ``start`` to ``start + length - 1``, handed over at time ``submitted``.
+        """Records steps ``start`` to ``start + length - 1``.
+
+        submitted: the ``time()`` at which they were handed over.
 
         Raises:
           DivergedError: a loss is not finite; everything up to and including that step is recorded
@@ -173,7 +175,9 @@ class Journal:
                 yield place.stop
 
     def evaluation(self, step: int, metrics: Mapping[str, Any], *, submitted: float) -> None:
-        """Records scalars measured after ``step`` updates, handed over at time ``submitted``.
+        """Records scalars measured after ``step`` updates.
+
+        submitted: the ``perf_counter()`` at which they were handed over.
 
         Raises:
           DivergedError: the evaluation's loss is not finite.
@@ -218,14 +222,14 @@ class Journal:
     def _fetched(
         self, start: int, length: int, metrics: Mapping[str, Any], *, submitted: float
     ) -> _Rows:
-        """The metrics of steps that have ended together, on the host."""
+        """The metrics of a chunk, fetched to the host."""
         columns = {tag: np.asarray(column)[:length] for tag, column in metrics.items()}
         self.throughput.chunk(length)
         return np.arange(start, start + length), columns, self._wall_times(length, submitted)
 
     def _record(self, rows: _Rows) -> None:
         """Logs and shows steps, up to the first whose loss is not finite."""
-        # A run that is made longer is tested again, at its new end.
+        # The test metrics of a finished run that is made longer; it is tested again at its new end.
         self.last_metrics = _without_test(self.last_metrics)
         steps, columns, _ = rows
         bad = np.flatnonzero(~np.isfinite(columns[LOSS]))

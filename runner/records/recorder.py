@@ -108,7 +108,7 @@ class Recorder:
 
         Waits if the queue is full.
         """
-        # TensorBoard hides what earlier attempts logged at that step.
+        # At that step, TensorBoard hides the picture of an earlier attempt.
         self._hand_over(partial(self._events.figure, tag, png, step=self._journal.start))
 
     def text(self, tag: str, text: str, *, step: int) -> None:
@@ -138,7 +138,7 @@ class Recorder:
 
     @property
     def seconds_to_first_step(self) -> float | None:
-        """From ``started`` to the end of the first chunk; when its first step ended is unknown."""
+        """From ``started`` to the end of the first chunk, as that of a step is not observed."""
         return self._journal.throughput.seconds_to_first_step
 
     @property
@@ -165,7 +165,7 @@ class Recorder:
 
     @property
     def goodput(self) -> float | None:
-        """The share of the run's wall time, of all attempts, spent on steps that count."""
+        """The share of the run's wall time, of all attempts, for steps that were not repeated."""
         figures = self._journal.figures()
         return figures.training_seconds / figures.seconds if figures.training_seconds else None
 
@@ -226,7 +226,7 @@ class Recorder:
     def _offer(self, step: int, state: Any, *, due: bool) -> None:
         if self._saver is not None:
             if due:
-                self._events.flush()  # a resumed run does not write these again
+                self._events.flush()  # a run resumed from it does not write these again
             self._saver.offer(step, state, self._journal.figures(), due=due)
 
     def _work(self) -> None:

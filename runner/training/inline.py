@@ -1,7 +1,8 @@
 """Evaluations within the compiled program of a chunk.
 
-Between frequent evaluations, the device would wait for the host. A run evaluates either within all
-of its chunks or between them, so that where they begin and end never changes a metric.
+If every chunk ended at an evaluation, the device would wait for the host between frequent ones.
+Whether a run evaluates inline is decided once, so that where chunks begin and end never changes a
+metric. The evaluation at the end of the run is never inline.
 """
 
 from collections.abc import Sequence
@@ -32,8 +33,8 @@ class Validation(Pytree, static=("ranking",)):
     """What the evaluations within a chunk take.
 
     source, batch: the examples of the validation split, in one batch.
-    after: the number of steps of the chunk before each evaluation, int32 [capacity]; rises, and is
-      larger than any chunk where there are fewer evaluations.
+    after: how many steps of the chunk precede each evaluation, int32 [capacity], in increasing
+      order; INT32_MAX in unused entries.
     ranking: the metric that ranks evaluations.
     """
 
@@ -55,8 +56,9 @@ class Evaluated(NamedTuple):
 def evaluates_inline(state: TrainState, feed: Feed, plan: Plan, *, capacity: int) -> bool:
     """Whether a run evaluates within its chunks, of up to ``capacity`` steps.
 
-    That needs data on the device, and evaluations of one batch that do not change the state. Each
-    chunk copies the state, which must be small.
+    That requires data on the device, a validation split of one batch, and neither early stopping
+    nor ``reduce_on_plateau``, whose counts each evaluation changes. Each chunk copies the state,
+    which must be small.
     """
     is_observed = state.plateau is not None or state.stopping is not None
     if plan.dispatch == "step" or plan.eval_every is None or is_observed:
@@ -69,7 +71,7 @@ def evaluates_inline(state: TrainState, feed: Feed, plan: Plan, *, capacity: int
 def validation_of(
     feed: Feed, ranking: Ranking, after: Sequence[int], *, capacity: int
 ) -> Validation:
-    """The evaluations of a chunk ``after`` so many of its steps."""
+    """What the evaluations of a chunk take; ``after`` lists how many of its steps precede each."""
     # Of a fixed length, so that chunks with any number of evaluations share a program.
     padded = np.full(capacity, INT32_MAX, np.int32)
     padded[: len(after)] = after
@@ -80,7 +82,7 @@ def validation_of(
 def not_evaluated(
     static: Static, state: TrainState, hyperparams: Hyperparams, validation: Validation
 ) -> Evaluated:
-    """Before the first evaluation of a chunk that starts with ``state``."""
+    """The initial value, without evaluations, of a chunk that starts with ``state``."""
     found = jax.eval_shape(partial(_evaluate, static), state, hyperparams, validation)
     metrics = {tag: jnp.zeros(len(validation.after), scalar.dtype) for tag, scalar in found.items()}
     return Evaluated(metrics, jnp.int32(0), jnp.float32(0), state)
@@ -96,7 +98,10 @@ def evaluated_after(
     end: jax.Array,
     loss: jax.Array,
 ) -> Evaluated:
-    """The evaluations of a chunk with one more, after ``end`` steps, the last of that ``loss``."""
+    """``evaluated`` with one more evaluation, after ``end`` steps of the chunk.
+
+    loss: of the last of these steps; the evaluation cannot be the best if it is not finite.
+    """
     found, ranking = _evaluate(static, state, hyperparams, validation), validation.ranking
     value = ranking.sign * jnp.float32(found.get(ranking.metric, jnp.nan))
     is_better = (evaluated.best == 0) | (value > evaluated.best_value)

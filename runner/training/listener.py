@@ -1,4 +1,4 @@
-"""What training tells while it runs, and to whom."""
+"""The interface through which training reports metrics and states."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,9 +16,8 @@ Metrics = Mapping[str, jax.Array]
 class Evaluations:
     """The evaluations within a chunk; arrays may still be under computation.
 
-    after: the number of steps of the chunk before each evaluation; rises.
-    metrics: scalars by tag, arrays [capacity]; those of an evaluation are at the index of the last
-      step before it.
+    after: how many steps of the chunk precede each evaluation, in increasing order.
+    metrics: scalars by tag, arrays [capacity]; those of an evaluation after n steps are at n - 1.
     best: the number of steps of the chunk before the best evaluation, the first among equals, int32
       scalar; 0 if there is none.
     best_state: the state that it evaluated.
@@ -30,9 +29,10 @@ class Evaluations:
     best_state: TrainState
 
     def parts(self, length: int) -> Iterator[tuple[slice, Mapping[str, Any] | None]]:
-        """The steps of a chunk of ``length`` up to each evaluation, and its scalars by tag.
+        """Splits a chunk of ``length`` steps at its evaluations; waits for the device.
 
-        The scalars after the last part are None if no evaluation follows it. Waits for the device.
+        Yields, for each evaluation, the steps since the previous one, as a slice of the chunk, and
+        its scalars by tag. Steps after the last evaluation come last, with None for scalars.
         """
         metrics = {tag: np.asarray(values) for tag, values in self.metrics.items()}
         first = 0
@@ -44,7 +44,7 @@ class Evaluations:
 
 
 class Listener(Protocol):
-    """Receives metrics during training; its methods need not wait for the device."""
+    """Receives metrics during training; may return before the device has computed them."""
 
     @property
     def steps_per_second(self) -> float | None: ...

@@ -43,17 +43,17 @@ def train(
     listener: Listener,
     stopping: Callable[[], bool],
 ) -> Iterator[TrainState]:
-    """Trains from ``state`` to the end of the plan, or until ``stopping`` is true before a chunk.
+    """Trains from ``state`` to the end of the plan, or until ``stopping()`` before a chunk.
 
     Early stopping ends training after an evaluation, which is then the last one. Yields the state
-    after each chunk, once the listener was called; a state is valid until the next one is
+    after each chunk, once the listener has been called; a state is valid until the next one is
     requested, which donates its buffers.
 
     Where chunks begin and end never changes a result. The next chunk is sent to the device before
     the metrics of the previous one are fetched. Frequent evaluations are part of the chunks.
 
     Raises:
-      DivergedError: the listener received a loss that is not finite. The last state was yielded.
+      DivergedError: the listener received a loss that is not finite, and the state was yielded.
     """
     capacity = chunk_capacity(feed)
     inline = evaluates_inline(state, feed, plan, capacity=capacity)
@@ -130,12 +130,12 @@ def _metrics(
 
 
 def is_over(state: TrainState, step: int, steps: int) -> bool:
-    """Whether training ends at ``step``; waits for the device if it may be stopped early."""
+    """Whether training ends at ``step``; waits for the device if there is early stopping."""
     return step >= steps or (state.stopping is not None and bool(state.stopping.reached))
 
 
 def chunk_capacity(*feeds: Feed) -> int:
-    """Batches a program is compiled for; depends on shapes alone, so that all chunks share it."""
+    """The most steps in a chunk; depends on shapes alone, so that all chunks share one program."""
     step_bytes = sum(feed.batch_bytes() for feed in feeds)
     return max(1, min(LONGEST_CHUNK, HOST_CHUNK_BYTES // step_bytes))
 

@@ -8,8 +8,8 @@ from typing import Literal
 from runner.config import Ranking
 from runner.errors import INT32_MAX
 
-# In steps: long enough that a dispatch costs little, short enough to react to a signal.
-FIRST_CHUNK = 32
+# Long enough that a dispatch costs little, short enough to react to a signal.
+FIRST_CHUNK = 32  # in steps, before the speed is known
 CHUNK_SECONDS = 0.2
 
 Dispatch = Literal["scan", "step"]
@@ -23,8 +23,8 @@ class Plan:
     steps: the number of updates of the whole run.
     eval_every: updates between evaluations, or None to evaluate at the end only.
     save_every: updates between saves, or None if saves may be at the end of any chunk.
-    cycle_ends: rising steps after which checkpoints or snapshots may be due.
-    evaluated_ends: rising steps at which cycles end, if evaluations are due there.
+    cycle_ends: steps, in increasing order, after which checkpoints or snapshots may be due.
+    evaluated_ends: steps, in increasing order, at which cycles end, if evaluations are due there.
     ranking: the metric that is observed by the schedule and by early stopping.
     scores_test: whether the test split is scored at the end.
     chunk: the most updates in a chunk, or ``auto`` for as many as take about 0.2 s.
@@ -56,14 +56,15 @@ class Plan:
         length = min(self._length(steps_per_second), self._until_host(step), capacity)
         if evaluates_inline and steps_per_second is not None:
             return length
-        # The first chunk always ends at an evaluation: the speed is measured from the second on,
-        # which a short run must have, too.
+        # The first chunk ends at the next evaluation at the latest, so that a short run has a
+        # second one: the speed is measured from the second on.
         return min(length, self._until_evaluation(step))
 
     def evaluations(self, start: int, length: int) -> list[int]:
         """The number of steps of a chunk before each evaluation that is part of it.
 
-        The evaluation at the end of the run is not, as the test split is scored with it.
+        The evaluation at the end of the run is not included: it follows the chunk, together with
+        that of the test split.
         """
         last = min(start + length, self.steps - 1)
         after, step = [], start
@@ -97,6 +98,6 @@ class Plan:
 
 
 def _until(ends: Sequence[int], step: int) -> int:
-    """Steps from ``step`` to the next of ``ends``, which rise; many if there is none."""
+    """Steps from ``step`` to the next of ``ends``, in increasing order, or INT32_MAX."""
     following = bisect_right(ends, step)
     return ends[following] - step if following < len(ends) else INT32_MAX

@@ -129,7 +129,7 @@ def transformation(
 ) -> optax.GradientTransformation:
     """The optimizer with its hyperparameters at ``step``; built inside the traced step.
 
-    ``state`` is None to initialise its state.
+    No ``state`` is needed to initialise the optimizer's state.
     """
     optimizer = static.optimizer
     values = dict(hyperparams.optimizer)

@@ -1,4 +1,7 @@
-"""A chunk with one dispatch for each update, for models that a compiled loop would slow down."""
+"""A chunk in several dispatches, for models that a compiled loop would slow down.
+
+Each step is one dispatch; if it accumulates, one for each microbatch and one for the update.
+"""
 
 from collections.abc import Iterable
 from functools import partial
@@ -30,9 +33,9 @@ def step_chunk(
     batches: Iterable[Any],
     capacity: int,
 ) -> Trained:
-    """``scan_chunk`` with a dispatch per step, sent before the previous one has finished.
+    """``scan_chunk`` in several dispatches, each sent before the previous one has finished.
 
-    batches: of each step, arrays [accumulate * batch, ...].
+    batches: one for each step, arrays [accumulate * batch, ...].
     """
     step = _step if static.accumulate == 1 else _step_by_microbatch
     trained = state, _compiled_empty_metrics(static, hyperparams, capacity)
@@ -63,7 +66,7 @@ def _step_by_microbatch(
     batch: Any,
     i: np.int32,
 ) -> Trained:
-    """One update in a dispatch for each microbatch and one more.
+    """One step in a dispatch for each microbatch and one that applies the gradients.
 
     Unrolled into one program, hundreds of microbatches would take minutes to compile.
     """
