@@ -13,6 +13,7 @@ import pytest
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
+@pytest.mark.slow
 def test_without_pytorch_the_benchmark_of_schedules_names_the_extra(
     environment: dict[str, str],
 ) -> None:
@@ -46,6 +47,7 @@ def test_the_benchmark_of_throughput_shows_its_progress(
     assert printed.out.startswith("mlp: 0.500 of bare")
 
 
+@pytest.mark.slow
 def test_processes_run_in_turns_of_which_one_is_not_stopped(tmp_path: Path) -> None:
     """Each appends its name again and again; a turn leaves a run of equal names."""
     run_in_turns = runpy.run_path(str(BENCHMARKS / "turns.py"))["run_in_turns"]

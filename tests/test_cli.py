@@ -344,6 +344,7 @@ def test_help_is_written_for_a_person(capsys: pytest.CaptureFixture[str]) -> Non
     assert max(map(len, said.splitlines())) <= 100
 
 
+@pytest.mark.slow
 def test_the_examples_of_the_help_are_good_command_lines(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -602,6 +603,7 @@ def test_an_error_is_no_longer_than_a_person_reads(
     assert len(said) <= 820
 
 
+@pytest.mark.slow
 def test_a_backend_that_matplotlib_does_not_have_exits_2(run_cli: Callable[..., Completed]) -> None:
     done = run_cli("task=check", "training.steps=20", env={"MPLBACKEND": "nope"})
     assert (done.returncode, "Traceback" in done.stderr) == (2, False)
@@ -617,6 +619,7 @@ def test_a_jax_platform_that_is_not_there_exits_2(run_cli: Callable[..., Complet
     assert not Path("run").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "value", "says"),
     [
@@ -703,6 +706,7 @@ def test_a_multirun_gives_every_combination_a_folder(fake_task: Callable[..., Ca
     assert all((folder / ".hydra/config.yaml").is_file() for _, folder in calls)
 
 
+@pytest.mark.slow
 def test_multiruns_of_the_same_second_get_folders_of_their_own(
     fake_task: Callable[..., Called],
 ) -> None:
@@ -729,6 +733,7 @@ def test_only_several_jobs_are_ranked(
     assert ("jobs by best eval/accuracy" in capsys.readouterr().out) == (seeds == "0,1")
 
 
+@pytest.mark.slow
 def test_a_failing_member_stops_no_other(
     fake_task: Callable[..., Called], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -758,6 +763,7 @@ def test_a_signal_ends_the_whole_multirun(fake_task: Callable[..., Called]) -> N
     assert len(calls) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_too_late_for_its_own_job_ends_the_multirun_all_the_same(
     number: signal.Signals,
@@ -839,6 +845,7 @@ def test_a_signal_while_jax_is_imported_ends_before_there_is_a_folder(
 
 
 # Of what is imported once the folder is claimed.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "multirun"),
     [
@@ -906,6 +913,7 @@ SHUT_DOWN, LAST = "libraries shut down", "Python's last steps"
 MOMENTS = [(moment, number) for moment in (SHUT_DOWN, LAST) for number in STOPS]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "moment", slow_except([(SHUT_DOWN, signal.SIGINT), (LAST, signal.SIGTERM)], MOMENTS)
 )
@@ -1020,6 +1028,7 @@ def test_only_an_interruption_is_shown_by_a_terminal(
     assert re.fullmatch(f"{start}error: run: ended at once[^\n]+\n", capsys.readouterr().err)
 
 
+@pytest.mark.slow
 def test_a_check_that_is_ended_has_no_summary(while_importing: Callable[..., Completed]) -> None:
     done = while_importing("runner.experiment.device", "os.kill(os.getpid(), 15)", "task=check")
 
@@ -1027,6 +1036,7 @@ def test_a_check_that_is_ended_has_no_summary(while_importing: Callable[..., Com
     assert [path.name for path in Path("run").iterdir()] == [".hydra"]
 
 
+@pytest.mark.slow
 def test_a_second_signal_takes_no_library_down_in_the_middle_of_its_work(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
@@ -1064,6 +1074,7 @@ def test_a_closed_pipe_is_no_failure_of_the_help(environment: dict[str, str]) ->
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("line", "code"),
     [

@@ -244,6 +244,7 @@ class Broken(Schedule):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("names", "says"),
     [
@@ -299,6 +300,7 @@ def test_a_plugin_that_is_not_there_is_to_be_installed(name: str) -> None:
     assert raised.value.remedy == "install it, or run from the folder that holds it"
 
 
+@pytest.mark.slow
 def test_an_entry_point_is_loaded_only_when_it_is_needed(
     installed: dict[str, str], run_cli: CommandLine
 ) -> None:
@@ -308,6 +310,7 @@ def test_an_entry_point_is_loaded_only_when_it_is_needed(
     assert "name: from_entry_point\n  width: 9" in shown.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "line",
     [

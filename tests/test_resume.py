@@ -126,6 +126,7 @@ def test_a_run_that_was_stopped_several_times_has_one_point_per_step(whole, tmp_
     assert scalars(copy)["train/loss"][0] == list(range(40))
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_before_its_first_save_starts_again(whole, tmp_path, summary, capsys):
     folder = whole()
     copy = stopped_at(folder, 0, tmp_path / "copy")
@@ -178,6 +179,7 @@ def test_changes_that_leave_the_parameters_alone_are_allowed(whole, tmp_path, su
     assert found["overrides"][-len(changes) :] == changes
 
 
+@pytest.mark.slow
 def test_a_change_is_made_where_it_is_asked_for(whole, tmp_path, summary):
     copy = stopped_at(whole(), 20, tmp_path / "copy")
     assert main([f"resume={copy}", "scheduler.max_lr=0.5", "resume_changes=true"]) == 0
@@ -452,6 +454,7 @@ def test_a_fork_of_a_fork_takes_the_whole_state_by_default(tmp_path, monkeypatch
     assert configure("init_from=run", "init_params_only=true").init_params_only is True
 
 
+@pytest.mark.slow
 def test_a_run_may_be_resumed_beyond_its_new_length_without_an_evaluation(run, tmp_path, summary):
     _, folder = run(*TINY, FEW_SAVES, "training.eval_every=null")
     stopped_at(folder, 20, tmp_path / "stopped")

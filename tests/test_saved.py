@@ -136,6 +136,7 @@ def test_the_plugins_of_a_run_are_asked_for(saved, tmp_path):
     assert load(folder, plugins=["json"]).step == 45
 
 
+@pytest.mark.slow
 def test_neither_the_data_set_nor_the_original_place_of_the_folder_is_needed(
     run, digits_as_idx, images
 ):

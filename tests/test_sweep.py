@@ -75,6 +75,7 @@ def test_the_command_line_overrides_what_a_file_sweeps(calls: Any) -> None:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "written", ["${hydra:runtime.choices.scheduler}", "${hydra.runtime.choices.scheduler}"]
 )
@@ -90,6 +91,7 @@ def test_a_folder_may_be_named_after_an_option(written: str, calls: Any, tmp_pat
     assert folders == ["runs/triangular", "sweeps/triangular/0_seed=0", "a", "x", "y/0_seed=0"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("args", "names"),
     [
@@ -193,6 +195,7 @@ def test_a_setting_that_one_option_lacks_says_which(capsys: pytest.CaptureFixtur
     assert "--where-it-applies" in said
 
 
+@pytest.mark.slow
 def test_a_setting_need_not_be_one_of_the_default_option(
     calls: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -211,6 +214,7 @@ def test_a_setting_need_not_be_one_of_the_default_option(
     assert settings(calls, "pct_start") == [0.2, None]
 
 
+@pytest.mark.slow
 def test_a_setting_may_hold_where_it_applies(
     calls: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:

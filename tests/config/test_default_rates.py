@@ -85,6 +85,7 @@ def test_the_first_lines_say_the_rates(run, capsys):
     assert "default rates" not in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_each_member_of_a_sweep_and_each_compared_schedule_has_its_own(
     tmp_path, monkeypatch, read_table
 ):

@@ -18,6 +18,7 @@ from runner.registry import register_scale_fn
 POINTS = [1.0, 2.0, 3.0, 7.0, 100.0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

@@ -37,6 +37,7 @@ def test_a_near_miss_is_answered_with_what_to_write(overrides, message):
     assert str(caught.value) == message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("zero", ["0", "0ep", "0%"])
 @pytest.mark.parametrize(
     ("option", "key"),

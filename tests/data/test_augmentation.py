@@ -51,6 +51,7 @@ def test_half_of_the_images_are_mirrored_left_to_right():
     assert 257 <= mirrored <= 383  # 320 expected, five standard deviations are 63
 
 
+@pytest.mark.slow
 def test_a_cutout_is_a_square_whose_centre_may_be_anywhere():
     found = np.asarray(cutout(KEY, np.repeat(IMAGES[:1], 500, axis=0), 4))
     areas = set()
@@ -63,6 +64,7 @@ def test_a_cutout_is_a_square_whose_centre_may_be_anywhere():
     assert areas == {(h, w) for h in (2, 3, 4) for w in (2, 3, 4)}
 
 
+@pytest.mark.slow
 def test_a_cutout_of_a_wide_image_has_its_centre_inside_it():
     """A centre inside keeps at least half of the square inside, in each direction."""
     images = np.ones((300, 4, 32, 1), np.float32)
@@ -72,6 +74,7 @@ def test_a_cutout_of_a_wide_image_has_its_centre_inside_it():
     assert found.any((0, 1)).all()
 
 
+@pytest.mark.slow
 def test_mixup_shares_inputs_and_losses_alike():
     found = mixup(KEY, Examples(IMAGES, TARGETS), jnp.float32(0.5))
     share = float(found.shares[0])
@@ -81,6 +84,7 @@ def test_mixup_shares_inputs_and_losses_alike():
     np.testing.assert_array_equal(found.others, TARGETS[::-1])
 
 
+@pytest.mark.slow
 def test_cutmix_shares_losses_by_area():
     for seed in range(20):
         found = cutmix(jax.random.key(seed), Examples(IMAGES, TARGETS), jnp.float32(1.0))
@@ -110,6 +114,7 @@ def test_a_share_of_mixup_follows_the_beta_distribution():
     assert shares.var() == pytest.approx(1 / 12, abs=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{}, {"class_weights": (1.0, 2.0, 3.0)}])
 def test_the_loss_of_mixed_examples_is_shared(settings):
     """As PyTorch computes it for targets that are probabilities."""

@@ -184,6 +184,7 @@ def checked(*overrides, **parts):
     return experiment
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("group", "name", "factory", "code", "says"), CASES)
 def test_an_error_in_a_plugin_is_reported(group, name, factory, code, says):
     GROUPS[group][0](name)(factory)

@@ -39,6 +39,7 @@ def test_a_cycle_gets_both_bounds_and_the_step_size(option):
     assert settings.get("step_size_down") is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("option", "name"),
     [

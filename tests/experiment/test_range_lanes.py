@@ -97,6 +97,7 @@ def test_no_other_split_than_those_of_training_and_validation_is_used(monkeypatc
     assert used == {"train", "validation"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("epochs", [6, 10, 40, 400])
 @pytest.mark.parametrize("seeds", [1, 3, 8])
 def test_the_whole_test_costs_at_most_a_tenth_of_a_grid(epochs, seeds):
@@ -235,6 +236,7 @@ def test_a_first_rate_above_the_last_is_refused():
             replace(SETTINGS, end_lr=end)
 
 
+@pytest.mark.slow
 def test_a_value_gives_the_curves_of_an_experiment_with_that_setting():
     short = replace(SETTINGS, steps=20, seeds=1)
     built = experiment()

@@ -25,6 +25,7 @@ def built(*overrides, steps_per_epoch=20, total_steps=800):
     return build_schedule(scheduler, Clock(steps_per_epoch, total_steps))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", slow_except(SAMPLE, OPTIONS))
 def test_every_option_trains(run, summary, option):
     short = ["model=linear", "training.steps=3", "training.eval_every=null"]
@@ -38,6 +39,7 @@ NOT_PARTS = ("sequence", "reduce_on_plateau", "auto")
 PARTS = [option for option in OPTIONS if option not in NOT_PARTS]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", slow_except(SAMPLE_OF_PARTS, PARTS))
 def test_every_option_can_be_a_part(option):
     schedule = built("scheduler=sequence", f"scheduler@scheduler.parts.cycles={option}")
@@ -77,6 +79,7 @@ def test_parts_are_added_on_the_command_line_and_come_last():
     assert float(schedule(600)) == np.float32(0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [

@@ -34,6 +34,7 @@ def test_any_image_size_goes_through(size, flat):
     assert (logits.shape, logits.dtype) == ((5, 3), jnp.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(8, 8), (7, 9)])
 def test_logits_and_gradients_are_those_of_flaxs_own_pooling(size):
     model = models.build("cnn", {"features": [4, 6], "dense": 9, "num_outputs": 3})

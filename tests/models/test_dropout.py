@@ -47,6 +47,7 @@ def test_dropout_zeroes_its_share_of_the_hidden_activations_and_scales_the_other
     assert kept == pytest.approx(750, abs=60)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "model",
     [

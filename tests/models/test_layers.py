@@ -30,6 +30,7 @@ CUT = 0.87962566
 STEM = Layout((64,), (0,), cifar=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "shape", "path", "deviation"),
     [

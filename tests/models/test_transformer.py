@@ -63,6 +63,7 @@ def test_tied_embeddings_take_the_place_of_the_last_layer(drawn):
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_ends_of_branches_start_with_gpt_2s_smaller_kernels():
     """0.02 / sqrt(2 * depth), of a normal distribution that is cut off at two deviations."""
     model = small(width=64)

@@ -70,6 +70,7 @@ def test_metrics_are_counts_over_the_valid_examples():
     assert float(found["loss"]) == pytest.approx(float(each.mean()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("num_classes", "is_counted"), [(256, True), (257, False)])
 def test_a_confusion_matrix_has_at_most_256_classes(num_classes, is_counted):
     objective = Classification(targets=Targets(num_classes=num_classes), top_k=num_classes - 1)

@@ -91,6 +91,7 @@ def test_a_hundred_updates_equal_optax_in_one_program_for_all_hyperparams(
     assert len(traced) == 1
 
 
+@pytest.mark.slow
 def test_adam_is_nearer_to_float64_than_optax_given_python_floats(problem: Any) -> None:
     arguments = {"b1": 0.9, "b2": 0.999, "eps": 1e-8}
     optimizer, hyperparams = split("adam", arguments)
@@ -179,7 +180,11 @@ def test_every_optimizer_is_compared() -> None:
 SPARING = [case for case in CASES if "decay_all" in case.arguments]
 
 
-@pytest.mark.parametrize("case", SPARING, ids=[f"{c.name}-{i}" for i, c in enumerate(SPARING)])
+@pytest.mark.parametrize(
+    "case",
+    slow_except([case for case in SPARING if case.name in ("adamw", "lamb")], SPARING),
+    ids=[f"{c.name}-{i}" for i, c in enumerate(SPARING)],
+)
 @pytest.mark.parametrize("decay_all", [False, True])
 def test_biases_and_scales_of_norms_decay_only_with_decay_all(case: Case, decay_all: bool) -> None:
     """Without gradients only the decay changes a parameter."""

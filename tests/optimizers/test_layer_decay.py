@@ -84,6 +84,7 @@ FAMILIES = ["sgd", "adam", "adafactor", "lamb", "muon", "prodigy", "schedule_fre
 SAMPLE = [next(case for case in CASES if case.name == name) for name in FAMILIES]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", slow_except(SAMPLE, CASES), ids=[case.name for case in CASES])
 def test_each_layer_is_updated_as_if_there_were_no_others(case):
     """optax's own optimizer at the layer's rate; bit for bit, without compilation."""

@@ -107,6 +107,7 @@ def test_training_and_evaluation_are_the_papers_with_the_rate_of_each_step(name,
     assert np.abs(y - x).max() > 1e-3
 
 
+@pytest.mark.slow
 @BOTH
 def test_the_evaluated_parameters_are_optaxs(name, arguments):
     """At a constant rate, at which optax does not use the rate of another step."""
@@ -133,6 +134,7 @@ def test_each_group_is_evaluated_by_its_own_average(name, arguments):
                 assert_close(evaluated[part][key], x)
 
 
+@pytest.mark.slow
 @BOTH
 @pytest.mark.parametrize("clip_norm", [None, 1e6])
 def test_frozen_parameters_are_left_out_with_and_without_clipping(name, arguments, clip_norm):

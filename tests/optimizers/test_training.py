@@ -32,6 +32,7 @@ def test_every_optimizer_takes_three_steps(
     assert (summary["status"], summary["steps"]) == ("finished", 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chosen", slow_except([["optimizer=adam"]], LEARNING), ids=" ".join)
 def test_every_optimizer_learns_with_the_default_rates(
     chosen: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -58,6 +59,7 @@ def test_the_default_rate_is_the_usual_one_of_each_optimizer() -> None:
     assert {name: round(0.1 * rate_scale_of(name), 12) for name in names} == USUAL
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("chosen", "says"),
     [
@@ -83,6 +85,7 @@ def test_cycle_momentum_needs_a_momentum(
     assert capsys.readouterr().err.startswith(f"error: scheduler.cycle_momentum: true, but {says}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("refused", slow_except(REFUSED[::3], REFUSED))
 def test_a_number_out_of_range_gives_one_line(
     refused: tuple[str, str],

@@ -328,6 +328,7 @@ LIMITED = """if True:
 """
 
 
+@pytest.mark.slow
 def test_a_file_size_limit_keeps_the_earlier_checkpoint_and_leaves_nothing_behind(
     tmp_path, environment
 ):

@@ -107,6 +107,7 @@ def test_the_second_signal_ends_at_once_and_unwinds(start, tmp_path, number):
     assert read(tmp_path)["status"] == "stopped"
 
 
+@pytest.mark.slow
 def test_a_second_signal_ends_a_main_thread_that_never_returns_to_python(start, tmp_path):
     process = start("""
     with ending:

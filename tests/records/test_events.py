@@ -30,6 +30,7 @@ def png(width, height):
     return buffer.getvalue()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(find_spec("torch") is None, reason="needs the oracle extra, PyTorch")
 def test_pytorch_is_not_imported_and_can_be_imported_later(environment):
     checks = (

@@ -140,6 +140,7 @@ def test_unusual_schedules_are_drawn_without_a_warning(rate):
     assert png.startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_pyplot_is_not_imported():
     code = (
         "import sys, numpy as np; from runner.report import plots;"

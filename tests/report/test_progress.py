@@ -215,6 +215,7 @@ def test_a_display_that_breaks_stops_without_raising(live, error, monkeypatch):
     display.close()
 
 
+@pytest.mark.slow
 def test_a_reader_that_leaves_early_does_not_end_the_run():
     code = """if True:
         import sys

@@ -125,6 +125,7 @@ def test_factors_multiply_whatever_the_scale_of_the_parts() -> None:
     assert float(schedule.base_rate) == 16
 
 
+@pytest.mark.slow
 @pytest.mark.oracle
 def test_it_is_that_of_pytorch(live: Any) -> None:
     def make(s: Any, o: Any) -> Any:

@@ -46,6 +46,7 @@ def cases(count):
         yield settings, RANDOM.choice([0.0, 1e-3]).item(), values, bool(RANDOM.integers(2))
 
 
+@pytest.mark.slow
 @pytest.mark.oracle
 def test_the_rates_are_pytorchs():
     """100 random configurations and walks of 60 evaluations; two parameter groups."""

@@ -40,6 +40,7 @@ def test_every_registered_schedule_has_a_case() -> None:
     assert set(CASES) == built_in - {"auto"}
 
 
+@pytest.mark.slow
 @everywhere
 def test_schedules_that_differ_in_numbers_share_a_program(name: str) -> None:
     traced = []
@@ -125,6 +126,7 @@ def test_a_bad_rate_in_a_list_is_named_with_its_place(name: str) -> None:
         case.factory(**settings | {first: []})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.exact])
 def test_random_schedules_equal_exact_arithmetic_to_the_last_step(name: str) -> None:
     random = np.random.default_rng(0)
@@ -133,6 +135,7 @@ def test_random_schedules_equal_exact_arithmetic_to_the_last_step(name: str) -> 
         assert errors(drawn)[0] <= drawn.bound, drawn.schedule
 
 
+@pytest.mark.slow
 @everywhere
 def test_every_step_to_the_last_has_a_rate_and_a_cycle(name: str) -> None:
     for schedule in CASES[name].schedules():

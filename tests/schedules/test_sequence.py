@@ -135,6 +135,7 @@ def test_momentum_is_constant_in_parts_that_do_not_cycle_it() -> None:
         still.momentum(0)
 
 
+@pytest.mark.slow
 def test_a_part_of_length_zero_is_skipped() -> None:
     steps = np.arange(20)
     cycling = cyclic(2, cycle_momentum=True, base_momentum=0.5, max_momentum=0.9)

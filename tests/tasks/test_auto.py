@@ -59,6 +59,7 @@ def test_the_policy_is_trained_at_the_rates_found_as_if_there_had_been_no_test(
     assert {path.name for path in folder.iterdir()} >= {"range_test.csv", "range_test.png"}
 
 
+@pytest.mark.slow
 def test_the_answer_is_printed_in_two_lines(auto, capsys):
     auto()
     lines = [line for line in capsys.readouterr().out.splitlines() if "range test" in line]
@@ -67,6 +68,7 @@ def test_the_answer_is_printed_in_two_lines(auto, capsys):
     assert len(lines) == 2
 
 
+@pytest.mark.slow
 def test_a_run_that_died_in_the_test_repeats_it_and_one_that_trained_does_not(
     auto, run, summary, capsys
 ):
@@ -206,6 +208,7 @@ def test_the_policy_is_that_of_its_option_with_changed_settings():
     assert (changed.pct_start, changed.anneal_strategy) == (0.2, "linear")
 
 
+@pytest.mark.slow
 def test_a_check_shows_the_policy_and_says_that_its_rates_are_not_final(run, capsys, read_table):
     code, folder = run("task=check", "scheduler=auto", "scheduler.policy=one_cycle", *SHORT)
     assert code == 0
@@ -219,6 +222,7 @@ def test_a_check_shows_the_policy_and_says_that_its_rates_are_not_final(run, cap
 PART = "scheduler@scheduler.parts"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [

@@ -120,6 +120,7 @@ def test_the_first_invalid_rate_is_named(overrides, said, monkeypatch):
         timeline.compute_timeline(experiment)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["check", "train"])
 @pytest.mark.parametrize(
     ("overrides", "said"),

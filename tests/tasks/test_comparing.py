@@ -36,6 +36,7 @@ def compared(*overrides):
     }
 
 
+@pytest.mark.slow
 def test_a_table_is_the_one_that_the_scheduler_gives_when_chosen(check, drawn):
     settings = ["training.steps=500", "scheduler.max_lr=0.4", "scheduler.cycle_momentum=true"]
     code, folder = check(*settings, "task.compare=[one_cycle,triangular2]")
@@ -149,6 +150,7 @@ def test_an_override_applies_to_every_scheduler_with_that_key():
     assert dict(found["constant"]) == {"base_lr": 0.1, "factor": 1.0, "total_iters": 0}
 
 
+@pytest.mark.slow
 def test_overrides_of_parts_and_added_keys_apply_to_schedulers_with_them(tmp_path):
     folder = tmp_path / "conf/scheduler"
     folder.mkdir(parents=True)
@@ -172,6 +174,7 @@ def test_overrides_of_parts_and_added_keys_apply_to_schedulers_with_them(tmp_pat
     assert found["triangular"]["max_lr"] == 0.2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flag", ["--config-dir={}", "hydra.searchpath=[file://{}]"])
 def test_a_users_option_is_compared(check, tmp_path, flag):
     folder = tmp_path / "conf/scheduler"

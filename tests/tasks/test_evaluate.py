@@ -153,6 +153,7 @@ def test_what_cannot_be_evaluated_is_one_line(evaluate, capsys, overrides, code,
     assert (found, error.count("\n")) == (code, 1)
 
 
+@pytest.mark.slow
 def test_a_run_without_checkpoints_cannot_be_evaluated(run, evaluate, capsys):
     code, trained = run(*SHORT, "checkpoint.every=null", name="trained")
     assert code == 0

@@ -112,6 +112,7 @@ class Callback(nn.Module):
         return jax.pure_callback(np.asarray, shape, x, vmap_method="sequential")
 
 
+@pytest.mark.slow
 def test_a_model_that_cannot_be_exported_is_named(saved):
     run = load(saved / "trained")
     module = Callback()

@@ -101,6 +101,7 @@ def test_check_lists_which_parameters_are_in_which_group(run, capsys):
     ]
 
 
+@pytest.mark.slow
 def test_check_prints_the_wrappers_around_the_optimizer(run, capsys):
     around = [
         "optimizer.clip_norm=1",
@@ -234,6 +235,7 @@ SHAPES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shapes", "changes"),
     [

@@ -123,6 +123,7 @@ def test_a_range_that_diverges_keeps_the_curve_to_that_point(run):
     assert all(np.isfinite(float(row["loss"])) for row in found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("over", "values"), [("weight_decay", [0.1, 0.001, 0.0]), ("batch_size", [32.0, 128.0])]
 )
@@ -161,6 +162,7 @@ def test_what_cannot_be_tested_is_refused_and_leaves_no_folder(run, capsys, over
     assert not folder.exists()
 
 
+@pytest.mark.slow
 def test_a_saved_run_takes_no_range_test(run, capsys):
     _, saved = run("model=linear", "training.steps=2", name="saved")
     for key in ("resume", "init_from"):

@@ -100,6 +100,7 @@ def test_a_snapshot_is_the_state_at_its_step(whole):
             np.testing.assert_array_equal(array, saved[name])
 
 
+@pytest.mark.slow
 def test_the_score_of_a_snapshot_is_that_of_its_checkpoint(whole, rows, run):
     for step, row in zip(ENDS, rows(whole), strict=True):
         task = ("task=evaluate", f"resume={whole}", f"task.step={step}")
@@ -152,6 +153,7 @@ def test_tensorboard_has_the_curves_and_the_picture(whole, rows):
     assert len(events.Images("snapshots")) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [9, 10, 11, 35])
 def test_a_resumed_run_has_the_snapshots_and_the_table_of_one_that_never_stopped(
     whole, tmp_path, step
@@ -165,6 +167,7 @@ def test_a_resumed_run_has_the_snapshots_and_the_table_of_one_that_never_stopped
     assert snapshot_scalars(copy) == snapshot_scalars(whole)
 
 
+@pytest.mark.slow
 def test_a_longer_run_adds_rows_and_points(whole, tmp_path, rows):
     copy = tmp_path / "longer"
     shutil.copytree(whole, copy)
@@ -174,6 +177,7 @@ def test_a_longer_run_adds_rows_and_points(whole, tmp_path, rows):
         assert steps == [10, 20, 30, 40, 50]
 
 
+@pytest.mark.slow
 def test_the_parameters_are_those_without_snapshots(whole, run, summary):
     code, folder = run(*TINY, "training.snapshots=false")
     assert code == 0

@@ -150,6 +150,7 @@ def test_momentum_is_logged_and_used_if_it_cycles(run):
     assert scalars(folder)["schedule/momentum"] == (list(range(60)), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
@@ -170,6 +171,7 @@ def test_every_option_runs(run, summary, options):
     assert summary(folder)["steps"] == 3
 
 
+@pytest.mark.slow
 def test_a_loss_that_diverges_ends_in_5_and_keeps_the_steps_before(run, summary, capsys):
     code, folder = run(*SHORT, *TOO_HIGH)
     assert code == 5
@@ -209,6 +211,7 @@ def test_a_run_that_ends_within_a_cycle_gives_a_warning(run, capsys):
     assert "training.steps=220" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("scheduler", "shows"), [("constant", False), ("triangular", True)])
 def test_the_cycle_is_shown_if_the_schedule_has_cycles(run, capsys, scheduler, shows):
     code, _ = run(f"scheduler={scheduler}", "model=linear", "training.steps=20")
@@ -248,6 +251,7 @@ def test_an_existing_folder_is_restored_after_an_error_and_can_be_used_again(
     assert summary(folder)["status"] == "finished"
 
 
+@pytest.mark.slow
 def test_a_member_of_a_multirun_that_cannot_begin_keeps_its_folder(tmp_path, monkeypatch, summary):
     monkeypatch.chdir(tmp_path)
     assert main(["-m", *SHORT, "training.batch_size=64,1438", "hydra.sweep.dir=sweep"]) == 2

@@ -41,6 +41,7 @@ def test_padding_counts_neither_in_the_loss_nor_in_the_correct_answers(predicts_
     np.testing.assert_allclose(sums["loss"], 2 * np.log(2) + np.log(4), rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("placement", ["device", "host"])
 @pytest.mark.parametrize("batch", [1, 4, 7, 100])
 def test_the_means_are_those_of_all_examples_of_the_test_split(

@@ -154,6 +154,7 @@ def test_chunks_with_any_number_of_evaluations_share_a_program_and_reuse_the_sta
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ranking", "best_of"),
     [
@@ -203,6 +204,7 @@ class Counted(Classification):
         return {"wrong": sums["examples"].astype(jnp.int32) - sums["correct"], "half": 0.5}
 
 
+@pytest.mark.slow
 def test_metrics_may_be_whole_numbers_or_numbers_of_pythons(dataset, apart):
     counted = replace(HYPERPARAMS, objective=Counted(targets=Targets(num_classes=10)))
     lowest = Ranking("eval/wrong", False)

@@ -225,6 +225,7 @@ def test_the_test_split_is_scored_at_the_end_of_a_lane_whose_plan_asks_for_it(fe
     assert list(lanes[2].listener.evaluations) == [7, 11, 14, 21, 22, 28, 33]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 def test_a_lane_that_goes_on_is_not_scored_on_the_test_split_where_another_ends(feed, mode):
     lanes = [lane(feed, seed=seed, steps=steps, eval_every=4) for seed, steps in ((1, 4), (2, 8))]
@@ -236,6 +237,7 @@ def test_a_lane_that_goes_on_is_not_scored_on_the_test_split_where_another_ends(
     assert scored == [{4: True}, {4: False, 8: True}]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 def test_a_lane_is_evaluated_with_the_average_of_its_parameters(feed, mode):
     def lanes(**settings):
@@ -322,6 +324,7 @@ def test_lanes_may_go_on_from_different_steps(feed, mode):
         assert_same_bytes(end.state, other.state)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 def test_early_stopping_ends_the_lane_that_it_ends_alone(feed, mode):
     def lanes():
@@ -340,6 +343,7 @@ def test_early_stopping_ends_the_lane_that_it_ends_alone(feed, mode):
         assert "test/loss" in together.listener.evaluations[max(together.listener.evaluations)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 def test_a_reduced_rate_follows_from_the_lanes_own_evaluations(feed, mode):
     def lanes():
@@ -359,6 +363,7 @@ def test_a_reduced_rate_follows_from_the_lanes_own_evaluations(feed, mode):
     assert several[2].listener.metrics["schedule/lr"][-1] == pytest.approx(1e-30 / 2**3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("placement", slow_except(["stream"], ["host", "stream"]))
 def test_vmapped_lanes_may_be_fed_from_the_host(dataset, feed, placement):
     outside = Feed(dataset, batch_size=20, seed=0, placement=placement, device=jax.devices()[0])

@@ -314,6 +314,7 @@ def test_training_stops_after_the_chunk_in_which_it_is_told_to(dataset):
     assert notes.evaluations == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dispatch", ["scan", "step"])
 def test_each_dispatch_has_its_own_program(dataset, monkeypatch, dispatch):
     called = set()

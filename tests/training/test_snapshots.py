@@ -96,6 +96,7 @@ def test_a_state_that_is_not_finite_has_no_snapshot(section, value):
     assert arrays({**fields, section: bad[section]}) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at_once", [1, 10**9])
 @pytest.mark.parametrize("placement", ["device", "host"])
 def test_an_ensemble_of_classifiers_answers_with_its_mean_probabilities(
@@ -165,6 +166,7 @@ class Normalised(nn.Module):
         return nn.BatchNorm(use_running_average=not train, momentum=self.momentum)(x)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("momentum", [0.0, 0.9, 0.99])
 @pytest.mark.parametrize(("accumulate", "batch"), [(1, 4), (2, 8)])
 def test_recomputed_statistics_are_those_of_all_activations(momentum, accumulate, batch):
@@ -197,6 +199,7 @@ class Dropped(nn.Module):
         return nn.Dense(CLASSES)(ones)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("accumulate", "steps"), [(1, 2), (2, 1)])
 def test_each_batch_of_recomputed_statistics_has_its_own_dropout(accumulate, steps):
     """Of two batches of one example each, an activation is kept twice, once or never."""

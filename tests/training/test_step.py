@@ -130,6 +130,7 @@ def test_accumulated_microbatches_equal_one_batch():
     assert int(parted.step) == 5  # a step is an update, however many batches it took
 
 
+@pytest.mark.slow
 def test_accumulation_equals_optaxs():
     """``optax.MultiSteps`` takes a batch at a time and moves the parameters after every third."""
     static, hyperparams, state = set_up(optimizer="adam", arguments=ADAM, accumulate=3)
@@ -173,6 +174,7 @@ def test_microbatches_dispatched_one_by_one_equal_those_in_a_loop(model):
     assert int(laid_out.step) == 2
 
 
+@pytest.mark.slow
 def test_running_statistics_pass_through_every_microbatch():
     static, hyperparams, state = set_up(Noisy(), accumulate=3)
     one, _ = updates(static, hyperparams, state, steps=1, size=12)
@@ -184,6 +186,7 @@ def test_running_statistics_pass_through_every_microbatch():
     close(one.model_state["batch_stats"]["BatchNorm_0"]["mean"], mean, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("accumulate", "steps"), [(1, 2), (2, 1)])
 def test_dropout_differs_between_steps_and_between_microbatches(accumulate, steps):
     set_up_so = set_up(Watched(), accumulate=accumulate)
@@ -193,6 +196,7 @@ def test_dropout_differs_between_steps_and_between_microbatches(accumulate, step
     np.testing.assert_allclose(np.bincount(counts.astype(int)), [250, 500, 250], atol=95)
 
 
+@pytest.mark.slow
 def test_a_frozen_group_stays_bit_for_bit_unchanged():
     wrappers = Wrappers.of(clip_norm=0.5, sync_period=2, ema_decay=0.9)
     static, hyperparams, state = set_up(frozen=("first",), wrappers=wrappers)
@@ -221,6 +225,7 @@ def test_a_frozen_group_has_no_optimizer_state_and_no_averages():
         assert sum(leaf.size for leaf in jax.tree.leaves(kept)) == trained
 
 
+@pytest.mark.slow
 def test_a_frozen_group_does_not_count_in_the_clipped_norm():
     static, hyperparams, state = set_up(
         arguments=SGD | {"weight_decay": 0.0, "momentum": 0.0},
@@ -234,6 +239,7 @@ def test_a_frozen_group_does_not_count_in_the_clipped_norm():
     np.testing.assert_allclose(optax.tree.norm(moved), 1e-3, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_each_group_is_updated_at_its_rate_times_its_multiplier():
     """Plain sgd: what a parameter moves by is its rate times its gradient, by hand."""
     schedule = CyclicLR(base_lr=[0.0, 0.1, 0.2], max_lr=[1.0, 0.5, 0.2], step_size_up=4)
@@ -390,6 +396,7 @@ def test_frozen_parameters_are_evaluated_with_the_others(wrappers, scored):
     np.testing.assert_allclose(found["loss"], correct(static, state, params)[1], rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("frozen", [(), ("first",)])
 def test_the_parameters_that_an_optimizer_declares_are_evaluated(frozen):
     """Plain schedule-free sgd at a constant rate: the mean of all z, by hand."""
@@ -435,6 +442,7 @@ def test_each_microbatch_of_a_chunk_counts_once(train_chunk):
     np.testing.assert_allclose(noted["train/loss"], [np.log(10)], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_augmentation_has_a_key_of_its_own_in_every_update_and_microbatch():
     static, hyperparams, state = set_up(linear(num_outputs=10), accumulate=2)
     keys = []
@@ -492,6 +500,7 @@ def test_gradients_in_bfloat16_are_averaged_in_float32():
     np.testing.assert_allclose(after.params["Dense_0"]["bias"], expected, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_only_the_model_computes_in_bfloat16():
     """The gradient is that of a bfloat16 model by hand; the state and the metrics are float32."""
     plain = SGD | {"weight_decay": 0.0, "momentum": 0.0}
@@ -514,6 +523,7 @@ def test_only_the_model_computes_in_bfloat16():
     assert kinds <= {np.dtype("float32"), np.dtype("int32")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", [Noisy(), Watched()])
 def test_running_statistics_stay_in_float32(model):
     static, hyperparams, state = set_up(model, compute_dtype="bfloat16")
@@ -587,6 +597,7 @@ SAMPLE = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", slow_except(SAMPLE, OPTIMIZERS), ids="-".join)
 def test_every_optimizer_works_under_jit_vmap_and_scan(case):
     """Two lanes of four updates, a group frozen and a group of its own rate, equal each alone."""
@@ -655,6 +666,7 @@ def test_evaluation_uses_running_statistics_and_no_dropout():
     assert abs(loss(start.model_state) - found["loss"]) > 1e-2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "wrappers", [{"ema_decay": 0.5}, {"sync_period": 2, "slow_step_size": 0.25}]
 )
