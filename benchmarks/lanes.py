@@ -73,7 +73,7 @@ def one_after_another(experiment: Experiment, lanes: list[Lane]) -> list[jax.Arr
             lane.feed,
             plan=lane.plan,
             listener=lane.listener,
-            stopping=lane.stopping,
+            should_stop=lane.should_stop,
         )
         found.append(trained.params)
     return found

@@ -183,7 +183,7 @@ def trained(experiment: Experiment, schedulers: Sequence[Any]) -> dict[str, Any]
                     feed=feeds[seed],
                     plan=replace(lane.plan, scores_test=False, save_every=None, cycle_ends=()),
                     listener=histories[-1],
-                    stopping=lambda: False,
+                    should_stop=lambda: False,
                 )
             )
     mode = choose_lane_mode(experiment.device.platform, experiment.plan.dispatch)
@@ -212,7 +212,7 @@ def range_tested(experiment: Experiment, overrides: Sequence[str], policy: str) 
     """What the range test finds, and what others' rules read from the same curves."""
     config = configure(*overrides, "scheduler=auto", f"scheduler.policy={policy}")
     settings = settings_of(config.auto.settings.range_test)
-    found = run_range_test(experiment.under(config.scheduler), settings, stopping=lambda: False)
+    found = run_range_test(experiment.under(config.scheduler), settings, should_stop=lambda: False)
     peers = {
         name: [rule(curve.rates, curve.losses) for curve in found.curves]
         for name, rule in PEERS.items()

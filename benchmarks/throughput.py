@@ -106,7 +106,7 @@ def the_runner(experiment: Experiment) -> Side:
                     feed,
                     plan=experiment.plan,
                     listener=recorder,
-                    stopping=lambda: False,
+                    should_stop=lambda: False,
                 )
             recorder.raise_failure()
             assert recorder.steps == experiment.plan.steps

@@ -47,20 +47,20 @@ class ShortRuns:
         experiment: Experiment,
         *,
         table: int,
-        stopping: Callable[[], bool],
+        should_stop: Callable[[], bool],
         start: Start = Experiment.initial_state,
     ) -> None:
         """
         Args:
           table: the length of the longest run: all rates are padded to it, so that runs of all
             lengths share a program.
-          stopping: whether to end all runs early.
+          should_stop: whether to end all runs early.
           start: returns the initial state of the run of a seed.
         """
         # Early stopping and plateaus need evaluations, which short runs do not have.
         hyperparams = replace(experiment.hyperparams, stopping=None)
         self.experiment = replace(experiment, hyperparams=hyperparams)
-        self._table, self._start, self._stopping = table, start, stopping
+        self._table, self._start, self._should_stop = table, start, should_stop
         self._opened = ExitStack()
         self._feed = experiment.feed()
 
@@ -110,7 +110,7 @@ class ShortRuns:
                 scores_test=False,
             ),
             listener=listener,
-            stopping=lambda: listener.ended or self._stopping(),
+            should_stop=lambda: listener.ended or self._should_stop(),
         )
 
     def _padded(self, values: np.ndarray) -> np.ndarray:

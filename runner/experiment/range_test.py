@@ -112,27 +112,27 @@ def run_range_test(
     experiment: Experiment,
     settings: RangeTestSettings,
     *,
-    stopping: Callable[[], bool],
+    should_stop: Callable[[], bool],
     start: Start = Experiment.initial_state,
 ) -> RangeTest:
     """Trains a lane for each seed while the rate rises, chooses bounds and verifies them.
 
     Each lane starts as a run of that seed would and sees the same batches. The test split is never
-    scored. If ``stopping`` becomes true, lanes end early, and what is returned is incomplete.
+    scored. If ``should_stop`` becomes true, lanes end early, and what is returned is incomplete.
 
     Raises:
       ConfigError: the test has fewer than ten points; its key is relative to the test's.
     """
     lengths = lengths_of_test(experiment, settings)
     table = max(lengths.steps, lengths.verification)
-    with ShortRuns(experiment, table=table, start=start, stopping=stopping) as runs:
+    with ShortRuns(experiment, table=table, start=start, should_stop=should_stop) as runs:
         curves, updates = measure(runs, settings, lengths)
         found = choose(curves)
         if isinstance(found, NoAnswer) or not settings.verify or not can_verify(experiment):
             return RangeTest(curves, found, found, {}, updates)
         scores: dict[float, tuple[float, ...]] = {}
         affordable = len(MULTIPLES) + _FURTHER_RATES
-        while not stopping() and len(scores) < affordable:
+        while not should_stop() and len(scores) < affordable:
             wanted = wanted_multiples(found, scores, highest=experiment.config.ranking.highest)
             if not wanted:
                 break

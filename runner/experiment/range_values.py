@@ -36,7 +36,7 @@ def curves_by_value(
     curves = {}
     for value, each in experiments.items():
         lengths = lengths_of_test(each, settings)
-        with ShortRuns(each, table=lengths.steps, stopping=lambda: False) as runs:
+        with ShortRuns(each, table=lengths.steps, should_stop=lambda: False) as runs:
             curves[value], _ = measure(runs, settings, lengths)
     return curves
 

@@ -90,7 +90,7 @@ class EventWriter:
         """Writes a text, which TensorBoard shows as Markdown."""
         self._event(step=step, summary=summary.text(tag, text))
 
-    def figure(self, tag: str, png: bytes, *, step: int = 0) -> None:
+    def picture(self, tag: str, png: bytes, *, step: int = 0) -> None:
         """Writes a PNG image, to be shown at ``step``."""
         width, height = struct.unpack(">II", png[16:24])  # the IHDR chunk, always the first
         image = Summary.Image(width=width, height=height, colorspace=4, encoded_image_string=png)

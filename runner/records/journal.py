@@ -207,7 +207,7 @@ class Journal:
         """Writes the last step of the run, if ``log_every`` skipped it, and the throughput."""
         if self._tables is not None:
             for tag, png in self._tables.pictures():
-                self.events.figure(tag, png, step=self.steps)
+                self.events.picture(tag, png, step=self.steps)
         tested = self.last_metrics.keys() - _without_test(self.last_metrics)
         if self.steps == self.start and tested:  # the run had nothing left to train
             values = {tag: self.last_metrics[tag] for tag in tested}

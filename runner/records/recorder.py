@@ -103,13 +103,13 @@ class Recorder:
         """Hands over the state at the end of training, to be saved in any case."""
         self._hand_over(partial(self._offer, step, state, due=True))
 
-    def figure(self, tag: str, png: bytes) -> None:
+    def picture(self, tag: str, png: bytes) -> None:
         """Hands over a picture, to be shown at the step that training starts at.
 
         Waits if the queue is full.
         """
         # At that step, TensorBoard hides the picture of an earlier attempt.
-        self._hand_over(partial(self._events.figure, tag, png, step=self._journal.start))
+        self._hand_over(partial(self._events.picture, tag, png, step=self._journal.start))
 
     def text(self, tag: str, text: str, *, step: int) -> None:
         """Hands over a text; waits if the queue is full."""

@@ -193,5 +193,5 @@ def _log_curves(
     columns = {tag: column[new] for tag, column in curves.columns.items()}
     writer.scalars(curves.steps[new], columns, np.full(new.sum(), time.time()))
     if png is not None:
-        writer.figure("snapshots", png, step=int(curves.steps[-1]))
+        writer.picture("snapshots", png, step=int(curves.steps[-1]))
     writer.close()

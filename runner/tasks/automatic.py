@@ -82,7 +82,7 @@ def _find(
     test = run_test(
         experiment,
         settings,
-        stopping=ending.is_stopping,
+        should_stop=ending.is_stopping,
         key=KEY,
         start=lambda seeded: start_of(seeded, folder, resumes=False).state,
     )

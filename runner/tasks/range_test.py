@@ -101,13 +101,13 @@ def run_test(
     experiment: build.Experiment,
     settings: RangeTestSettings,
     *,
-    stopping: Callable[[], bool] = lambda: False,
+    should_stop: Callable[[], bool] = lambda: False,
     key: str = "task",
     **options: Any,
 ) -> RangeTest:
     """``run_range_test``, with the ``key`` of its settings in errors."""
     try:
-        return lr_range.run_range_test(experiment, settings, stopping=stopping, **options)
+        return lr_range.run_range_test(experiment, settings, should_stop=should_stop, **options)
     except ConfigError as error:
         raise error.under(key) from error
 
@@ -163,7 +163,7 @@ def _write_pictures(folder: Path, test: RangeTest, title: str, *, is_log: bool) 
     place = folder / run_folder.RANGE_EVENTS
     place.mkdir(exist_ok=True)
     with closing(events.EventWriter(place, purge_step=0)) as writer:
-        writer.figure("range_test", png)
+        writer.picture("range_test", png)
         for curve in test.curves:
             steps = np.arange(len(curve.rates))
             columns = {
@@ -220,6 +220,6 @@ def _compare(
     )
     table.write_picture(folder / range_record.PICTURE, png)
     with closing(events.EventWriter(folder)) as writer:
-        writer.figure("range_test", png)
+        writer.picture("range_test", png)
     answers = {value: ranges.choose(group) for value, group in curves.items()}
     range_report.print_values(screen, curves, answers, over)

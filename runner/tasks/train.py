@@ -81,7 +81,7 @@ def train(config: Config, folder: Path, ending: Ending) -> float | None:
                         feed,
                         plan=experiment.plan,
                         listener=record,
-                        stopping=ending.is_stopping,
+                        should_stop=ending.is_stopping,
                     )
                     for newest in states:
                         trained = newest
@@ -136,7 +136,7 @@ def _recorded(
     """
     ending.recorder = record = _recorder(experiment, start, folder, screen, ending)
     pictures = drawing.pictures_of(experiment, values)
-    drawn = drawing.drawn(pictures, record.figure, is_stopped=ending.is_stopping)
+    drawn = drawing.drawn(pictures, record.picture, is_stopped=ending.is_stopping)
     with record, closing(experiment.feed()) as opened, drawn:
         yield record, opened
     record.raise_failure()

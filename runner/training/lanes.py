@@ -31,7 +31,7 @@ class Lane:
     Each lane has its own order of examples, hyperparameters, plan, listener and end.
 
     state: the initial state; training donates its buffers.
-    stopping: called before each chunk; true ends the lane.
+    should_stop: called before each chunk; true ends the lane.
     """
 
     state: TrainState
@@ -39,7 +39,7 @@ class Lane:
     feed: Feed
     plan: Plan
     listener: Listener
-    stopping: Callable[[], bool]
+    should_stop: Callable[[], bool]
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +112,7 @@ def _train_alone(static: Static, lane: Lane, abandoned: Event) -> LaneEnd:
         lane.feed,
         plan=lane.plan,
         listener=lane.listener,
-        stopping=lambda: abandoned.is_set() or lane.stopping(),
+        should_stop=lambda: abandoned.is_set() or lane.should_stop(),
     )
     try:
         for newest in states:
@@ -145,7 +145,7 @@ class _Slot:
 
     def goes_on(self) -> bool:
         """Whether it takes part in the next chunk."""
-        self.is_over = self.is_over or self.failure is not None or self.lane.stopping()
+        self.is_over = self.is_over or self.failure is not None or self.lane.should_stop()
         return not self.is_over
 
     def chunk_length(self, capacity: int) -> int:

@@ -41,9 +41,9 @@ def train(
     *,
     plan: Plan,
     listener: Listener,
-    stopping: Callable[[], bool],
+    should_stop: Callable[[], bool],
 ) -> Iterator[TrainState]:
-    """Trains from ``state`` to the end of the plan, or until ``stopping()`` before a chunk.
+    """Trains from ``state`` to the end of the plan, or until ``should_stop()`` before a chunk.
 
     Early stopping ends training after an evaluation, which is then the last one. Yields the state
     after each chunk, once the listener has been called; a state is valid until the next one is
@@ -59,7 +59,7 @@ def train(
     inline = evaluates_inline(state, feed, plan, capacity=capacity)
     step = int(state.step)
     over = is_over(state, step, plan.steps)
-    while not over and not stopping():
+    while not over and not should_stop():
         speed = listener.steps_per_second
         length = plan.chunk_length(
             step, capacity=capacity, steps_per_second=speed, evaluates_inline=inline

@@ -42,7 +42,7 @@ def experiment(*overrides, epochs=8):
 
 @pytest.fixture(scope="module")
 def found():
-    return run_range_test(experiment(), SETTINGS, stopping=never)
+    return run_range_test(experiment(), SETTINGS, should_stop=never)
 
 
 def test_the_losses_are_those_of_a_run_of_the_seed_under_an_exponential_rate(found):
@@ -61,7 +61,7 @@ def test_the_losses_are_those_of_a_run_of_the_seed_under_an_exponential_rate(fou
         solo.feed(),
         plan=replace(solo.plan, steps=100, eval_every=None),
         listener=listener,
-        stopping=never,
+        should_stop=never,
     ):
         pass
     listener.catch_up()
@@ -93,7 +93,7 @@ def test_no_other_split_than_those_of_training_and_validation_is_used(monkeypatc
         return source(self, name)
 
     monkeypatch.setattr(Feed, "source", noted)
-    run_range_test(experiment(epochs=4), replace(SETTINGS, seeds=1), stopping=never)
+    run_range_test(experiment(epochs=4), replace(SETTINGS, seeds=1), should_stop=never)
     assert used == {"train", "validation"}
 
 
@@ -132,7 +132,7 @@ def test_warm_up_updates_are_at_the_first_rate_and_leave_no_points(monkeypatch):
 
     monkeypatch.setattr(ShortRuns, "train", noted)
     given = replace(SETTINGS, seeds=1, steps=20, warmup=10, verify=False)
-    test = run_range_test(experiment(), given, stopping=never)
+    test = run_range_test(experiment(), given, should_stop=never)
     np.testing.assert_array_equal(tables[0][:11], [1e-5] * 11)
     assert tables[0][-1] == 10
     assert test.curves[0].losses[0] == 10
@@ -151,14 +151,14 @@ def test_the_losses_of_all_chunks_after_the_warm_up_are_kept(warmup):
 @pytest.mark.parametrize("warmup", [0, 5])
 def test_a_test_costs_its_points_and_its_warm_up(warmup):
     calm = replace(SETTINGS, end_lr=1e-3, steps=50 - warmup, warmup=warmup, seeds=1, verify=False)
-    test = run_range_test(experiment("training.patience=1"), calm, stopping=never)
+    test = run_range_test(experiment("training.patience=1"), calm, should_stop=never)
     assert test.updates == 50  # which chunks of 3 do not divide
     assert len(test.curves[0].losses) == 50 - warmup
 
 
 def test_a_run_that_is_scored_ends_with_its_evaluation():
     observer = Score(metric="eval/accuracy", worst=-np.inf)
-    with ShortRuns(experiment(), table=50, stopping=never) as runs:
+    with ShortRuns(experiment(), table=50, should_stop=never) as runs:
         assert runs.train([ShortRun(0, np.full(50, 0.1), observer)]) == 50
     assert 0.5 < observer.score <= 1
 
@@ -212,7 +212,7 @@ def test_the_score_of_a_run_is_its_evaluation_or_the_worst(losses, found, score)
 
 def test_without_an_answer_nothing_is_verified():
     high = replace(SETTINGS, start_lr=1e3, end_lr=1e6)
-    test = run_range_test(experiment(), high, stopping=never)
+    test = run_range_test(experiment(), high, should_stop=never)
     assert isinstance(test.answer, NoAnswer)
     assert test.scores == {}
 
@@ -220,13 +220,13 @@ def test_without_an_answer_nothing_is_verified():
 def test_without_validation_examples_nothing_is_verified():
     built = experiment()
     splitless = replace(built, dataset=replace(built.dataset, validation=None))
-    test = run_range_test(splitless, replace(SETTINGS, seeds=1), stopping=never)
+    test = run_range_test(splitless, replace(SETTINGS, seeds=1), should_stop=never)
     assert test.scores == {}
     assert isinstance(test.answer, Answer)
 
 
 def test_a_test_that_is_stopped_ends_at_once():
-    test = run_range_test(experiment(), SETTINGS, stopping=lambda: True)
+    test = run_range_test(experiment(), SETTINGS, should_stop=lambda: True)
     assert test.updates == 0
 
 
@@ -243,7 +243,7 @@ def test_a_value_gives_the_curves_of_an_experiment_with_that_setting():
     curves = curves_by_value(built, short, over="momentum", values=[0.0, 0.9])
     for momentum, (curve,) in curves.items():
         alone = experiment(f"optimizer.momentum={momentum}")
-        test = run_range_test(alone, replace(short, verify=False), stopping=never)
+        test = run_range_test(alone, replace(short, verify=False), should_stop=never)
         np.testing.assert_array_equal(curve.losses, test.curves[0].losses)
 
 
@@ -269,7 +269,7 @@ def test_rates_of_groups_keep_their_ratios(monkeypatch):
     monkeypatch.setattr(ShortRuns, "train", lambda _, runs: tables.extend(runs) or 0)
     groups = "model=mlp", "optimizer.groups={head: Dense_2/*}"
     built = experiment(*groups, "scheduler.max_lr={head: 0.4, default: 0.1}")
-    run_range_test(built, replace(SETTINGS, steps=10, seeds=1), stopping=never)
+    run_range_test(built, replace(SETTINGS, steps=10, seeds=1), should_stop=never)
     rates = tables[0].rates
     assert rates.shape == (10, 2)
     np.testing.assert_allclose(rates[:, 0] / rates[:, 1], 4)

@@ -106,8 +106,8 @@ def test_a_run_that_failed_is_marked_failed(tmp_path):
 
 def test_a_figure_can_be_read_back(tmp_path):
     writer = EventWriter(tmp_path)
-    writer.figure("schedule", png(30, 20))
-    writer.figure("schedule", png(3, 2), step=7)
+    writer.picture("schedule", png(30, 20))
+    writer.picture("schedule", png(3, 2), step=7)
     writer.close()
     image, later = read(tmp_path).Images("schedule")
     assert (image.step, image.width, image.height) == (0, 30, 20)
@@ -176,7 +176,7 @@ def write_until_well_past_full(writer):
     columns = {"a": np.ones(100), "b": np.ones(100)}
     for start in range(0, 1000, 100):
         writer.scalars(start + np.arange(100), columns, np.full(100, 1.7e9))
-    writer.figure("schedule", png(4, 4))
+    writer.picture("schedule", png(4, 4))
     writer.flush()
     writer.close()
 

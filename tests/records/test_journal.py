@@ -23,7 +23,7 @@ class Events:
     def __init__(self):
         self.written, self.pictures = {}, []
 
-    def figure(self, tag, png, *, step):
+    def picture(self, tag, png, *, step):
         self.pictures.append((tag, png, step))
 
     def scalars(self, steps, columns, wall_times):

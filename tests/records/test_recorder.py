@@ -243,12 +243,12 @@ def test_goodput_is_the_share_of_the_time_spent_on_steps_that_count(tmp_path, mo
 
 def test_pictures_are_shown_at_the_first_step_and_texts_where_they_belong(tmp_path, monkeypatch):
     written = []
-    for name in ("figure", "text"):
+    for name in ("picture", "text"):
         monkeypatch.setattr(
             EventWriter, name, lambda _, *given, step: written.append((given, step))
         )
     with recording(tmp_path, start=20) as recorder:
-        recorder.figure("schedule", b"png")
+        recorder.picture("schedule", b"png")
         recorder.text("sample", "once upon a time", step=30)
     assert written == [(("schedule", b"png"), 20), (("sample", "once upon a time"), 30)]
 

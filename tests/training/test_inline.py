@@ -103,7 +103,7 @@ def fit(dataset, *, pace=None, state=None, hyperparams=HYPERPARAMS, **lengths):
         feed_of(dataset),
         plan=plan_of(**lengths),
         listener=notes,
-        stopping=lambda: False,
+        should_stop=lambda: False,
     )
     return jax.tree.map(np.asarray, trained.params), notes
 

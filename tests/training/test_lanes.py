@@ -94,7 +94,7 @@ def lane(
     dispatch="scan",
     patience=None,
     ema_decay=None,
-    stopping=lambda: False,
+    should_stop=lambda: False,
     **plan,
 ):
     """A lane that has no buffer in common with others, and a listener of its own."""
@@ -115,7 +115,7 @@ def lane(
         feed.reseeded(seed),
         Plan(steps=steps, eval_every=eval_every, chunk=8, dispatch=dispatch, **plan),
         Notes(),
-        stopping,
+        should_stop,
     )
 
 
@@ -128,7 +128,7 @@ def alone(lane, model=MLP):
         lane.feed,
         plan=lane.plan,
         listener=lane.listener,
-        stopping=lane.stopping,
+        should_stop=lane.should_stop,
     )
     return state
 
@@ -281,7 +281,7 @@ def test_a_lane_that_is_stopped_stays_as_it_is_and_changes_no_other(feed, mode):
     def lanes(**settings):
         return [lane(feed, seed=1), lane(feed, seed=2, **settings), lane(feed, seed=3)]
 
-    stopped, shorter, whole = lanes(stopping=lambda: next(told)), lanes(steps=16), lanes()
+    stopped, shorter, whole = lanes(should_stop=lambda: next(told)), lanes(steps=16), lanes()
     static = Static(MLP, OPTIMIZER)
     ends = train_lanes(static, stopped, mode=mode)
     short_ends = train_lanes(static, shorter, mode=mode)

@@ -79,7 +79,7 @@ def fit(
     batch_size=20,
     dispatch="scan",
     placement="device",
-    stopping=lambda: False,
+    should_stop=lambda: False,
     **lengths,
 ):
     device = jax.devices()[0]
@@ -94,7 +94,9 @@ def fit(
     plan = Plan(
         **{"steps": steps, "eval_every": None, "chunk": "auto", **lengths}, dispatch=dispatch
     )
-    trained = train(static, state, hyperparams, feed, plan=plan, listener=notes, stopping=stopping)
+    trained = train(
+        static, state, hyperparams, feed, plan=plan, listener=notes, should_stop=should_stop
+    )
     return last([state], trained), notes
 
 
@@ -308,7 +310,7 @@ def test_a_chunk_of_several_lanes_takes_at_most_32_mib_in_all():
 
 def test_training_stops_after_the_chunk_in_which_it_is_told_to(dataset):
     told = iter([False, False, True])
-    state, notes = fit(dataset, steps=50, chunk=10, stopping=lambda: next(told))
+    state, notes = fit(dataset, steps=50, chunk=10, should_stop=lambda: next(told))
     assert notes.chunks == [(0, 10), (10, 10)]
     assert int(state.step) == 20
     assert notes.evaluations == {}
