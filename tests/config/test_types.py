@@ -263,6 +263,21 @@ def test_an_unknown_key_is_named_before_a_missing_one_and_that_before_a_wrong_va
             settings_of(factory, section, key="")
 
 
+def test_arguments_that_can_only_be_passed_by_position_are_no_settings() -> None:
+    def factory(size: int, *rest: int, width: int = 1) -> None: ...
+
+    assert dict(settings_of(factory, {"size": 2}, key="")) == {"size": 2, "width": 1}
+    with pytest.raises(ConfigError, match=r"^rest: there is no such setting"):
+        settings_of(factory, {"size": 2, "rest": [3]}, key="")
+
+
+def test_of_the_members_of_a_union_the_one_that_fits_furthest_is_named() -> None:
+    def factory(*, groups: dict[str, str | list[str]]) -> None: ...
+
+    with pytest.raises(ConfigError, match=r"^groups\.a\[1\]: 1 is not a string"):
+        settings_of(factory, {"groups": {"a": ["x", 1]}}, key="")
+
+
 def test_a_mapping_by_name_is_for_yaml() -> None:
     with pytest.raises(ConfigError, match=r"^base_lr: a mapping by name is for YAML"):
         Constant(base_lr={"default": 0.1})

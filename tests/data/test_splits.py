@@ -28,6 +28,16 @@ def test_validation_examples_are_a_share_of_each_class_and_not_trained_on():
     assert sorted(rows(split.train) + rows(split.validation)) == [3.0 * i for i in range(100)]
 
 
+def test_which_examples_of_a_regression_are_held_out_does_not_depend_on_their_targets():
+    def held_out(targets):
+        train = Split(np.arange(300, dtype=np.float32).reshape(100, 3), targets)
+        whole = Dataset(train=train, test=train, num_classes=None)
+        return rows(with_validation(whole, share=0.2, seed=0).validation)
+
+    rising = np.arange(100, dtype=np.float32)
+    assert held_out(rising) == held_out(-rising) == held_out(np.zeros(100, np.float32))
+
+
 def test_the_seed_draws_the_validation_examples():
     first, again, other = (
         rows(with_validation(dataset(), share=0.2, seed=seed).validation) for seed in (0, 0, 1)

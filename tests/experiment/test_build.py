@@ -1,6 +1,7 @@
 """Errors in the parts of an experiment are reported before anything is computed."""
 
 from dataclasses import replace
+from functools import partial
 
 import flax.linen as nn
 import jax
@@ -334,6 +335,22 @@ def test_lengths_are_shares_of_the_run(default):
         assert resolve_lengths(training, examples=64, save_every=every).save_every is None
     with pytest.raises(ConfigError, match=r"^training\.batch_size: 64 is more than the 63 "):
         resolve_lengths(training, examples=63)
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_the_initial_parameters_are_drawn_by_the_seed_of_the_run(seed):
+    experiment = build(configure(f"seed={seed}", "model=linear"), jax.devices()[0])
+    state = experiment.initial_state()
+    key, _ = jax.random.split(jax.random.key(seed))
+    inputs = jnp.zeros((1, 8, 8, 1))
+    drawn = experiment.static.model.init(key, inputs, train=False)["params"]
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6), state.params, drawn)
+
+
+def test_an_epoch_has_as_many_steps_as_it_has_updates(default):
+    training = replace(default.config.training, epochs=3, accumulate=4, batch_size=16)
+    lengths = resolve_lengths(training, examples=200)
+    assert (lengths.examples_per_step, lengths.steps_per_epoch, lengths.steps) == (64, 3, 9)
 
 
 @pytest.mark.parametrize("seed", [0, 3])

@@ -99,6 +99,7 @@ def test_a_folder_that_was_there_before_stays_with_what_it_held(tmp_path, theirs
     record(tmp_path)
     before = sorted(tmp_path.rglob("*"))
     claimed.give_back()
+    assert tmp_path.is_dir()
     assert sorted(tmp_path.rglob("*")) == (before if theirs else [])
 
 

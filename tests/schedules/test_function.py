@@ -30,6 +30,12 @@ def test_a_function_without_a_step_in_it_keeps_the_shape_of_the_steps():
     np.testing.assert_array_equal(schedule(np.arange(3)), np.full(3, 0.5, np.float32), strict=True)
 
 
+def test_the_function_may_subtract_from_a_step():
+    """Steps are unsigned within schedules, where 3 - 5 would be 4,294,967,294."""
+    assert FunctionSchedule(lambda step: step - 5)(3) == -2
+    assert FunctionSchedule(lambda step: step - 5)(np.uint32(3)) == -2
+
+
 def test_it_is_a_pytree_without_leaves():
     assert jax.tree.leaves(FunctionSchedule(HALVED)) == []
 

@@ -133,6 +133,13 @@ def test_a_line_of_length_zero_starts_at_its_end(start: float, end: float) -> No
     np.testing.assert_array_equal(schedule(np.array([0, 1, LAST])), [2 * end] * 3)
 
 
+def test_the_first_rate_is_the_product_before_it_is_rounded() -> None:
+    """The product of 0.1 in float32 and 0.3 is another number of float32."""
+    exact = np.float32(Fraction("0.03"))
+    assert np.float32(np.float32(0.1) * 0.3) != exact
+    assert Linear(base_lr=0.1, start_factor=0.3, total_iters=4)(0) == exact
+
+
 def test_a_square_falls_to_zero() -> None:
     schedule = Polynomial(base_lr=16, total_iters=4, power=2)
     np.testing.assert_array_equal(schedule(np.arange(6)), [16, 9, 4, 1, 0, 0])
@@ -146,9 +153,10 @@ def test_a_power_below_the_range_of_float32_counts_if_the_rate_is_not() -> None:
 
 
 def test_the_highest_powers_are_zero_after_the_first_step() -> None:
-    for power in (1e9, 1e20, 1e38):
-        schedule = Polynomial(base_lr=2, total_iters=1000, power=power)
-        np.testing.assert_array_equal(schedule(np.arange(1001)), [2] + [0] * 1000)
+    for power in (1e9, 1e10, 1e20, 1e38):
+        for total in (10, 1000):
+            schedule = Polynomial(base_lr=2, total_iters=total, power=power)
+            np.testing.assert_array_equal(schedule(np.arange(total + 1)), [2] + [0] * total)
 
 
 def test_the_rounding_error_of_the_power_is_corrected() -> None:

@@ -17,6 +17,7 @@ from runner.objectives import Targets
 from runner.objectives.classification import Classification
 from runner.optimizers import Wrappers, split
 from runner.schedules import CyclicLR
+from runner.schedules.plateau import Plateau
 from runner.training import inline, loop
 from runner.training.inline import evaluates_inline
 from runner.training.listener import Evaluations, Listener
@@ -218,6 +219,22 @@ def test_metrics_may_be_whole_numbers_or_numbers_of_pythons(dataset, apart):
     assert np.asarray(evaluations.metrics["eval/wrong"])[5:48:6].tolist() == wrong
     assert np.asarray(evaluations.metrics["eval/half"])[5:48:6].tolist() == [0.5] * 8
     assert int(evaluations.best) == 6 * (np.argmin(wrong) + 1)
+
+
+def test_early_stopping_watches_the_metric_that_ranks_evaluations(dataset):
+    """It never changes, so that two more evaluations are waited for; the loss keeps falling."""
+    hyperparams = replace(
+        HYPERPARAMS,
+        objective=Counted(targets=Targets(num_classes=10)),
+        stopping=Plateau(patience=1, threshold=0.0, is_relative=False),
+    )
+    state = compiled_init(
+        STATIC, hyperparams, seed=np.uint32(3), inputs=np.zeros(EXAMPLE, np.float32)
+    )
+    _, notes = fit(
+        dataset, state=state, hyperparams=hyperparams, ranking=Ranking("eval/half", False)
+    )
+    assert list(notes.evaluations) == [6, 12, 18]
 
 
 def test_a_metric_that_the_objective_lacks_ranks_nothing(dataset):
