@@ -10,6 +10,7 @@ import pytest
 
 from runner import load
 from runner.cli import main
+from runner.cli.commands import configure
 from runner.data.sources.digits import digits
 from runner.errors import ConfigError, DataError, RunnerError, StorageError
 from runner.records.checkpoints import Checkpoints
@@ -156,6 +157,8 @@ def test_a_hydra_application_keeps_its_own_settings(saved):
 
     before = HydraConfig.instance().cfg
     load(saved)
+    assert HydraConfig.instance().cfg is before
+    configure("seed=1")
     assert HydraConfig.instance().cfg is before
 
 

@@ -1,5 +1,7 @@
 """What a resumed run may change, and how a run that continues another one is composed."""
 
+import shutil
+
 import pytest
 from omegaconf import OmegaConf
 
@@ -87,6 +89,17 @@ def test_what_is_continued_is_one_run(saved, lines, key, says):
     with pytest.raises(ConfigError, match=says) as caught:
         composer_of(read_flags([line.format(saved=saved) for line in lines]))
     assert caught.value.key == key
+
+
+@pytest.mark.parametrize("step", ["", "@5"])
+def test_a_fork_is_recorded_with_the_whole_path_and_the_step(saved, tmp_path, monkeypatch, step):
+    folder = shutil.copytree(saved, tmp_path / "run")
+    for number in (5, 9):
+        (folder / "checkpoints" / str(number)).mkdir(parents=True)
+        (folder / "checkpoints" / str(number) / "manifest.json").touch()
+    monkeypatch.chdir(tmp_path)
+    composer = composer_of(read_flags([f"init_from=run{step}"]))
+    assert composer.compose(composer.lines).init_from == f"{folder}{step}"
 
 
 def test_auto_starts_a_run_if_there_is_none_and_resumes_the_one_that_there_is(saved, tmp_path):

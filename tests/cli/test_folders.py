@@ -5,10 +5,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import setup_globals
 from omegaconf import OmegaConf
 
-from runner.cli.folders import check_unseen, member_folder, new_folder, read_folder
+from runner.cli.folders import check_unseen, job_name, member_folder, new_folder, read_folder
 from runner.errors import ConfigError
 
 COMPOSER = SimpleNamespace(answered=nullcontext)
@@ -75,6 +76,14 @@ def test_a_member_lies_within_its_sweep(name, inside):
 
 def sweep(subdir, **params):
     return OmegaConf.create({"hydra": {"sweep": {"subdir": subdir}, "sweeper": {"params": params}}})
+
+
+def test_a_job_without_an_override_in_its_name_is_the_default():
+    settings = SimpleNamespace(kv_sep="=", item_sep=",", exclude_keys=["seed"])
+    parser = OverridesParser.create()
+    seed, steps = parser.parse_overrides(["seed=3", "training.steps=5"])
+    assert job_name([seed], settings) == "default"
+    assert job_name([seed, steps], settings) == "steps=5"
 
 
 def test_members_that_are_chosen_later_depend_on_numbers_and_overrides_alone():

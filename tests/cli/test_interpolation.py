@@ -1,9 +1,11 @@
 """The limit on what settings expand to, and values of the environment in errors."""
 
 import pytest
+from omegaconf import OmegaConf
+from omegaconf.errors import InterpolationResolutionError
 
 from runner.cli import interpolation
-from runner.cli.interpolation import check_expansion, conceal
+from runner.cli.interpolation import check_expansion, conceal, register_resolvers
 from runner.errors import ConfigError
 
 LIMIT = 1_000_000
@@ -61,6 +63,23 @@ def test_an_interpolation_within_a_key_is_refused():
     with pytest.raises(ConfigError, match=r"^a\.b: has an interpolation within a key"):
         check_expansion({"a": {"b": "${x.${y}}"}, "x": 1, "y": "z"})
     assert fits({"a": "${oc.decode:${oc.env:B}}"})
+
+
+@pytest.mark.parametrize("text", ["{a: 1}", "[{a: 1}]", "[[1]]", "[1, {}]"])
+def test_what_is_decoded_is_a_plain_value_or_a_list_of_them(text, monkeypatch):
+    register_resolvers()
+    monkeypatch.setenv("TEXT", text)
+    with pytest.raises(InterpolationResolutionError, match="gives a number, a string or a list"):
+        OmegaConf.select(OmegaConf.create({"a": "${oc.decode:${oc.env:TEXT}}"}), "a")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("5", 5), ("a b", "a b"), ("[1, x]", [1, "x"]), ("[]", [])]
+)
+def test_numbers_strings_and_lists_of_them_are_decoded(text, value, monkeypatch):
+    register_resolvers()
+    monkeypatch.setenv("TEXT", text)
+    assert OmegaConf.create({"a": "${oc.decode:${oc.env:TEXT}}"}).a == value
 
 
 @pytest.fixture

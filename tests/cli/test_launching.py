@@ -6,7 +6,8 @@ import pytest
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 
-from runner.cli.sweep import _launched
+from runner.cli.sweep import _code, _launched
+from runner.errors import ConfigError, InterruptedRunError, TerminatedRunError
 
 
 @pytest.mark.parametrize(
@@ -30,3 +31,11 @@ def test_every_member_is_launched_once_and_failures_have_its_number(size, batche
     found = [(n, str(e)) for n, e in _launched(SimpleNamespace(launch=launch), cfg, members)]
     assert found == [(1, "seed=1"), (4, "seed=4")]
     assert launched == batches
+
+
+@pytest.mark.parametrize("signalled", [InterruptedRunError, TerminatedRunError])
+def test_a_signal_to_one_member_ends_the_multirun_and_an_error_does_not(signalled, capsys):
+    with pytest.raises(signalled):
+        _code(0, ["seed=1"], signalled("run", "stopped", "resume it"))
+    assert _code(3, ["seed=1"], ConfigError("seed", "is odd", "change it")) == 2
+    assert capsys.readouterr().err == "error: job 3 (seed=1): seed: is odd; change it\n"

@@ -37,6 +37,14 @@ def test_a_near_miss_is_answered_with_what_to_write(overrides, message):
     assert str(caught.value) == message
 
 
+def test_steps_and_shares_of_a_list_are_compared_once_the_run_has_a_length():
+    config = configure("scheduler=multistep", "scheduler.milestones=[50%,300]")
+    clock = Clock(steps_per_epoch=22, total_steps=500)
+    assert build_schedule(config.scheduler, clock).milestones.tolist() == [250, 300]
+    with pytest.raises(ConfigError, match="300 is not greater than 400"):
+        build_schedule(config.scheduler, Clock(steps_per_epoch=22, total_steps=800))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("zero", ["0", "0ep", "0%"])
 @pytest.mark.parametrize(
