@@ -4,16 +4,16 @@ import logging
 import math
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 import numpy as np
 
 from runner.config import Ranking
-from runner.errors import DivergedError, StorageError, reason
+from runner.errors import DivergedError
 from runner.records.class_tables import ClassTables
 from runner.records.events import EventWriter
+from runner.records.figures import Figures
 from runner.records.throughput import Throughput
 from runner.training.listener import Evaluations
 from runner.training.tags import (
@@ -29,49 +29,13 @@ from runner.training.tags import (
 
 _log = logging.getLogger("runner")
 _TEST = f"{PREFIXES['test']}/"
+# Those of a run that starts.
+_NO_FIGURES = Figures()
 # The most groups whose rates an error lists.
 _MOST_RATES = 4
 
 # Steps [n], columns by tag [n], wall times [n].
 _Rows = tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]
-
-
-@dataclass(frozen=True)
-class Figures:
-    """The figures of a run that a checkpoint keeps, for the run that resumes from it.
-
-    Attributes:
-      metrics, evaluated_step: those of the last evaluation, by tag, and its step.
-      best: ``metric``, ``value`` and ``step`` of the best evaluation.
-      seconds: the wall time of the run so far, all attempts together.
-      training_seconds: the part of it spent on steps that were not repeated after a restart.
-      logging_lost_at_step: the first step that could not be logged, or None.
-    """
-
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    evaluated_step: int | None = None
-    best: Mapping[str, str | float | int] | None = None
-    seconds: float = 0.0
-    training_seconds: float = 0.0
-    logging_lost_at_step: int | None = None
-
-    @classmethod
-    def saved(cls, record: Mapping[str, Any], *, source: str) -> Self:
-        """The figures in a checkpoint's record; ``source`` names it in errors.
-
-        Raises:
-          StorageError: the record has no figures, or they are malformed.
-        """
-        try:
-            figures = cls(**record["figures"])
-            best = figures.best or {"value": 0, "step": 0}
-            numbers = [figures.seconds, figures.training_seconds, *figures.metrics.values()]
-            _ = [float(number) for number in [*numbers, best["value"], best["step"]]]
-        except (TypeError, ValueError, KeyError, AttributeError) as error:
-            problem = f"has no valid metrics of its run ({reason(error)})"
-            remedy = "remove it to use the previous checkpoint"
-            raise StorageError(source, problem, remedy) from error
-        return figures
 
 
 class Display(Protocol):
@@ -109,7 +73,7 @@ class Journal:
         ranking: Ranking,
         tables: ClassTables | None = None,
         start: int = 0,
-        earlier: Figures = Figures(),
+        earlier: Figures = _NO_FIGURES,
     ) -> None:
         """Logs the last evaluation again if ``start`` is its step.
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from runner.records.checkpoints import Checkpoints
-from runner.records.journal import Figures
+from runner.records.figures import Figures
 
 _log = logging.getLogger("runner")
 

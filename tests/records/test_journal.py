@@ -11,7 +11,8 @@ from runner.errors import DivergedError, StorageError
 from runner.records import journal as journal_module
 from runner.records import throughput
 from runner.records.class_tables import ClassTables
-from runner.records.journal import Figures, Journal
+from runner.records.figures import Figures
+from runner.records.journal import Journal
 from runner.training.listener import Evaluations
 
 

@@ -15,7 +15,8 @@ from runner.config import Ranking
 from runner.errors import DivergedError, StorageError
 from runner.records import recorder as recorder_module
 from runner.records.events import EventWriter
-from runner.records.journal import Figures, Journal
+from runner.records.figures import Figures
+from runner.records.journal import Journal
 from runner.records.recorder import Recorder
 from runner.records.snapshot_files import Snapshots, SnapshotSaver
 from runner.training.listener import Evaluations

@@ -11,7 +11,7 @@ import pytest
 from runner.errors import StorageError
 from runner.records import saving
 from runner.records.checkpoints import Checkpoints
-from runner.records.journal import Figures
+from runner.records.figures import Figures
 from runner.records.saving import SavePlan, Saver
 
 AUTO = SavePlan(seconds=30.0, steps=100, every=None, cycle_ends=(), best=False)
