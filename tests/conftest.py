@@ -34,8 +34,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def interruptible() -> None:
-    """Undoes a shell's ``&``, which makes its command and all children ignore SIGINT."""
+    """Undoes a shell's ``&`` and ``nohup``: a command and its children ignore SIGINT and SIGHUP."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")
