@@ -71,6 +71,16 @@ def test_powers_of_two_are_exact() -> None:
         np.testing.assert_array_equal(whole, sign * np.arange(100))
 
 
+@pytest.mark.parametrize(
+    "exponent", [1000, 2**16 - 1, 2**16, 2**16 + 3, 2**17 - 1, 2**17, 2**32 - 1]
+)
+def test_powers_of_two_far_out_of_the_range_of_float32_stay_there(exponent: int) -> None:
+    """They saturate at 1,000, also where 16 bits cannot hold them."""
+    for base, sign in ((0.5, -1), (2.0, 1)):
+        excess, whole = split(Power(base), np.uint32(exponent))
+        assert (float(excess), int(whole)) == (0.0, sign * 1000)
+
+
 def test_multiplying_by_a_power_of_two_rounds_nothing_and_saturates() -> None:
     whole = np.arange(-1200, 1200, dtype=np.int32)
     for value in (1.0, 0.7, 1.3e-38, 1e30):

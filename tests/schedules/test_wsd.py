@@ -152,7 +152,11 @@ def test_equal_cycles_of_a_long_run_take_no_memory() -> None:
     [
         ({"decay": 0}, "decay", "0 is not"),
         ({"decay": 10}, "decay", "do not fit in a cycle of 9; write at most 9, or fewer"),
-        ({"decay": 5, "cycles": 2}, "decay", "do not fit in a cycle of 4; write at most 4, or fewer"),
+        (
+            {"decay": 5, "cycles": 2},
+            "decay",
+            "do not fit in a cycle of 4; write at most 4, or fewer",
+        ),
         ({"warmup": 8}, "warmup", "write at most 7"),
         ({"warmup": -1}, "warmup", "-1 is not"),
         ({"warmup": "5%"}, "warmup", "'5%'"),
