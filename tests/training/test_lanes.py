@@ -1,5 +1,6 @@
 """Lanes against ``loop.train`` by itself, and their law: no lane affects another."""
 
+import os
 import threading
 from dataclasses import replace
 
@@ -23,7 +24,7 @@ from runner.optimizers import Wrappers, split
 from runner.schedules import CyclicLR, ReduceOnPlateau
 from runner.schedules.plateau import Plateau
 from runner.training import loop, vmapped
-from runner.training.lanes import Lane, choose_lane_mode, train_lanes
+from runner.training.lanes import Lane, _cores, choose_lane_mode, train_lanes
 from runner.training.listener import Listener
 from runner.training.plan import Plan
 from runner.training.state import Hyperparams, Static
@@ -502,3 +503,11 @@ def test_lanes_are_vmapped_where_a_small_model_leaves_the_chip_idle():
     chosen = [choose_lane_mode(platform, "scan") for platform in ("cpu", "gpu", "tpu")]
     assert chosen == ["threads", "vmap", "vmap"]
     assert choose_lane_mode("gpu", "step") == "threads"
+
+
+def test_as_many_lanes_run_at_once_as_the_process_may_use_cores(monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 7)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 3}, raising=False)
+    assert _cores() == 2
+    monkeypatch.delattr(os, "sched_getaffinity")  # as on macOS
+    assert _cores() == 7
