@@ -108,6 +108,20 @@ def test_a_checkpoint_with_a_wrong_record_is_damaged(tmp_path):
         Checkpoints(tmp_path).load(1)
 
 
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"time": 10**400},
+        {"data": DATA | {"mean": 10**400}},
+        {"figures": {"best": {"metric": "eval/loss", "value": 0.5, "step": 10**400}}},
+    ],
+)
+def test_a_checkpoint_with_an_integer_out_of_range_is_damaged(tmp_path, record):
+    Checkpoints(tmp_path).save(1, {"step": np.array(1)}, record)
+    with pytest.raises(StorageError, match=r"is damaged .*out of range"):
+        Checkpoints(tmp_path).load(1)
+
+
 @pytest.mark.parametrize("name", ["manifest.json", "record.json"])
 def test_a_pipe_in_a_checkpoint_is_not_read(tmp_path, name):
     path = Checkpoints(tmp_path).save(1, {"step": np.array(1)}, {})
