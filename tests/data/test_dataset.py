@@ -53,7 +53,7 @@ def test_a_bad_split_is_named(part, bad, said):
 @pytest.mark.parametrize("part", ["train", "test"])
 @pytest.mark.parametrize("other", [None, (np.zeros((3, 2, 2, 1)), np.zeros(3, np.int32))])
 def test_a_split_that_is_missing_or_another_object_is_named(part, other):
-    with pytest.raises(DataError, match="; give a Split$") as caught:
+    with pytest.raises(DataError, match=r"; give a Split$") as caught:
         Dataset(**(GOOD | {part: other}))
     assert caught.value.key == f"{part} split"
 
