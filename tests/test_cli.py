@@ -344,6 +344,19 @@ def test_help_is_written_for_a_person(capsys: pytest.CaptureFixture[str]) -> Non
     assert max(map(len, said.splitlines())) <= 100
 
 
+def test_what_is_printed_of_a_file_does_not_act_on_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "conf/scheduler").mkdir(parents=True)
+    (tmp_path / "conf/scheduler/\x1b[2Jx.yaml").write_text("name: constant\n")
+
+    for flag in (["--help"], ["--info", "defaults-tree", "scheduler=\x1b[2Jx"]):
+        main(["--config-dir", "conf", *flag])
+        said = "".join(capsys.readouterr())
+        assert "[2Jx" in said
+        assert "\x1b" not in said
+
+
 @pytest.mark.slow
 def test_the_examples_of_the_help_are_good_command_lines(
     capsys: pytest.CaptureFixture[str],

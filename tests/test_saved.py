@@ -165,6 +165,8 @@ def test_a_hydra_application_keeps_its_own_settings(saved):
 def test_a_folder_without_a_run_or_a_checkpoint_is_named(run, tmp_path):
     with pytest.raises(StorageError, match=r"nowhere: is not a run folder: it has no \.hydra/conf"):
         load(tmp_path / "nowhere")
+    with pytest.raises(StorageError, match="is not a run folder"):
+        load(tmp_path / (300 * "x"))
     code, folder = run(*SHORT, "checkpoint.every=null")
     assert code == 0
     with pytest.raises(StorageError, match="run/checkpoints: holds no checkpoint; name a run"):

@@ -13,7 +13,7 @@ from hydra.core.global_hydra import GlobalHydra
 from runner.cli.composition import Composer
 from runner.cli.exit import settle_output
 from runner.cli.flags import flag_parser
-from runner.errors import ConfigError
+from runner.errors import ConfigError, printable
 
 WIDTH = 100
 
@@ -27,7 +27,7 @@ def show(flags: Namespace, composer: Composer) -> None:
     with composer.answered():
         text = _help(composer) if flags.help else _hydras(flags, composer)
     with suppress(BrokenPipeError):
-        print(text, end="")
+        print(printable(text), end="")
         sys.stdout.flush()
     settle_output()
 

@@ -10,7 +10,7 @@ from etils import epy
 
 from runner.config.markers import Number, Whole
 from runner.config.signature import require
-from runner.errors import FLOAT32_MAX, ConfigError, DataError
+from runner.errors import FLOAT32_MAX, ConfigError, DataError, shown
 
 with epy.lazy_imports():
     import numpy as np
@@ -148,6 +148,8 @@ class Dataset:
             problem = f"{len(self.classes)} names for {self.num_classes} classes"
             raise ConfigError("classes", problem, "give one name for each class")
         for name, split in self.splits.items():
+            if not isinstance(split, Split):
+                raise DataError(f"{name} split", f"is {shown(split)}", "give a Split")
             _check_split(name, split, self.num_classes)
         for name, split in self.splits.items():
             _check_same(f"{name} inputs", split.inputs, "train inputs", self.train.inputs)
@@ -156,8 +158,8 @@ class Dataset:
     @property
     def splits(self) -> dict[str, Split]:
         """The splits that the data set has, by name."""
-        found = {"train": self.train, "validation": self.validation, "test": self.test}
-        return {name: split for name, split in found.items() if split is not None}
+        held_out = {} if self.validation is None else {"validation": self.validation}
+        return {"train": self.train, **held_out, "test": self.test}
 
     @property
     def selection(self) -> Split:

@@ -35,6 +35,9 @@ FEWEST_POINTS = 10
 DEFAULT_POINTS = 100
 # The fewest points of a test whose length is not given, however short the run.
 _SHORTEST = 40
+# The most updates of a test, of its warm-up, or of a run that verifies a rate, so that a rate for
+# each fits in memory.
+_MOST_UPDATES = 1_000_000
 # Seeds per verified rate, and the most rates that are tried beyond ``MULTIPLES``.
 _VERIFIED_SEEDS = 2
 _FURTHER_RATES = 3
@@ -158,23 +161,29 @@ def lengths_of_test(experiment: Experiment, settings: RangeTestSettings) -> Rang
     steps_per_epoch, steps = experiment.lengths.steps_per_epoch, experiment.lengths.steps
 
     def in_steps(key: str, value: Length, at_least: int) -> int:
-        return resolve_length(
+        length = resolve_length(
             value,
             key=key,
             steps_per_epoch=steps_per_epoch,
             total_steps=steps,
             at_least=at_least,
         )
+        if length > _MOST_UPDATES:
+            problem = f"{shown(value)} resolves to {length:,} steps"
+            raise ConfigError(key, problem, f"write at most {_MOST_UPDATES:,} steps")
+        return length
 
     warmup = in_steps("warmup", settings.warmup, 0)
     if settings.steps is None:
         affordable = int(TEST_COST * steps / settings.seeds)
-        points = max(min(max(DEFAULT_POINTS, steps_per_epoch), affordable), _SHORTEST)
+        wanted = min(max(DEFAULT_POINTS, steps_per_epoch), _MOST_UPDATES)
+        points = max(min(wanted, affordable), _SHORTEST)
     else:
         points = in_steps("steps", settings.steps, FEWEST_POINTS)
     left = COST * steps - settings.seeds * (warmup + points)
     runs = (len(MULTIPLES) + _FURTHER_RATES) * _verified(settings.seeds)
-    return RangeTestLengths(points, warmup, min(max(int(left / runs), _FEWEST_UPDATES), steps))
+    verification = min(max(int(left / runs), _FEWEST_UPDATES), steps, _MOST_UPDATES)
+    return RangeTestLengths(points, warmup, verification)
 
 
 def measure(

@@ -27,6 +27,7 @@ import orbax.checkpoint as ocp
 
 from runner.durable import sync
 from runner.errors import ConfigError, StorageError, reason
+from runner.records.json_files import read_json
 from runner.records.run_folder import CHECKPOINTS, require_checkpoint, saved_steps
 from runner.records.run_record import check_run_record
 
@@ -153,7 +154,7 @@ class Checkpoints:
         remedy = "remove it to use the previous checkpoint"
         try:
             _read_manifest(path)
-            record = json.loads((path / _RECORD).read_text(encoding="utf-8"))
+            record = read_json(path / _RECORD)
             if record["format"] > FORMAT:
                 problem = f"was written by a newer version (format {record['format']})"
                 raise NewerFormatError(str(path), problem, "update the runner")

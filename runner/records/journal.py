@@ -72,6 +72,7 @@ class Journal:
         started: float,
         ranking: Ranking,
         tables: ClassTables | None = None,
+        has_cycles: bool = True,
         start: int = 0,
         earlier: Figures = _NO_FIGURES,
     ) -> None:
@@ -82,6 +83,7 @@ class Journal:
           started: the ``time.perf_counter()`` that ``seconds_to_first_step`` counts from.
           ranking: the metric that ranks evaluations.
           tables: logs metrics by class; None leaves them out.
+          has_cycles: whether errors name the cycle.
           start, earlier: the step that training starts at, and the figures of the run up to it.
         """
         self.events, self.display = events, display
@@ -94,7 +96,7 @@ class Journal:
         self._started, self._earlier = started, earlier
         self._evaluated_step = earlier.evaluated_step
         self._log_every, self._ranking = log_every, ranking
-        self._tables = tables
+        self._tables, self._has_cycles = tables, has_cycles
         self._last: _Rows | None = None
         self._wall_time: float | None = None
         if start and earlier.evaluated_step == start:
@@ -203,7 +205,7 @@ class Journal:
         self.steps = int(steps[0]) + finite
         self._show(rows)
         if len(bad):
-            raise _diverged_in_training(rows)
+            raise _diverged_in_training(rows, has_cycles=self._has_cycles)
 
     def _evaluation(self, step: int, metrics: Mapping[str, np.ndarray], wall_time: float) -> None:
         values = {tag: float(value) for tag, value in metrics.items() if not value.ndim}
@@ -213,7 +215,8 @@ class Journal:
         self.last_metrics, self._evaluated_step = values, step
         self.display.evaluation(step, values)
         if not math.isfinite(values.get(EVAL_LOSS, 0.0)):
-            problem = f"{values[EVAL_LOSS]} after {step} updates"
+            updates = "1 update" if step == 1 else f"{step} updates"
+            problem = f"{values[EVAL_LOSS]} after {updates}"
             raise DivergedError(EVAL_LOSS, problem, _remedy(step))
         self._rank(step, values)
 
@@ -277,7 +280,7 @@ def _last_row(rows: _Rows) -> _Rows:
     return steps[-1:].copy(), {t: c[-1:].copy() for t, c in columns.items()}, wall_times[-1:].copy()
 
 
-def _diverged_in_training(rows: _Rows) -> DivergedError:
+def _diverged_in_training(rows: _Rows, *, has_cycles: bool) -> DivergedError:
     steps, columns, _ = rows
     problem = f"{columns[LOSS][-1].item()} at step {steps[-1]}"
     rates = {tag: column[-1].item() for tag, column in columns.items() if is_rate(tag)}
@@ -287,7 +290,7 @@ def _diverged_in_training(rows: _Rows) -> DivergedError:
         listed = [f"{rate:.4g} ({group_of(tag)})" for tag, rate in rates.items()]
         more = ["..."] if len(listed) > _MOST_RATES else []
         problem += f", where the rates were {', '.join([*listed[:_MOST_RATES], *more])}"
-    if CYCLE in columns:
+    if has_cycles and CYCLE in columns:
         problem += f", in cycle {columns[CYCLE][-1].item()}"
     return DivergedError(LOSS, problem, _remedy(steps[-1]))
 

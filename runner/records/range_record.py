@@ -12,6 +12,7 @@ import numpy as np
 
 from runner.errors import FLOAT32_MAX, INT32_MAX
 from runner.ranges import LONGEST, SHORTEST, Answer, Curve, NoAnswer, Spread
+from runner.records.json_files import read_json
 from runner.records.run_folder import OPTIONS, replace_file
 from runner.records.table import write_table
 
@@ -59,10 +60,8 @@ def result_of(answer: Answer | NoAnswer) -> dict[str, Any]:
 
 def read_result(folder: Path) -> EarlierAnswer | None:
     """The answer of an earlier range test in ``folder``; None if there is no valid one."""
-    path = folder / RESULT
-    with suppress(OSError, ValueError, LookupError, TypeError, RecursionError):
-        # Not a pipe, which could be read for ever.
-        result = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    with suppress(OSError, ValueError, LookupError, TypeError):
+        result = read_json(folder / RESULT)
         found, steps = dict(result["answer"]), result["steps"]
         for name in ("base_lr_spread", "max_lr_spread"):
             found[name] = Spread(**found[name])

@@ -1,12 +1,12 @@
 """Reads what the jobs of a multirun have recorded."""
 
-import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from runner.records.json_files import read_json
 from runner.records.summary import SUMMARY
 
 
@@ -37,7 +37,7 @@ def read_results(folder: Path) -> list[JobResult]:
     found = []
     for path in _run_folders(folder):
         try:
-            summary = json.loads((path / SUMMARY).read_text(encoding="utf-8"))
+            summary = read_json(path / SUMMARY)
             result = JobResult(
                 folder=path.relative_to(folder),
                 overrides=tuple(summary["overrides"]),

@@ -1,5 +1,6 @@
 """Claims run folders, so that two runs never write into the same one."""
 
+import errno
 import fcntl
 import logging
 import os
@@ -169,7 +170,12 @@ def fork_source(name: str) -> tuple[Path, int | None]:
 def holds_run(folder: Path) -> bool:
     """Whether ``folder`` records the settings of a run."""
     config = folder / RECORD / SETTINGS
-    return config.is_file() and config.stat().st_size > 0
+    try:
+        return config.is_file() and config.stat().st_size > 0
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:  # no folder has such a name
+            raise
+        return False
 
 
 def saved_steps(folder: Path) -> list[int]:

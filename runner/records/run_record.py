@@ -57,6 +57,7 @@ def _is_data(value: Any) -> bool:
         and _are_numbers(value.get("std"))
         and (value["mean"] is None) == (value["std"] is None)
         and all(std > 0 for std in _listed(value["std"]))
+        and all(_fits(value[name], value["shape"]) for name in ("mean", "std"))
         and (value.get("classes", ()) is None or _is_texts(value.get("classes")))
         and _is_targets(value.get("targets"))
     )
@@ -79,6 +80,11 @@ def _is_targets(value: Any) -> bool:
 def _are_numbers(value: Any) -> bool:
     """Whether ``value`` is a number, a list of them, or None."""
     return all(map(_is_number, _listed(value)))
+
+
+def _fits(value: Any, shape: list[int]) -> bool:
+    """Whether ``value`` is None, one number, or one for each channel, the last axis of inputs."""
+    return len(_listed(value)) in (0, 1, *shape[-1:])
 
 
 def _listed(value: Any) -> list[Any]:

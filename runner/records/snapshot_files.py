@@ -89,7 +89,14 @@ class Snapshots:
                 expected = (file.metadata() or {}).get("sha256")
             if _sha256(arrays) != expected:
                 raise ValueError("its content differs from what was saved")
-        except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
+        except (
+            OSError,
+            ValueError,
+            TypeError,
+            KeyError,
+            AttributeError,  # a type that NumPy does not have
+            SafetensorError,
+        ) as error:
             remedy = "remove it, or restore it from a copy"
             raise StorageError(str(path), f"is damaged ({reason(error)})", remedy) from error
         return arrays

@@ -15,6 +15,7 @@ from typing import Any
 from runner import __version__
 from runner.durable import sync
 from runner.errors import StorageError
+from runner.records.json_files import read_json
 
 LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy")
 SUMMARY = "summary.json"
@@ -77,11 +78,9 @@ def release_reserved(folder: Path) -> None:
 
 def read_status(folder: Path) -> str | None:
     """How the run in ``folder`` ended, or None if it has no summary that can be read."""
-    path = folder / SUMMARY
     try:
-        # Not a pipe, which could be read for ever.
-        summary = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-    except (OSError, ValueError, RecursionError):
+        summary = read_json(folder / SUMMARY)
+    except (OSError, ValueError):
         return None
     return summary.get("status") if isinstance(summary, dict) else None
 

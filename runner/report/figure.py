@@ -2,6 +2,7 @@
 
 import io
 import os
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from runner.errors import ConfigError
@@ -28,9 +29,12 @@ def new_figure(**options: Any) -> "Figure":
 
 
 def as_png(figure: "Figure") -> bytes:
-    """The figure as a PNG."""
+    """The figure as a PNG; characters that the font lacks are drawn as boxes."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     png = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(png)
+    with warnings.catch_warnings():
+        # The warning about such a character would print it, even one that acts on a terminal.
+        warnings.filterwarnings("ignore", "Glyph .* missing from ", category=UserWarning)
+        FigureCanvasAgg(figure).print_png(png)
     return png.getvalue()

@@ -113,8 +113,9 @@ def _check_end(
 ) -> None:
     """Prints that training stopped early, or raises the error of the signal that stopped it."""
     config, step, steps = experiment.config, int(trained.step), experiment.lengths.steps
-    if step < steps and loop.is_over(trained, step, steps):
-        waited = f"{config.training.patience} evaluations without a better"
+    patience = config.training.patience
+    if patience is not None and step < steps and loop.is_over(trained, step, steps):
+        waited = f"{text.counted(patience, 'evaluation')} without a better"
         announce.print_line(screen, f"{waited} {config.ranking.metric}: stopped early")
     else:
         ending.raise_if_stopped(step, steps)
@@ -209,17 +210,15 @@ def _recorder(
             start=step,
             earlier=start.figures,
         )
+    has_cycles = len(experiment.schedule.cycle_ends(lengths.steps)) > 0
     kept = journal.Journal(
         events=writer,
-        display=progress.progress_display(
-            lengths.steps,
-            console=screen,
-            has_cycles=len(experiment.schedule.cycle_ends(lengths.steps)) > 0,
-        ),
+        display=progress.progress_display(lengths.steps, console=screen, has_cycles=has_cycles),
         log_every=lengths.log_every,
         started=ending.started,
         ranking=config.ranking,
         tables=drawing.class_tables(experiment),
+        has_cycles=has_cycles,
         start=step,
         earlier=start.figures,
     )

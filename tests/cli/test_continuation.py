@@ -80,6 +80,8 @@ def test_every_other_change_is_named(saved):
         (["resume={saved}", "init_from={saved}"], "init_from", "contradicts resume="),
         (["resume=nowhere"], "resume", "'nowhere' is not a run folder"),
         (["init_from=nowhere"], "init_from", "'nowhere' is not a run folder"),
+        (["resume=" + 300 * "x"], "resume", "is not a run folder"),
+        (["init_from=" + 300 * "x" + "@4"], "init_from", "is not a run folder"),
         (["resume=[a]"], "resume", "is not a run folder"),
         (["resume=auto"], "resume", "auto needs a fixed run folder"),
         (["resume=auto", "hydra.run.dir=${{now:%Y}}"], "resume", "auto needs a fixed run folder"),

@@ -50,6 +50,14 @@ def test_a_bad_split_is_named(part, bad, said):
         Dataset(**(GOOD | {part: bad}))
 
 
+@pytest.mark.parametrize("part", ["train", "test"])
+@pytest.mark.parametrize("other", [None, (np.zeros((3, 2, 2, 1)), np.zeros(3, np.int32))])
+def test_a_split_that_is_missing_or_another_object_is_named(part, other):
+    with pytest.raises(DataError, match=r"; give a Split$") as caught:
+        Dataset(**(GOOD | {part: other}))
+    assert caught.value.key == f"{part} split"
+
+
 def test_a_label_is_named_by_its_example_also_in_a_later_block(monkeypatch):
     monkeypatch.setattr("runner.data.dataset._BLOCK_BYTES", 1)
     bad = split(targets=np.array([0, 1, 3], np.int32))

@@ -130,6 +130,12 @@ def test_what_is_missing_is_named(tmp_path):
         load(None)
 
 
+@pytest.mark.parametrize("download", [False, True])
+def test_a_folder_whose_name_is_too_long_does_not_exist(tmp_path, download):
+    with pytest.raises(DataError, match=r"there is no such folder|File name too long"):
+        load(str(tmp_path / (300 * "x")), download=download)
+
+
 def test_a_file_that_cannot_be_written_is_named(tmp_path, monkeypatch):
     with zipfile.ZipFile(tmp_path / "gzip.zip", "w") as archive:
         for name, content in files("digits", [3]).items():

@@ -121,6 +121,23 @@ def test_lengths_that_are_given_are_kept():
         lengths_of_test(built, replace(SETTINGS, steps="0.1ep"))
 
 
+@pytest.mark.parametrize("key", ["steps", "warmup"])
+def test_a_length_whose_rates_would_not_fit_in_memory_is_refused(key):
+    built = experiment()
+    longest = lengths_of_test(built, replace(SETTINGS, **{key: 1_000_000}))
+    assert (longest.points if key == "steps" else longest.warmup) == 1_000_000
+    for length in (1_000_001, 2**31 - 1, "1000001%"):
+        with pytest.raises(ConfigError, match="write at most 1,000,000 steps") as caught:
+            lengths_of_test(built, replace(SETTINGS, **{key: length}))
+        assert caught.value.key == key
+
+
+def test_the_lengths_of_a_test_of_the_longest_run_fit_in_memory():
+    config = configure("model=linear", "training.steps=2147483647")
+    lengths = lengths_of_test(build(config, jax.devices("cpu")[0]), SETTINGS)
+    assert (lengths.steps, lengths.verification) == (100, 1_000_000)
+
+
 def test_warm_up_updates_are_at_the_first_rate_and_leave_no_points(monkeypatch):
     tables = []
 

@@ -152,3 +152,4 @@ def test_backing_off(run_cli):
     assert done.returncode == 5
     printed = done.stdout + done.stderr
     assert printed.count("times the rates") == 3
+    assert "in cycle" not in printed  # a constant rate has no cycles

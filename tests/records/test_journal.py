@@ -121,6 +121,22 @@ def test_a_divergence_names_the_rates_of_its_step(columns, said):
     assert caught.value.problem == f"inf at step 4{said}"
 
 
+def test_a_divergence_of_a_schedule_without_cycles_names_none():
+    _, journal = start(has_cycles=False)
+    columns = {"train/loss": np.float32([np.nan]), "schedule/cycle": np.array([0])}
+    with pytest.raises(DivergedError) as caught:
+        journal.chunk(1, 1, columns, submitted=0.0)
+    assert caught.value.problem == "nan at step 1"
+
+
+@pytest.mark.parametrize(("step", "said"), [(1, "1 update"), (2, "2 updates")])
+def test_an_evaluation_that_is_not_finite_counts_its_updates(step, said):
+    _, journal = start()
+    with pytest.raises(DivergedError) as caught:
+        journal.evaluation(step, {"eval/loss": np.float32(np.nan)}, submitted=0.0)
+    assert caught.value.problem == f"nan after {said}"
+
+
 class Ready:
     """A metric that was computed before it was handed over."""
 

@@ -49,6 +49,9 @@ WRONG = [
     ("data", DATA | {"dtype": "object"}),
     ("data", DATA | {"mean": None}),
     ("data", DATA | {"std": [1.0, 0.0]}),
+    ("data", DATA | {"mean": [1.0, 2.0, 3.0]}),
+    ("data", DATA | {"std": [1.0, 2.0, 3.0]}),
+    ("data", DATA | {"shape": [], "mean": [1.0, 2.0]}),
     ("data", DATA | {"targets": TARGETS | {"num_classes": "ten"}}),
     ("data", DATA | {"targets": TARGETS | {"shape": [-1]}}),
     ("data", DATA | {"targets": TARGETS | {"std": 0.0}}),
@@ -105,6 +108,20 @@ def test_a_record_that_is_not_a_mapping_is_refused(record):
 def test_a_checkpoint_with_a_wrong_record_is_damaged(tmp_path):
     Checkpoints(tmp_path).save(1, {"step": np.array(1)}, {"steps": "60"})
     with pytest.raises(StorageError, match=r"is damaged .*steps is not what a run records"):
+        Checkpoints(tmp_path).load(1)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"time": 10**400},
+        {"data": DATA | {"mean": 10**400}},
+        {"figures": {"best": {"metric": "eval/loss", "value": 0.5, "step": 10**400}}},
+    ],
+)
+def test_a_checkpoint_with_an_integer_out_of_range_is_damaged(tmp_path, record):
+    Checkpoints(tmp_path).save(1, {"step": np.array(1)}, record)
+    with pytest.raises(StorageError, match=r"is damaged .*out of range"):
         Checkpoints(tmp_path).load(1)
 
 

@@ -90,6 +90,15 @@ def test_a_file_without_the_hash_of_its_arrays_is_not_a_snapshot(store, metadata
     assert store.intact_steps() == [1]
 
 
+@pytest.mark.parametrize(("dtype", "size"), [("F8_E4M3", 1), ("BF16", 2), ("F4", 1), ("C64", 8)])
+def test_a_type_that_no_run_saves_is_damage(store, dtype, size):
+    store.save(1, ARRAYS)
+    header = f'{{"a":{{"dtype":"{dtype}","shape":[1],"data_offsets":[0,{size}]}}}}'.encode()
+    store.path(2).write_bytes(len(header).to_bytes(8, "little") + header + size * b"\0")
+    with pytest.raises(StorageError, match=r"2\.safetensors: is damaged"):
+        store.load(2)
+
+
 def test_a_snapshot_that_does_not_exist_names_those_that_do(store):
     store.save(7, ARRAYS)
     with pytest.raises(StorageError, match="there is no such snapshot; known: 7"):

@@ -186,6 +186,14 @@ def test_a_loss_that_diverges_ends_in_5_and_keeps_the_steps_before(run, summary,
 
 
 @pytest.mark.slow
+def test_a_run_that_stops_early_says_how_long_it_waited(run, capsys):
+    early = "training.patience=1", "training.min_delta=1.0", "training.eval_every=2"
+    code, _ = run("model=linear", *SHORT[::2], *early)
+    assert code == 0
+    assert "1 evaluation without a better eval/accuracy: stopped early" in capsys.readouterr().out
+
+
+@pytest.mark.slow
 def test_a_nan_found_by_jax_ends_in_5(run, summary, capsys):
     with jax.debug_nans(True):
         code, folder = run("model=linear", *SHORT[::2], *TOO_HIGH)

@@ -50,7 +50,7 @@ def fetch(files: Iterable[Published], folder: Path) -> None:
     """
     from http.client import HTTPException  # slow to import, and rarely needed
 
-    missing = [file for file in files if not (folder / file.name).exists()]
+    missing = [file for file in files if not os.path.exists(folder / file.name)]
     for file in missing:
         target = folder / file.name
         try:

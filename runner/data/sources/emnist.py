@@ -97,7 +97,7 @@ def emnist(
 
 
 def _exists(folder: Path, name: str) -> bool:
-    return (folder / name).exists() or (folder / f"{name}.gz").exists()
+    return os.path.exists(folder / name) or os.path.exists(folder / f"{name}.gz")
 
 
 def _extract(archive: Path, names: list[str]) -> None:
