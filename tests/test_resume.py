@@ -349,6 +349,14 @@ def test_parameters_alone_start_at_step_0_with_a_report(whole, run, summary, cap
     assert summary(tuned)["parent"] == {"folder": str(whole()), "step": 20}
 
 
+def test_a_fork_at_the_end_of_its_run_says_that_nothing_is_trained(whole, run, summary, capsys):
+    code, folder = run(f"init_from={whole()}")
+    assert code == 0
+    said = "training.steps: all 40 steps are complete at the start, so nothing is trained"
+    assert said in " ".join(capsys.readouterr().out.split())
+    assert summary(folder)["steps"] == 40
+
+
 def test_the_summary_says_what_ran_and_where_it_was_saved(whole, summary):
     found = summary(whole())
     assert found["checkpoint"]["last"] == "checkpoints/40"

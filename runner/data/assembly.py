@@ -52,7 +52,12 @@ def assembled(
 
 
 def check_trained(
-    key: str, splits: Sequence[Split], num_classes: int, classes: Sequence[str] | None = None
+    key: str,
+    splits: Sequence[Split],
+    num_classes: int,
+    classes: Sequence[str] | None = None,
+    *,
+    remedy: str = "give training examples of it, or leave the class out",
 ) -> None:
     """Checks that the first split, for training, has every class of the other splits.
 
@@ -64,7 +69,7 @@ def check_trained(
     if len(missing):
         name = missing[0] if classes is None else repr(classes[missing[0]])
         problem = f"class {name} is in the test or validation part, but not in the training part"
-        raise DataError(key, problem, "give training examples of it, or leave the class out")
+        raise DataError(key, problem, remedy)
 
 
 def with_test_share(

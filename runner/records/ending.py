@@ -157,7 +157,7 @@ class Ending:
         """Raises the error of a run that a signal stopped after ``step`` of its ``steps``."""
         stopped = self.stop_error(
             f"stopped after {step:,} of {steps:,} steps",
-            "what was recorded is kept; resume the run to continue",
+            f"what was recorded is kept; resume={self._folder} continues",
         )
         if stopped is not None and step < steps:
             raise stopped

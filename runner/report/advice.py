@@ -53,8 +53,9 @@ def _bounds(key: str, choice: Choice, schedule: CyclicLR) -> list[str]:
     found = []
     for base_lr, max_lr in sorted(set(zip(lows, highs, strict=True))):
         if base_lr > 0 and max_lr > WIDEST * base_lr:
+            ratio = plain(float(f"{max_lr / base_lr:.4g}"))  # base_lr is rounded to float32
             found.append(
-                f"{key}.max_lr: {max_lr:g} is {plain(max_lr / base_lr)} times base_lr {base_lr:g}; "
+                f"{key}.max_lr: {max_lr:g} is {ratio} times base_lr {base_lr:g}; "
                 "usual bounds lie within a factor of 3 to 20"
             )
         if max_lr == base_lr:

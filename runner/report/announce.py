@@ -20,7 +20,7 @@ from runner.experiment.device import describe_device
 from runner.registry import rate_scale_of, schedulers
 from runner.report.advice import warnings
 from runner.report.console import open_console
-from runner.report.text import counted, metric_value, short_path
+from runner.report.text import counted, metric_value, pace, short_path
 from runner.training.tags import PREFIXES
 
 # A final accuracy this far below the best one is more than noise of the last updates.
@@ -45,7 +45,8 @@ def announce(console: Console, experiment: Experiment, *, params: int) -> None:
     print_line(console, _schedule_line(experiment))
     if config.auto is None and (scale := rate_scale_of(config.optimizer.name)) != 1:
         rates = ", ".join(rate_texts(config.scheduler))
-        print_line(console, f"default rates × {scale:g} for {config.optimizer.option}: {rates}")
+        name = config.optimizer.option
+        print_line(console, f"default rates are × {scale:g} for {name}; this run: {rates}")
     print_warnings(console, warnings(experiment))
 
 
@@ -66,8 +67,8 @@ def conclude(console: Console, summary: dict[str, Any], folder: Path) -> None:
             ["the last accuracy is far below the best; lower scheduler.max_lr, or train longer"],
         )
     speed, seconds = summary["steps_per_second"], summary["seconds"]["total"]
-    pace = f"{speed:,.0f} steps/s · " if speed else ""
-    print_line(console, f"{pace}{seconds:.1f} s · {short_path(folder)}")
+    shown = [pace(speed)] if speed else []
+    print_line(console, " · ".join([*shown, f"{seconds:.1f} s", short_path(folder)]))
 
 
 def has_lost_accuracy(metrics: dict[str, float], best: dict[str, Any]) -> bool:
@@ -95,6 +96,11 @@ def print_line(console: Console, text: str, style: str = "") -> None:
     A terminal would break it anywhere, so it is wrapped between words there, and nowhere else.
     """
     console.print(Text(printable(text), style=style), soft_wrap=not console.is_terminal)
+
+
+def print_command(console: Console, command: str) -> None:
+    """Prints a command in one line, to be copied, however narrow the terminal is."""
+    console.print(Text(printable(command)), soft_wrap=True)
 
 
 def rate_texts(scheduler: Choice, prefix: str = "") -> list[str]:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Mapping
 
-from runner.report.text import duration, number, shortened
+from runner.report.text import duration, number, pace, shortened
 from runner.training.tags import CYCLE, LOSS, PREFIXES, RATE, group_of, is_rate
 
 # The rates of more groups would not fit on a line.
@@ -65,9 +65,7 @@ class ProgressText:
     def speed(self) -> str:
         """Steps per second; empty until there is a figure."""
         rate = self._steps_per_second
-        if rate is None:
-            return ""
-        return f"{rate:,.0f} steps/s" if rate >= 100 else f"{rate:.3g} steps/s"
+        return "" if rate is None else pace(rate)
 
     def clock(self) -> str:
         """The time left (empty until it can be estimated), or at the end the total time.

@@ -20,8 +20,16 @@ def number(value: float) -> str:
 
 
 def metric_value(name: str, value: float) -> str:
-    """A metric's value by its name or tag: ``97.50%`` for an accuracy, else ``0.0843``."""
-    return f"{value:.2%}" if "accuracy" in name else f"{value:.4f}"
+    """A metric by its name or tag: ``97.50%`` for an accuracy, else ``0.0843`` or ``10,306``."""
+    if "accuracy" in name:
+        return f"{value:.2%}"
+    return f"{value:.4f}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
+def pace(steps_per_second: float) -> str:
+    """``4,600 steps/s``, ``0.17 steps/s``."""
+    rate = steps_per_second
+    return f"{rate:,.0f} steps/s" if rate >= 100 else f"{rate:.3g} steps/s"
 
 
 def counted(value: float, noun: str, *, plural: str = "") -> str:

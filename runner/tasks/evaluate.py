@@ -57,7 +57,8 @@ def evaluate(
             config.resume, step=step, best=best, snapshot=snapshot
         )
         run = saved_run.saved_run(config, saved)
-        announce.print_line(screen, f"step {run.step:,} of {run.origin['folder']}")
+        scored_state = f"step {run.step:,}" if snapshot is None else f"snapshot {snapshot}"
+        announce.print_line(screen, f"{scored_state} of {run.origin['folder']}")
         dataset = parts.build_dataset(config.dataset, config.data)
         if split not in dataset.splits:
             problem = "the data set has no validation examples"

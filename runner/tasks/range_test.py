@@ -77,7 +77,7 @@ def range_test(  # noqa: PLR0913 - one for each setting
             _print_found(screen, test, scheduler, config)
             if scheduler is not None:
                 for command in range_report.commands(folder, ending.overrides):
-                    announce.print_line(screen, command)
+                    announce.print_command(screen, command)
         else:
             _compare(experiment, settings, folder, screen, over=over, values=values)
     announce.print_line(screen, text.short_path(folder))

@@ -69,6 +69,10 @@ def train(config: Config, folder: Path, ending: Ending) -> float | None:
             announce.print_line(screen, f"the run has already finished · {text.short_path(folder)}")
             return None
         _announce(experiment, start, screen, ending)
+        if is_over and config.init_from is not None:
+            problem = f"training.steps: all {start.step:,} steps are complete at the start"
+            remedy = "nothing is trained; a larger number continues"
+            announce.print_warnings(screen, [f"{problem}, so {remedy}"])
         values = timeline.sample_schedule(experiment)
         while True:
             try:

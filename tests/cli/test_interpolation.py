@@ -68,6 +68,7 @@ def test_an_interpolation_within_a_key_is_refused():
 @pytest.mark.parametrize("text", ["{a: 1}", "[{a: 1}]", "[[1]]", "[1, {}]"])
 def test_what_is_decoded_is_a_plain_value_or_a_list_of_them(text, monkeypatch):
     register_resolvers()
+    monkeypatch.setattr(interpolation, "_read_from_environment", {})  # for this test alone
     monkeypatch.setenv("TEXT", text)
     with pytest.raises(InterpolationResolutionError, match="gives a number, a string or a list"):
         OmegaConf.select(OmegaConf.create({"a": "${oc.decode:${oc.env:TEXT}}"}), "a")
@@ -78,6 +79,7 @@ def test_what_is_decoded_is_a_plain_value_or_a_list_of_them(text, monkeypatch):
 )
 def test_numbers_strings_and_lists_of_them_are_decoded(text, value, monkeypatch):
     register_resolvers()
+    monkeypatch.setattr(interpolation, "_read_from_environment", {})  # for this test alone
     monkeypatch.setenv("TEXT", text)
     assert OmegaConf.create({"a": "${oc.decode:${oc.env:TEXT}}"}).a == value
 

@@ -80,7 +80,7 @@ def test_a_run_is_repeated_from_its_record_with_the_same_rates(run, capsys):
 def test_the_first_lines_say_the_rates(run, capsys):
     assert run("optimizer=adam", "training.steps=2", "model=linear")[0] == 0
     said = capsys.readouterr().out
-    assert "default rates × 0.01 for adam: base_lr 0.0001, max_lr 0.002" in said
+    assert "default rates are × 0.01 for adam; this run: base_lr 0.0001, max_lr 0.002" in said
     assert run("training.steps=2", "model=linear", name="sgd")[0] == 0
     assert "default rates" not in capsys.readouterr().out
 

@@ -10,9 +10,9 @@ from runner.cli.commands import configure
 from runner.experiment import timeline
 from runner.experiment.build import build
 from runner.report.advice import warnings
-from runner.report.announce import announce, print_line
+from runner.report.announce import announce, print_command, print_line
 from runner.report.inventory import inventory
-from runner.report.text import counted
+from runner.report.text import counted, metric_value, pace
 
 LINE = "warning: training: the run of 290 steps ends in the middle of a cycle, where the rate is"
 
@@ -31,6 +31,34 @@ def test_a_terminal_breaks_lines_between_words():
 
 def test_a_file_gets_whole_lines():
     assert printed(width=60, terminal=False) == [LINE]
+
+
+def test_a_command_is_one_line_that_can_be_copied_from_any_terminal():
+    screen = io.StringIO()
+    command = f"python -m runner --config-dir {'folder/' * 20} scheduler=suggested model=cnn"
+    print_command(Console(file=screen, force_terminal=True, width=60, color_system=None), command)
+    assert screen.getvalue() == f"{command}\n"
+
+
+@pytest.mark.parametrize(
+    ("speed", "text"),
+    [(4600.4, "4,600 steps/s"), (99.96, "100 steps/s"), (0.1684, "0.168 steps/s")],
+)
+def test_a_pace_has_three_digits_or_more(speed, text):
+    assert pace(speed) == text
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("accuracy", 0.975, "97.50%"),
+        ("loss", 0.08434, "0.0843"),
+        ("mae", 10306.4551, "10,306"),
+        ("r2", -2500.0, "-2,500"),
+    ],
+)
+def test_a_metric_has_no_more_digits_than_it_is_worth(name, value, text):
+    assert metric_value(name, value) == text
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,8 @@ def table(
             )
         )
     if classes is not None:
-        check_trained(str(paths[0]), splits, len(classes), classes)
+        remedy = "give training examples of it, or write dataset.target_type=number for a number"
+        check_trained(str(paths[0]), splits, len(classes), classes, remedy=remedy)
     inputs = _inputs(tables, paths, names, categorical, splits[0].rows)
     train, test = (
         Split(inputs[min(i, len(inputs) - 1)], split.targets, split.rows)
