@@ -92,6 +92,7 @@ def test_a_picture_of_another_schedule_is_told_apart(curves, pictures, changed):
     assert docs.difference(png, pictures["triangular"]) > docs.TOLERANCE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "arguments"), FORMULAS, ids=[name for name, _ in FORMULAS])
 def test_each_formula_computes_the_rates_of_its_schedule(name, arguments):
     schedule = registry.schedulers.build(name, arguments)
@@ -107,6 +108,7 @@ def test_each_formula_computes_the_rates_of_its_schedule(name, arguments):
             assert momentum[step] == pytest.approx(values["momentum"], rel=1e-6)
 
 
+@pytest.mark.slow
 def test_every_formula_on_the_page_is_computed(curves):
     # What reduce_on_plateau computes depends on evaluations; its own test does the arithmetic.
     computed = {name for name, _ in FORMULAS} | {"reduce_on_plateau"}

@@ -26,6 +26,9 @@ from runner.registry import GROUPS, register_objective, register_optimizer
 
 OPTIONS = sorted((path.parent.name, path.stem) for g in GROUPS for path in (CONF / g).iterdir())
 
+# Options of which the README's command checks the keys; the others are marked slow.
+SAMPLE = ("triangular", "sequence", "adamw", "mlp", "regression", "digits", "table", "train")
+
 
 def composed(*overrides: str) -> Any:
     return deepcopy(_composed(*overrides))
@@ -57,7 +60,10 @@ def test_the_top_level_of_yaml_is_that_of_the_schema(defaults: Any) -> None:
     assert set(defaults["training"]) == {field.name for field in fields(Training)}
 
 
-@pytest.mark.parametrize(("group", "option"), OPTIONS)
+@pytest.mark.parametrize(
+    ("group", "option"),
+    [pytest.param(*each, marks=() if each[1] in SAMPLE else pytest.mark.slow) for each in OPTIONS],
+)
 def test_an_options_keys_in_yaml_are_the_arguments_of_its_factory(group: str, option: str) -> None:
     section = composed(f"{group}={option}")[group]
     factory = GROUPS[group].get(section.pop("name"))

@@ -42,6 +42,14 @@ def test_a_crop_is_a_window_of_the_padded_image():
     assert found == windows
 
 
+def test_the_places_of_crops_are_drawn_by_their_key():
+    corners = np.asarray(jax.random.randint(KEY, (64, 2), 0, 5))
+    padded = np.pad(IMAGES, ((0, 0), (2, 2), (2, 2), (0, 0)))
+    pairs = zip(padded, corners, strict=True)
+    expected = [image[top : top + 6, left : left + 5] for image, (top, left) in pairs]
+    np.testing.assert_array_equal(random_crop(KEY, IMAGES, 2), expected)
+
+
 def test_half_of_the_images_are_mirrored_left_to_right():
     images = np.repeat(IMAGES, 10, axis=0)
     found = np.asarray(random_flip(KEY, images))

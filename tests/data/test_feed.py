@@ -74,6 +74,7 @@ def test_an_evaluation_sees_each_example_once_in_order(dataset, placement, monke
 
 def test_a_split_smaller_than_a_batch_is_one_batch_without_padding(dataset):
     ((batch, valid),) = feed(dataset, "device").split_batches("test")
+    assert isinstance(batch, jax.Array)  # sent once, not for every evaluation
     assert (batch.tolist(), valid.tolist()) == ([0, 1, 2, 3, 4], [True] * 5)
 
 
