@@ -18,6 +18,8 @@ _SIZE, _DPI = (4.8, 3.3), 200
 # Space above the highest loss before the rise, as a share of the fall.
 _HEADROOM = 0.35
 _LONGEST_LABEL = 28
+# Widths of the curves of a comparison, in points.
+_WIDTH, _WIDEST = 1.6, 4.8
 
 
 def range_figure(
@@ -55,11 +57,13 @@ def values_figure(
     """A PNG with one curve for each value of the setting ``over``, the mean of its seeds."""
     figure = new_figure(figsize=_SIZE, dpi=_DPI)
     axes = figure.subplots()
-    for (value, group), colour in zip(curves.items(), cycle(_COLOURS), strict=False):
+    # Ever thinner, so that curves that lie on each other are all seen.
+    widths = np.linspace(min(_WIDEST, _WIDTH * len(curves)), _WIDTH, len(curves))
+    for (value, group), colour, width in zip(curves.items(), cycle(_COLOURS), widths, strict=False):
         rates, mean, low, high = band(group)
         axes.fill_between(rates, low, high, color=colour, alpha=0.12, linewidth=0)
         label = shortened(f"{over} {value:g}", _LONGEST_LABEL)
-        axes.plot(rates, mean, color=colour, linewidth=1.7, label=label)
+        axes.plot(rates, mean, color=colour, linewidth=width, label=label)
     _scale(axes, [curve for group in curves.values() for curve in group], is_log=is_log)
     axes.legend(frameon=False, fontsize=9, labelcolor=INK, loc="lower left")
     axes.set_title(title, loc="left", fontsize=11, color=INK, parse_math=False)
