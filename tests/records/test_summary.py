@@ -49,6 +49,11 @@ def test_numbers_that_json_lacks_become_null(tmp_path):
     }
 
 
+def test_text_of_any_script_is_readable_in_the_file(tmp_path):
+    write_summary(tmp_path, {"overrides": ["dataset.root=Läufe/模型"]})
+    assert "dataset.root=Läufe/模型" in (tmp_path / "summary.json").read_text(encoding="utf-8")
+
+
 def test_nothing_but_the_summary_is_left_behind(tmp_path):
     write_summary(tmp_path, {"steps": 1})
     write_summary(tmp_path, {"steps": 2})
