@@ -444,7 +444,6 @@ def test_closing_times_out_and_still_closes_the_display(tmp_path):
         assert screen.closed == 1
 
 
-@pytest.mark.slow
 def test_a_second_signal_does_not_wait_for_the_device(tmp_path):
     screen = Screen()
     with stuck(tmp_path, screen) as recorder:
