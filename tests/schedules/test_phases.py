@@ -107,3 +107,5 @@ def test_a_sequence_settles_as_many_steps_into_its_last_part_as_that_part_alone(
 def test_a_product_settles_with_the_last_of_its_parts():
     parts = {"one": Linear(base_lr=1.0, total_iters=20), "other": Cosine(base_lr=1.0, T_max=50)}
     assert Chained(base_lr=1.0, parts=parts).settled_at == 50
+    flat = {"one": Constant(base_lr=1.0), "two": Constant(base_lr=1.0)}
+    assert Chained(base_lr=1.0, parts=flat).settled_at == 0

@@ -511,3 +511,5 @@ def test_as_many_lanes_run_at_once_as_the_process_may_use_cores(monkeypatch):
     assert _cores() == 2
     monkeypatch.delattr(os, "sched_getaffinity")  # as on macOS
     assert _cores() == 7
+    monkeypatch.setattr(os, "cpu_count", lambda: None)  # unknown
+    assert _cores() == 1
