@@ -10,6 +10,7 @@ from optax import contrib
 from optimizer_cases import Case, matrices, trajectory
 
 from runner.optimizers import split
+from runner.optimizers.layerwise import _as_matrices
 
 ADAM = {"b1": 0.85, "b2": 0.95, "eps": 1e-6}
 DECAYED = {"weight_decay": 0.02, "decay_all": False}
@@ -127,3 +128,11 @@ def test_which_parameters_lars_decays_and_which_it_adapts(
     updates, _ = tx.update(grads, tx.init(params), params)
     np.testing.assert_allclose(updates["kernel"], [[0.0, -0.5]], rtol=1e-6)
     np.testing.assert_allclose(updates["bias"], bias, rtol=1e-6)
+
+
+def test_muon_takes_parameters_of_two_or_more_dimensions_as_matrices():
+    shapes = {"bias": (3,), "matrix": (2, 3), "kernel": (2, 2, 3, 4)}
+    axes = _as_matrices({name: np.zeros(shape) for name, shape in shapes.items()})
+    assert axes["bias"] is None
+    assert axes["matrix"] == contrib.MuonDimensionNumbers((0,), 1)
+    assert axes["kernel"] == contrib.MuonDimensionNumbers((0, 1, 2), 3)
