@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from queue import Empty, Full, Queue
@@ -80,7 +80,9 @@ class Recorder:
     ) -> None:
         """Hands over a chunk with the evaluations within it; waits if the queue is full."""
         chunk = start, length, metrics, evaluations
-        self._hand_over(partial(self._record_evaluated, *chunk, submitted=time.time()))
+        # Recorded by the thread, as it asks for one evaluation after the other.
+        recorded = self._journal.evaluated_chunk(*chunk, submitted=time.time())
+        self._hand_over(partial(self._offer_best, recorded, start, evaluations))
 
     def wants_state(self, step: int, *, evaluated: bool) -> bool:
         """Whether ``state`` is to be called with the state after ``step`` updates."""
@@ -208,17 +210,9 @@ class Recorder:
                 )
         self._queue.put(item)
 
-    def _record_evaluated(
-        self,
-        start: int,
-        length: int,
-        metrics: Mapping[str, Any],
-        evaluations: Evaluations,
-        *,
-        submitted: float,
-    ) -> None:
-        best, chunk = int(evaluations.best), (start, length, metrics, evaluations)
-        for after in self._journal.evaluated_chunk(*chunk, submitted=submitted):
+    def _offer_best(self, recorded: Iterator[int], start: int, evaluations: Evaluations) -> None:
+        best = int(evaluations.best)
+        for after in recorded:
             if self._saver is not None and after == best:
                 figures = self._journal.figures()
                 self._saver.offer(start + after, evaluations.best_state, figures, due=False)

@@ -9,11 +9,13 @@ from typing import Any
 
 from etils import epy
 
+from runner.records.figures import Figures
+
 with epy.lazy_imports():
     import jax
 
     from runner.experiment import build, timeline
-    from runner.records import checkpoints, journal, run_folder
+    from runner.records import checkpoints, run_folder
     from runner.training import checkpoint, state
 
 
@@ -30,7 +32,7 @@ class Start:
     """
 
     state: state.TrainState
-    figures: journal.Figures
+    figures: Figures
     parent: Mapping[str, Any] | None = None
     notes: tuple[str, ...] = ()
     step: int = field(init=False)
@@ -47,7 +49,7 @@ def start_of(experiment: build.Experiment, folder: Path, *, resumes: bool) -> St
     config = experiment.config
     saved = checkpoints.Checkpoints(folder).newest() if resumes else None
     if saved is not None:
-        figures = journal.Figures.saved(saved.record, source=str(saved.path))
+        figures = Figures.saved(saved.record, source=str(saved.path))
         gap = max(0.0, run_folder.last_write(folder) - float(saved.record.get("time", 0)))
         notes = [f"resumes at step {saved.step:,} of {experiment.lengths.steps:,}"]
         earlier = saved.record.get("steps", experiment.lengths.steps)
@@ -61,7 +63,7 @@ def start_of(experiment: build.Experiment, folder: Path, *, resumes: bool) -> St
         )
     notes = ("no checkpoint was saved; starts again at step 0",) if resumes else ()
     if config.init_from is None:
-        return Start(experiment.initial_state(), journal.Figures(), None, notes)
+        return Start(experiment.initial_state(), Figures(), None, notes)
     return _fork(experiment, config.init_from)
 
 
@@ -79,4 +81,4 @@ def _fork(experiment: build.Experiment, name: str) -> Start:
         notes += [f"  not found there, or of another shape: {name}" for name in missing]
         notes += [f"  not used: {name}" for name in unused]
     taken = jax.device_put(taken, experiment.device)
-    return Start(taken, journal.Figures(), parent, tuple(notes))
+    return Start(taken, Figures(), parent, tuple(notes))

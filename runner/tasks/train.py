@@ -69,10 +69,6 @@ def train(config: Config, folder: Path, ending: Ending) -> float | None:
             announce.print_line(screen, f"the run has already finished · {text.short_path(folder)}")
             return None
         _announce(experiment, start, screen, ending)
-        if is_over and config.init_from is not None:
-            problem = f"training.steps: all {start.step:,} steps are complete at the start"
-            remedy = "nothing is trained; a larger number continues"
-            announce.print_warnings(screen, [f"{problem}, so {remedy}"])
         values = timeline.sample_schedule(experiment)
         while True:
             try:
@@ -110,6 +106,10 @@ def _announce(experiment: build.Experiment, start: Start, screen: Console, endin
     announce.announce(screen, experiment, params=ending.params_count)
     for note in start.notes:
         announce.print_line(screen, note)
+    if start.parent is not None and start.step >= experiment.lengths.steps:
+        problem = f"training.steps: all {start.step:,} steps are complete at the start"
+        remedy = "nothing is trained; a larger number continues"
+        announce.print_warnings(screen, [f"{problem}, so {remedy}"])
 
 
 def _check_end(

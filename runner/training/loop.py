@@ -101,17 +101,14 @@ def _train_chunk(
         state, metrics = step_chunk(*run, feed.single_batches(start, length), capacity)
         listener.chunk(start, length, metrics)
         return state
-    scan = partial(scan_chunk, *run, feed.batches(start, length, capacity=capacity))
-    if not inline:
-        state, metrics, _ = scan(np.int32(length))
+    batches, after = feed.batches(start, length, capacity=capacity), plan.evaluations(start, length)
+    validation = validation_of(feed, plan.ranking, after, capacity=capacity) if inline else None
+    state, metrics, evaluated = scan_chunk(*run, batches, np.int32(length), validation)
+    if evaluated is None:
         listener.chunk(start, length, metrics)
-        return state
-    after = plan.evaluations(start, length)
-    validation = validation_of(feed, plan.ranking, after, capacity=capacity)
-    state, metrics, evaluated = scan(np.int32(length), validation)
-    assert evaluated is not None
-    evaluations = Evaluations(after, evaluated.metrics, evaluated.best, evaluated.best_state)
-    listener.evaluated_chunk(start, length, metrics, evaluations)
+    else:
+        evaluations = Evaluations(after, evaluated.metrics, evaluated.best, evaluated.best_state)
+        listener.evaluated_chunk(start, length, metrics, evaluations)
     return state
 
 
@@ -152,7 +149,8 @@ def scan_chunk(
 ) -> tuple[TrainState, Metrics, Evaluated | None]:
     """Trains on the first ``length`` of ``batches`` in one dispatch; donates ``state``.
 
-    batches: what ``source`` reads examples from, arrays [capacity, accumulate * batch, ...].
+    batches: what ``source`` reads examples from: their indices, or the examples themselves, arrays
+      [capacity, accumulate * batch, ...].
     length: int32 scalar, an argument so that chunks of any length share one program.
     validation: evaluates between steps; None for a program without evaluations.
 

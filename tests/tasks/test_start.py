@@ -11,7 +11,7 @@ import pytest
 from runner.errors import DivergedError
 from runner.experiment import hparams, timeline
 from runner.objectives import Targets
-from runner.records import checkpoints, journal
+from runner.records import checkpoints, figures
 from runner.tasks import train as train_module
 from runner.tasks.start import Start, start_of
 from runner.training import checkpoint
@@ -71,7 +71,7 @@ def test_without_a_checkpoint_a_run_starts_at_step_0(tmp_path, resumes):
     start = start_of(Experiment(), tmp_path, resumes=resumes)
     assert (start.step, start.rate_factor, start.parent) == (0, None, None)
     assert start.state.source == "new"
-    assert start.figures == journal.Figures()
+    assert start.figures == figures.Figures()
     said = ("no checkpoint was saved; starts again at step 0",)
     assert start.notes == (said if resumes else ())
 
@@ -92,7 +92,7 @@ def backed_off(monkeypatch, factor, *, step=40):
 
     def start(factor, seconds):
         state = State(np.int32(step), None if factor is None else np.float32(factor))
-        return Start(state, journal.Figures(seconds=seconds, training_seconds=3.0))
+        return Start(state, figures.Figures(seconds=seconds, training_seconds=3.0))
 
     again = start(1.0, 30.0)
     saved = {True: again, False: None}

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from easy_images import easy_images
 
 from runner.config import Ranking
 from runner.data.dataset import Dataset, Split
@@ -60,14 +61,7 @@ class Notes(Listener):
 
 @pytest.fixture(scope="module")
 def dataset():
-    random = np.random.default_rng(0)
-
-    def examples(n):
-        targets = random.integers(0, 10, n).astype(np.int32)
-        inputs = random.integers(0, 9, (n, 8, 8, 1)).astype(np.uint8)
-        inputs[:, 0, 0, 0] += targets.astype(np.uint8)
-        return Split(inputs, targets)
-
+    examples = partial(easy_images, np.random.default_rng(0))
     return Dataset(
         examples(203), examples(61), num_classes=10, mean=4.0, std=3.0, validation=examples(83)
     )

@@ -3,15 +3,17 @@
 import os
 import threading
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from easy_images import easy_images
 from sampling import slow_except
 
 from runner.config import Ranking
-from runner.data.dataset import Dataset, Split
+from runner.data.dataset import Dataset
 from runner.data.feed import Feed
 from runner.data.order import batch_indices
 from runner.errors import DivergedError
@@ -67,14 +69,7 @@ class Notes(Listener):
 
 @pytest.fixture(scope="module")
 def dataset():
-    random = np.random.default_rng(0)
-
-    def examples(n):
-        targets = random.integers(0, 10, n).astype(np.int32)
-        inputs = random.integers(0, 9, (n, 8, 8, 1)).astype(np.uint8)
-        inputs[:, 0, 0, 0] += targets.astype(np.uint8)
-        return Split(inputs, targets)
-
+    examples = partial(easy_images, np.random.default_rng(0))
     return Dataset(examples(203), examples(1100), num_classes=10, mean=4.0, std=3.0)
 
 

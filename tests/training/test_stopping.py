@@ -21,7 +21,7 @@ def test_training_stops_after_the_evaluations_that_it_waits_for(run, summary):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dispatch", ["scan", "step"])  # in rounds, and each on its own
+@pytest.mark.parametrize("dispatch", ["scan", "step"])  # within chunks, and each on its own
 def test_the_state_of_the_best_evaluation_is_kept_wherever_it_is_in_the_run(run, summary, dispatch):
     """A tiny rate never improves, so that the first of four evaluations is the best."""
     tiny = ("scheduler=constant", "scheduler.base_lr=1e-30", "training.epochs=2")
