@@ -15,6 +15,8 @@ import hashlib
 import json
 import logging
 import math
+import os
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -23,10 +25,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orbax.checkpoint as ocp
 
 from runner.durable import sync
 from runner.errors import ConfigError, StorageError, reason
+from runner.records.array_files import read_arrays, write_arrays
 from runner.records.json_files import read_json
 from runner.records.run_folder import CHECKPOINTS, require_checkpoint, saved_steps
 from runner.records.run_record import check_run_record
@@ -101,7 +103,7 @@ class Checkpoints:
             _read_manifest(path)
         except (OSError, ValueError) as error:
             shutil.rmtree(prepared, ignore_errors=True)
-            problem = f"cannot be written ({reason(error)})"
+            problem = f"cannot be written ({_system_reason(error)})"
             remedy = "free some space, or choose another folder; earlier checkpoints are kept"
             raise StorageError(str(path), problem, remedy) from error
         return path
@@ -159,8 +161,7 @@ class Checkpoints:
                 problem = f"was written by a newer version (format {record['format']})"
                 raise NewerFormatError(str(path), problem, "update the runner")
             check_run_record(record["run"])
-            with _checkpointer() as checkpointer:
-                stored = dict(_flat(checkpointer.restore(path / _STATE)))
+            stored = read_arrays(path / _STATE)
             arrays = {
                 name: stored[name] if math.prod(shape) else np.zeros(shape, dtype)
                 for name, (dtype, shape) in record["arrays"].items()
@@ -200,9 +201,7 @@ class Checkpoints:
 
 def _write(folder: Path, arrays: Mapping[str, np.ndarray], record: Mapping[str, Any]) -> None:
     folder.mkdir()
-    with _checkpointer() as checkpointer:
-        stored = {name: array for name, array in arrays.items() if array.size}  # a rule of Orbax
-        checkpointer.save(folder / _STATE, args=ocp.args.PyTreeSave(_nested(stored)))
+    write_arrays(folder / _STATE, {name: array for name, array in arrays.items() if array.size})
     described = {name: (array.dtype.name, array.shape) for name, array in arrays.items()}
     written = {"format": FORMAT, "arrays": described, "run": record}
     (folder / _RECORD).write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
@@ -211,10 +210,6 @@ def _write(folder: Path, arrays: Mapping[str, np.ndarray], record: Mapping[str, 
     (folder / _MANIFEST).write_bytes(_manifest(hashes))
     sync(folder / _MANIFEST)
     sync(folder)
-
-
-def _checkpointer() -> ocp.Checkpointer:
-    return ocp.Checkpointer(ocp.PyTreeCheckpointHandler())
 
 
 def _manifest(hashes: Mapping[str, str]) -> bytes:
@@ -253,23 +248,10 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _nested(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    tree: dict[str, Any] = {}
-    for name, array in arrays.items():
-        *parents, last = name.split("/")
-        node = tree
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[last] = array
-    return tree
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, np.ndarray]]:
-    for name, node in tree.items():
-        if isinstance(node, Mapping):
-            yield from _flat(node, f"{prefix}{name}/")
-        else:
-            yield f"{prefix}{name}", np.asarray(node)
+def _system_reason(error: Exception) -> str:
+    """Such as "No space left on device", which stands at the end of a long message of Orbax."""
+    code = re.search(r"os_error_code='(\d+)'", str(error))
+    return os.strerror(int(code[1])) if code else reason(error)
 
 
 def _set_aside(path: Path) -> None:
