@@ -311,3 +311,16 @@ def test_a_bool_is_neither_a_whole_number_nor_a_number() -> None:
         require("k", 1, marker)
         with pytest.raises(ConfigError, match=f"^k: true is not {noun}; "):
             require("k", True, marker)
+
+
+def test_a_whole_number_becomes_a_float_where_an_argument_without_a_type_has_a_float_default() -> (
+    None
+):
+    """Otherwise rate=1 and rate=1.0 would compile different programs."""
+
+    def factory(*, rate=0.5, size=8, shape: complex = 0j, name=None) -> None: ...
+
+    settings = settings_of(factory, {"rate": 1, "size": 2, "shape": 3, "name": 4}, key="")
+    assert [type(value) for _, value in settings] == [float, int, int, int]
+    assert settings_of(factory, {"rate": True}, key="").rate is True
+    assert settings_of(factory, {"rate": "x"}, key="").rate == "x"
