@@ -1,7 +1,7 @@
 """A saved run's model, ready for use: it needs neither the data set nor the optimizer's state."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -56,18 +56,18 @@ class SavedRun:
       static: what predictions are compiled for.
     """
 
-    config: Config
+    config: Config = field(repr=False)
     checkpoint: Path
     step: int
-    variables: Variables
+    variables: Variables = field(repr=False)
     shape: tuple[int, ...]
     dtype: str
-    mean: Any
-    std: Any
+    mean: Any = field(repr=False)
+    std: Any = field(repr=False)
     classes: tuple[str, ...] | None
     objective: Objective
     num_classes: int | None
-    static: Static
+    static: Static = field(repr=False)
 
     @property
     def model(self) -> nn.Module:

@@ -18,6 +18,8 @@ _SIZE, _DPI = (4.8, 3.3), 200
 # Space above the highest loss before the rise, as a share of the fall.
 _HEADROOM = 0.35
 _LONGEST_LABEL = 28
+# Of a label of a bound, as a share of the axes.
+_LABEL_WIDTH = 0.25
 # Widths of the curves of a comparison, in points.
 _WIDTH, _WIDEST = 1.6, 4.8
 
@@ -98,19 +100,25 @@ def _scale(axes: Any, curves: Sequence[Curve], *, is_log: bool) -> None:
 
 def _draw_bounds(axes: Any, answer: Answer) -> None:
     axes.axvspan(answer.base_lr, answer.max_lr, color=_GREEN, alpha=0.10, linewidth=0, zorder=0)
-    # The labels are outside of the range, so that they do not overlap where it is narrow.
-    for name, rate, side in (
-        ("base_lr", answer.base_lr, "right"),
-        ("max_lr", answer.max_lr, "left"),
+    axes.autoscale_view()
+    to_axes = axes.transData + axes.transAxes.inverted()
+    # The labels are outside the range, so that they do not overlap where it is narrow. One that
+    # would leave the picture is on the other side of its line, and lower.
+    for name, rate, outside in (
+        ("base_lr", answer.base_lr, "left"),
+        ("max_lr", answer.max_lr, "right"),
     ):
         axes.axvline(rate, color=_GREEN, linewidth=1.3)
+        place = to_axes.transform((rate, 0))[0]
+        fits = place > _LABEL_WIDTH if outside == "left" else place < 1 - _LABEL_WIDTH
+        is_left = fits == (outside == "left")
         axes.annotate(
             f"{name} {rate:.2g}",
             (rate, 1),
             xycoords=("data", "axes fraction"),
-            xytext=(-3 if side == "right" else 3, -2),
+            xytext=(-3 if is_left else 3, -2 if fits else -16),
             textcoords="offset points",
-            ha=side,
+            ha="right" if is_left else "left",
             va="top",
             fontsize=9,
             color=_GREEN,

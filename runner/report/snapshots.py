@@ -126,7 +126,7 @@ class Curves:
 
 
 def snapshots_figure(curves: Curves) -> bytes:
-    """A PNG of the metric over updates: each snapshot, and the ensemble and average up to it.
+    """A PNG of the metric over steps: each snapshot, and the ensemble and average up to it.
 
     The left plot is of the validation examples, the right one of the test examples.
     """
@@ -138,7 +138,7 @@ def snapshots_figure(curves: Curves) -> bytes:
             style = {"color": colour, "linewidth": width, "markersize": 3 + width}
             axes.plot(curves.steps, values, "o-", label=label, **style)
         axes.set_title(metric.replace("/", " "), color=INK, fontsize=10)
-        axes.set_xlabel("updates", color=INK)
+        axes.set_xlabel("steps", color=INK)
         axes.tick_params(colors=INK)
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
