@@ -121,8 +121,8 @@ class Dataset:
         self._check_normalization("mean", self.mean, Number())
         self._check_normalization("std", self.std, Number(gt=0))
 
-    def divided(self, *, train: Split, validation: Split) -> Dataset:
-        """The data set with its training split in two; the examples are not checked again."""
+    def divided(self, *, train: Split, validation: Split | None) -> Dataset:
+        """The data set with parts of its examples; they are not checked again."""
         return self._changed(train=train, validation=validation)
 
     def normalized_by(self, mean: Any, std: Any) -> Dataset:

@@ -23,12 +23,14 @@ def with_validation(dataset: Dataset, *, share: float, seed: int) -> Dataset:
     ``seed``, and for class labels in equal shares of each class.
 
     Args:
-      share: of the training examples, 0 for none.
+      share: of the training examples; with 0, the data set's own validation split is dropped too.
 
     Raises:
       ConfigError: the share leaves one of the two without examples.
     """
-    if dataset.validation is not None or share == 0:
+    if share == 0:
+        return dataset.divided(train=dataset.train, validation=None)
+    if dataset.validation is not None:
         return dataset
     if dataset.hold_out is not None:
         train, validation = dataset.hold_out(share)

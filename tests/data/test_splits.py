@@ -48,7 +48,15 @@ def test_the_seed_draws_the_validation_examples():
 def test_a_given_validation_split_is_kept():
     given = Split(np.zeros((2, 3), np.float32), LABELS[:2])
     assert with_validation(dataset(validation=given), share=0.5, seed=0).validation is given
-    assert with_validation(dataset(), share=0, seed=0).validation is None
+
+
+def test_a_share_of_0_goes_without_a_validation_split():
+    own = dataset(validation=Split(np.zeros((2, 3), np.float32), LABELS[:2]))
+    for whole in (dataset(), own):
+        split = with_validation(whole, share=0, seed=0)
+        assert split.validation is None
+        assert split.selection is split.test
+        assert split.train is whole.train
 
 
 def test_real_targets_are_drawn_without_classes():
