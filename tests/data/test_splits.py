@@ -154,3 +154,12 @@ def test_bad_settings_are_named(line, key):
 def test_a_mean_per_channel_must_have_one_for_each():
     with pytest.raises(ConfigError, match=r"^mean: 2 numbers for 3 channels"):
         with_normalization(dataset(), mean=(1.0, 2.0), std=None)
+
+
+def test_examples_larger_than_a_block_are_taken_one_at_a_time():
+    """Of 16 MiB each; views of one number, which take no memory."""
+    inputs = np.broadcast_to(np.float32(1), (3, 2**22))
+    blocks = [*Split(inputs, np.zeros(3, np.int32)).blocks()]
+    assert [len(block.inputs) for block in blocks] == [1, 1, 1]
+    small = [*Split(np.zeros((3, 2), np.float32), np.zeros(3, np.int32)).blocks()]
+    assert [len(block.inputs) for block in small] == [3]

@@ -17,6 +17,7 @@ from runner.schedules import (
     Linear,
     MultiStep,
     OneCycle,
+    Polynomial,
     Sequence,
     Step,
     WarmupCosine,
@@ -55,6 +56,7 @@ def test_phase_changes_lie_within_the_run_in_increasing_order(name):
         # It starts at a peak; the next one is a cycle later.
         (CyclicLR(step_size_up=30, step_size_down=70, last_epoch=30), [100, 200, 300]),
         (Linear(base_lr=1, total_iters=20), [20]),
+        (Polynomial(base_lr=1, total_iters=20, power=2), [20]),
         (Cosine(base_lr=1, T_max=100), [100]),
         (Cosine(base_lr=1, T_max=100, periodic=True), [100, 200, 300]),
         (CosineRestarts(base_lr=1, T_0=100, warmup=10), [10, 110, 210]),

@@ -72,6 +72,13 @@ def test_a_rate_is_halved_after_more_evaluations_than_the_patience():
     assert found.tolist() == [0.5, 0.5, 0.25, 0.25, 0.125, 0.125]
 
 
+def test_each_reduction_multiplies_the_rate_by_the_factor():
+    """0.3 is not a power of two; 0.7 · 0.3^n by hand."""
+    schedule = ReduceOnPlateau(base_lr=0.7, factor=0.3, patience=0)
+    found = rates(schedule, [1.0, 2, 2, 2, 2])
+    np.testing.assert_allclose(found, [0.7, 0.21, 0.063, 0.0189, 0.00567], rtol=5e-7)
+
+
 def test_an_improvement_must_exceed_the_threshold():
     settings = {"base_lr": 0.5, "factor": 0.5, "patience": 0}
     relative = ReduceOnPlateau(**settings, threshold=0.25)
