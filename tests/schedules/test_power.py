@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from runner.schedules import Polynomial
 from runner.schedules.numerics import Power, ldexp
 
 EXACT = Context(prec=60, Emin=-(10**12), Emax=10**12)
@@ -92,3 +93,16 @@ def test_multiplying_by_a_power_of_two_rounds_nothing_and_saturates() -> None:
         np.testing.assert_array_equal(got[normal], expected[normal])
         assert (got[expected < np.finfo(np.float32).tiny] < np.finfo(np.float32).tiny).all()
         assert np.isinf(got[np.isinf(expected)]).all()
+
+
+@pytest.mark.parametrize("power", [1.0, 3.0, 0.5, 1.5])
+def test_the_power_of_a_ratio_is_as_precise_as_a_float32_where_it_does_not_underflow(
+    power: float,
+) -> None:
+    """Within 1.25 units in the last place, of 2⁻²³; the square of its root has twice the error."""
+    steps = np.arange(1000)
+    found = np.asarray(Polynomial(base_lr=1.0, total_iters=1000, power=power)(steps))
+    ratios = [EXACT.divide(Decimal(1000 - step), Decimal(1000)) for step in steps.tolist()]
+    for rate, ratio in zip(found.tolist(), ratios, strict=True):
+        right = EXACT.power(ratio, Decimal(power))
+        assert abs(Decimal(rate) / right - 1) < Decimal(1.25 * 2**-23)
