@@ -1,6 +1,6 @@
 """Writes ``faults.md``: what happens on each fault, from the docstrings of ``tests/faults/``.
 
-A test of a fault has a docstring of the three entries ``Fault``, ``Effect`` and ``Exit code``.
+A test of a fault has a docstring with three entries: ``Fault``, ``Effect`` and ``Exit code``.
 """
 
 import ast

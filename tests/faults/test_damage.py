@@ -25,7 +25,7 @@ DAMAGES = {
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_checkpoint(stopped, run_cli, damage):
     """
-    Fault: a checkpoint with a flipped bit, a truncated or a missing file
+    Fault: a checkpoint with a flipped bit, a truncated file or a missing file
     Effect: a warning, and the previous checkpoint is used
     Exit code: 0
     """
@@ -89,7 +89,7 @@ def test_a_changed_model(stopped, run_cli):
 
 def test_a_newer_version(stopped, run_cli, monkeypatch):
     """
-    Fault: a checkpoint that a newer version has written
+    Fault: a checkpoint written by a newer version
     Effect: refused; an older checkpoint is not used in its place
     Exit code: 4
     """
@@ -128,8 +128,8 @@ def test_not_a_run(run_cli, tmp_path):
 def test_a_loss_that_is_not_finite(run_cli, tmp_path, summary):
     """
     Fault: a loss that is not finite
-    Effect: the run ends; the error names step, rate, cycle and the last checkpoint, which is
-        finite
+    Effect: the run ends; the error names step, rate, cycle and the last checkpoint, which has
+        only finite values
     Exit code: 5
     """
     steps = ("checkpoint.every=1", "training.chunk=1")

@@ -85,7 +85,7 @@ def limited(environment, cwd, *args):
 
 def test_a_quota(environment, tmp_path):
     """
-    Fault: a write beyond a quota (RLIMIT_FSIZE)
+    Fault: a file exceeds the file size limit of the process (RLIMIT_FSIZE)
     Effect: as on a full disk
     Exit code: 4
     """
@@ -119,9 +119,9 @@ REPEATED = """if True:
 
 def test_a_save_that_fails_while_other_files_are_written(environment, tmp_path):
     """
-    Fault: one of several files that are written at the same time exceeds a quota
-    Effect: the other writes end before the incomplete checkpoint is removed; none of them creates
-        its folder again
+    Fault: one of several files that are written at the same time exceeds the file size limit
+    Effect: the incomplete checkpoint is removed only once the other writes have ended, so that
+        none of them creates its folder again
     Exit code: 4
     """
     done = subprocess.run(
@@ -138,7 +138,7 @@ def test_a_save_that_fails_while_other_files_are_written(environment, tmp_path):
 
 def test_a_disk_that_fills_up_while_a_schedule_is_written(environment, tmp_path):
     """
-    Fault: the disk is full while task=check writes the schedule (RLIMIT_FSIZE)
+    Fault: the schedule that task=check writes exceeds the file size limit
     Effect: the run ends and names the file
     Exit code: 4
     """

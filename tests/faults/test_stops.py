@@ -15,8 +15,8 @@ from runner.records.checkpoints import Checkpoints
 def test_a_signal_while_training(training, tmp_path, summary, number):
     """
     Fault: SIGINT, SIGTERM or SIGHUP while training
-    Effect: the state at the end of the chunk is saved, the summary says stopped, and the run can be
-        resumed
+    Effect: the state at the end of the chunk is saved, the summary has the status stopped, and the
+        run can be resumed
     Exit code: 130, 143, 143
     """
     code, stderr = ended(training(), number)
@@ -48,7 +48,7 @@ def test_a_second_signal(training, tmp_path):
 
 def test_a_signal_while_compiling(start, run_cli, tmp_path):
     """
-    Fault: SIGTERM while a program is being compiled, or anywhere else before the first step
+    Fault: SIGTERM while a program is being compiled, or at any other time before the first step
     Effect: the process ends without delay; nothing was trained, and the folder can be resumed
     Exit code: 143
     """
@@ -65,7 +65,7 @@ def test_a_signal_while_compiling(start, run_cli, tmp_path):
 
 def test_sigkill(start, run_cli, tmp_path, summary):
     """
-    Fault: SIGKILL at any time (out of memory, preemption, power)
+    Fault: SIGKILL at any time (out of memory, preemption)
     Effect: no complete checkpoint is lost, and the resumed run equals an undisturbed one
     Exit code: that of the signal
     """
@@ -84,7 +84,7 @@ def test_sigkill(start, run_cli, tmp_path, summary):
 
 def test_sigusr1(start, tmp_path):
     """
-    Fault: SIGUSR1, the warning of a job scheduler before it ends the job
+    Fault: SIGUSR1, which job schedulers send shortly before they end a job
     Effect: the state at the end of the chunk is saved, and training continues
     Exit code: none, training continues
     """
