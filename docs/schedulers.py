@@ -63,11 +63,12 @@ INTRODUCTION = """\
 Choose a scheduler with `scheduler=NAME` and change a setting with `scheduler.SETTING=VALUE`. The
 pictures show the learning rate (blue) over the {steps:,} steps of the default run, with default
 settings unless the caption says otherwise. All have the same axes, with thin lines at 0, {half:g}
-and {top:g}. Where momentum cycles by default, it is drawn in grey between its bounds.
+and {top:g}. Where momentum cycles by default, it is drawn in grey, from the lowest to the highest
+line.
 
-In the formulas, `step` is the number of completed updates, lengths are in steps, and all other
-names are settings. `python docs/schedulers.py` writes this page, and a test checks that it is
-current.
+In the formulas, `step` is the number of completed updates, lengths are in steps, and names that a
+formula does not define are settings. `python docs/schedulers.py` writes this page, and a test
+checks that it is up to date.
 """
 
 

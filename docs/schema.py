@@ -1,4 +1,4 @@
-"""Writes ``schema/``: a JSON Schema of the configuration, with which editors check YAML files.
+"""Writes ``schema/``: JSON Schemas of the configuration, with which editors check YAML files.
 
 The allowed values of a setting come from the signature of its factory, the description from the
 comment above it in ``conf/``. ``config.json`` describes a whole configuration such as
@@ -89,7 +89,7 @@ def _section(name: str, section: Any) -> dict[str, Any]:
 
 
 def _group(group: str) -> dict[str, Any]:
-    """An option of a group: the settings of the part ``name``, or of any part without a name."""
+    """An option of a group: the settings of the part ``name`` or, without a name, of any part."""
     registry = GROUPS[group]
     names = sorted(set(registry.names()) - set(registry.plugins()))
     around = _AROUND[group]() if group in _AROUND else {}

@@ -1,4 +1,4 @@
-"""Writes ``runner/schedules/__init__.pyi``, which tells editors and type checkers its names.
+"""Writes ``runner/schedules/__init__.pyi``, which tells editors and type checkers what it exports.
 
 The package discovers its schedules when it is imported, so they are not visible in its source.
 """

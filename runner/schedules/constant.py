@@ -24,7 +24,7 @@ class Constant(Schedule):
                base_lr           otherwise
 
     Source: PyTorch's ConstantLR, whose ``factor`` and ``total_iters`` are 1/3 and 5 by default;
-    without them optax's constant_schedule.
+    without them, optax's constant_schedule.
 
     >>> from runner.schedules import Constant
     >>> float(Constant(base_lr=0.5)(1000))

@@ -67,7 +67,7 @@ class CyclicLR(Schedule, static=("scale_fn", "scale_mode", "cycles_momentum")):
 
     Source: L. N. Smith, "Cyclical Learning Rates for Training Neural Networks", WACV 2017
     (arXiv:1506.01186), section 3; arguments and defaults as in the documentation of braintools'
-    CyclicLR; PyTorch's CyclicLR, in float64, is the oracle of the tests.
+    CyclicLR; tested against PyTorch's CyclicLR in float64.
 
     Where they differ:
 

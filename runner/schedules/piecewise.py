@@ -36,7 +36,7 @@ class Piecewise(Schedule):
     The number of boundaries is static; the boundaries and the values are not.
 
     Source: optax's piecewise_constant_schedule, given the rates instead of their ratios.
-    Keras's PiecewiseConstantDecay has each new value one step later.
+    Keras's PiecewiseConstantDecay applies each new value one step later.
 
     >>> from runner.schedules import Piecewise
     >>> schedule = Piecewise(boundaries=[2, 3], values=[1.0, 0.5, 0.25])

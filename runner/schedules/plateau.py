@@ -86,8 +86,8 @@ class ReduceOnPlateau(Schedule):
     not improved in more than ``patience`` of them. One that would change a rate by no more than
     ``eps`` is left out. As a function of the step alone, it is ``base_lr``.
 
-    Source: PyTorch's ReduceLROnPlateau, with ``eta_min`` for ``min_lr``; its mode follows from the
-    metric.
+    Source: PyTorch's ReduceLROnPlateau, with ``eta_min`` for ``min_lr``; ``n`` is the number of
+    reductions so far, and the mode follows from the metric.
 
     >>> from runner.schedules import ReduceOnPlateau
     >>> schedule = ReduceOnPlateau(base_lr=0.5, factor=0.5, patience=0)

@@ -47,8 +47,8 @@ class Sequence(Schedule):
     Momentum is cycled if any part cycles it. It is constant in the other parts: at the value of
     the last update that set it or, before the first such part, at that part's initial value.
 
-    Source: PyTorch's SequentialLR, for parts that it starts at zero as well; its milestones are
-    the starts of the parts here.
+    Source: PyTorch's SequentialLR, for schedules that it also starts at step 0; its
+    ``milestones`` are the starts of the parts.
 
     Difference: each part has its own base_lr. In PyTorch the parts share the optimizer's initial
     rate, and overwrite it when they are constructed.
