@@ -36,7 +36,7 @@ from runner.training.state import Hyperparams, Static, TrainState
 from runner.training.step import init_state
 
 # (static, hyperparams, *, seed, inputs) → TrainState. It runs only once: at this lower level of
-# optimization it compiles in a quarter of the time, with the same results.
+# optimisation it compiles in a quarter of the time, with the same results.
 compiled_init = jax.jit(
     init_state,
     static_argnames="static",

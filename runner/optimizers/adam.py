@@ -184,9 +184,9 @@ def adopt(
     nesterov: bool = False,
     use_clipping: bool = True,
 ) -> optax.GradientTransformation:
-    """Adam that normalizes a gradient by the previous second moment (Taniguchi et al. 2024).
+    """Adam that normalises a gradient by the previous second moment (Taniguchi et al. 2024).
 
-    Update 0 does not change the parameters. With ``use_clipping`` the normalized gradients of
+    Update 0 does not change the parameters. With ``use_clipping`` the normalised gradients of
     update t are clipped to ``t ** 0.25``.
     """
     return contrib.adopt(

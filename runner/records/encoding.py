@@ -1,6 +1,6 @@
 """Encodes scalars as TensorBoard records in bulk: one event per step, with all tags.
 
-Consecutive events differ only in a few bytes, so protobuf serializes one of them and numpy fills
+Consecutive events differ only in a few bytes, so protobuf serialises one of them and numpy fills
 in the others. That is several times faster than one protobuf object per step, and it holds the
 interpreter lock only briefly; the thread that dispatches training steps needs that lock.
 """
@@ -95,7 +95,7 @@ def _layout(tags: tuple[str, ...], step_bytes: int) -> _Layout:
 def _event(
     tags: tuple[str, ...], *, wall_time: int, step: int, step_bytes: int, values: list[int]
 ) -> bytes:
-    """A serialized event in which every byte of a field is the number given for that field."""
+    """A serialised event in which every byte of a field is the number given for that field."""
     event = Event(wall_time=struct.unpack("<d", bytes([wall_time] * 8))[0])
     event.step = sum(step << (7 * place) for place in range(step_bytes))
     for tag, value in zip(tags, values, strict=True):

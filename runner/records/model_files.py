@@ -22,7 +22,7 @@ def write_model(
     """Writes the three files and returns their names.
 
     Args:
-      stablehlo: as ``jax.export`` serializes it.
+      stablehlo: as ``jax.export`` serialises it.
       arrays: by path; in safetensors, whose metadata holds ``description`` as JSON texts.
       description: of both, for ``model.json``, to which the files' SHA-256 are added.
 
