@@ -10,7 +10,7 @@ __all__ = ["__version__", "load"]
 
 
 def __getattr__(name: str) -> Any:
-    """Imports ``load``, and with it all libraries, on first use."""
+    """Imports ``load``, and the libraries that it needs, on first use."""
     if name == "load":
         from runner.saved import load
 

@@ -11,11 +11,11 @@ def write_file(path: Path, content: bytes) -> None:
     Raises:
       OSError: it cannot be written; the file is unchanged.
     """
-    # Named by process, as two may write the same file at once.
+    # Named after the process, as two processes may write the same file at once.
     prepared = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         prepared.unlink(missing_ok=True)
-        with prepared.open("xb") as file:  # never through a link that lies there
+        with prepared.open("xb") as file:  # never follows an existing link
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -29,7 +29,7 @@ def write_file(path: Path, content: bytes) -> None:
 def sync(path: Path) -> None:
     """Waits until a file's contents, or the names in a folder, are on the disk.
 
-    Windows does not open folders; there nothing is done for one.
+    Windows cannot open a folder; there, folders are not synced.
 
     Raises:
       OSError: the disk fails.

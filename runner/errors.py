@@ -11,15 +11,15 @@ from difflib import get_close_matches
 INT32_MAX = 2**31 - 1  # steps, seeds and sizes are int32 on the device
 FLOAT32_MAX = (2 - 2**-23) * 2.0**127
 
-# All but tabs and line feeds; and halves of surrogate pairs.
+# Control characters except tabs and line feeds, and unpaired surrogates.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 class RunnerError(Exception):
     """An error that a user can act on: ``key: problem; remedy``.
 
-    A part of an experiment leaves the key of an error about the part as a whole empty; its caller
-    adds the key of the part's section (``under``).
+    If an error is about a part of an experiment as a whole, the part leaves the key empty and its
+    caller adds the key of the part's section (``under``).
     """
 
     exit_code: int
@@ -56,7 +56,7 @@ class StorageError(RunnerError):
 
 
 class DivergedError(RunnerError):
-    """The loss stopped being finite."""
+    """The loss became infinite or NaN."""
 
     exit_code = 5
 
@@ -103,7 +103,7 @@ def printable(text: str) -> str:
 
 
 def stop_kind(number: int) -> type[RunnerError]:
-    """The class of the error of a run that the signal ``number`` stopped."""
+    """The class of error for a run that was stopped by the signal ``number``."""
     return InterruptedRunError if number == signal.SIGINT else TerminatedRunError
 
 
@@ -115,11 +115,11 @@ def reason(error: BaseException) -> str:
 
 
 def not_finite_message(error: BaseException) -> str | None:
-    """What jax's search for values that are not finite has found; None for any other error.
+    """What jax's check for NaNs and infinities has found; None for any other error.
 
-    ``JAX_DEBUG_NANS`` and ``JAX_DEBUG_INFS`` make jax compute a program that gives such a value
-    again, operation by operation, to name the one. That may fail itself, as when the arguments
-    were donated; the error then has jax's first one in its chain.
+    With ``JAX_DEBUG_NANS`` or ``JAX_DEBUG_INFS``, jax reruns a program that returned such a value,
+    operation by operation, to name the operation. The rerun itself may fail, for example if the
+    arguments were donated; jax's first error is then in the chain of the new one.
     """
     if isinstance(error, FloatingPointError):
         return str(error).splitlines()[0]

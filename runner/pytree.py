@@ -29,7 +29,7 @@ class Pytree:
     constructor; an attribute whose name begins with ``_`` is lost when jax rebuilds the object. A
     subclass may be a frozen dataclass. A class is registered with jax when it is first
     instantiated, so defining one does not import jax. jax rebuilds objects without calling the
-    constructor: leaves may then be tracers or placeholders, which would fail its checks.
+    constructor: leaves may then be tracers or placeholders, which its checks would reject.
     """
 
     _static: ClassVar[tuple[str, ...]] = ()

@@ -150,7 +150,7 @@ register_task = tasks.register
 register_scale_fn = scale_fns.register
 
 
-# Name of an optimizer → the factor of the schedulers' default rates.
+# Name of an optimizer → the factor by which the schedulers' default rates are multiplied.
 _rate_scales: dict[str, float] = {}
 
 

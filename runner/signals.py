@@ -39,7 +39,7 @@ def save_requests_handled_by(handler: Handler) -> Iterator[None]:
 
 
 def ignore_save_requests() -> None:
-    """Ignores SIGUSR1 outside of a run, where there is nothing to save; it would end the process.
+    """Ignores SIGUSR1 outside of a run: nothing can be saved there, and it would end the process.
 
     Job schedulers send it at a fixed time before the end of a job, whatever the job is doing.
     """
@@ -113,7 +113,7 @@ def ignore() -> None:
 
 
 def _do_nothing(_number: int, _frame: object) -> None:
-    """A handler; unlike with SIG_IGN, the signal is still written to the wakeup descriptor."""
+    """Handles a signal; unlike with SIG_IGN, it is still written to the wakeup descriptor."""
 
 
 @contextmanager

@@ -21,7 +21,7 @@ def main(argv: list[str] | None = None) -> int:
         signals.handle_with(signals.end_process)
         signals.ignore_save_requests()
     with nullcontext() if ends_process else signals.handled_by(signals.end_process):
-        # Imported here, so that a signal during this import (0.25 s) is handled, too.
+        # Imported here, so that a signal during this import (0.25 s) is handled too.
         from runner.cli.exit import prepare_output, report
 
         prepare_output()
@@ -33,7 +33,7 @@ def main(argv: list[str] | None = None) -> int:
         except (Exception, KeyboardInterrupt) as error:
             code = report(error)
             if ends_process and isinstance(error, KeyboardInterrupt):
-                os._exit(code)  # shutting libraries down in the middle of their work can abort
+                os._exit(code)  # shutting down a library that is at work can abort the process
     if ends_process:
         signals.end_with(code)
     return code

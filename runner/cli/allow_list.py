@@ -52,6 +52,6 @@ def _is_allowed(key: str, value: Any) -> bool:
         places = re.split("[@:]", name.removeprefix("params.").lstrip("+~"))
         allowed = (re.split(r"[./\[]", place)[0] in _SETTINGS for place in places)
         return all(allowed) and DOWNLOAD not in places
-    # Only numbers: a plugin may take a string for a command, a path or an expression.
+    # Only numbers: a plugin may use a string as a command, a path or an expression.
     is_public = name != "" and not name.startswith("_") and "._" not in name
     return section in ("launcher", "sweeper") and is_public and not isinstance(value, (str, list))

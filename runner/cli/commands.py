@@ -176,7 +176,7 @@ def _resumed(composer: Continuation, cfg: DictConfig) -> Job:
     with read_write(cfg), read_write(cfg.hydra):
         cfg.hydra.run.dir = str(folder)
         cfg.hydra.overrides.task = [*composer.earlier, *composer.changes]
-        # These are not settings of the run, which are recorded again.
+        # The settings are recorded again; these two are not part of them.
         cfg[RESUME], cfg[CHANGES] = None, False
     return Job(composer, config)
 
@@ -196,7 +196,7 @@ def _write_record(cfg: DictConfig, folder: Path) -> None:
             "hydra.yaml": OmegaConf.masked_copy(cfg, "hydra"),
             "config.yaml": without_hydra(cfg),
         }
-        cfg.hydra.output_subdir = None  # Hydra itself writes none
+        cfg.hydra.output_subdir = None  # so that Hydra does not write it
     (folder / name).mkdir(parents=True, exist_ok=True)
     for file, content in contents.items():
         replace_file(folder / name / file, OmegaConf.to_yaml(content))

@@ -35,9 +35,9 @@ from runner.config.plugins import registered_options
 from runner.errors import ConfigError, RunnerError, nearest, shown
 from runner.registry import GROUPS
 
-# How often defaults lists may include the same file.
+# How many times defaults lists may include the same file.
 MAX_INCLUDED = 100
-# How often they may include any file, in all.
+# How many times they may include files in all.
 MAX_INCLUSIONS = 500
 _LOADS_PER_INCLUSION = 3  # twice for Hydra's tree of defaults, then to be merged
 SEARCH_PATH = "hydra.searchpath"
@@ -49,7 +49,7 @@ class Composer(ConfigLoaderImpl):
     """Composes configurations for one command line.
 
     Attributes:
-      config_name: of the primary configuration.
+      config_name: the name of the primary configuration.
       parsed: the overrides of the command line, without ``hydra.searchpath``.
       plugins: the packages that the command line names; they are imported.
       resumes: whether it resumes or reads a saved run (``resume=...``).
@@ -147,11 +147,11 @@ class Composer(ConfigLoaderImpl):
 
         Args:
           lines: the overrides to look for a mistake in; by default those that were typed.
-          job_folder: of the job that is run, if one is: only exceptions of Hydra's are converted.
+          job_folder: the folder of the job, while one runs: only Hydra's exceptions are converted.
 
         Raises:
           ConfigError: a mistake in an override or a file.
-          OSError: with ``job_folder`` as its file name if it has none, as on a full disk.
+          OSError: the original one; if it names no file (a full disk), it names ``job_folder``.
         """
         try:
             yield
@@ -167,7 +167,7 @@ class Composer(ConfigLoaderImpl):
             raise find(error, self.parsed if lines is None else parse(lines), self) from error
 
     def refuse_sweeps(self, remedy: str, *, of_hydra: bool = False) -> None:
-        """Raises ConfigError if an override, or with ``of_hydra`` one of Hydra's, sweeps values."""
+        """Raises ConfigError if an override sweeps values; ``of_hydra`` checks only Hydra's own."""
         for override in self.parsed:
             if override.is_sweep_override() and (override.is_hydra_override() or not of_hydra):
                 problem = f"{override.get_value_string()!r} lists several values"
@@ -236,7 +236,7 @@ class Composer(ConfigLoaderImpl):
         return OverridesParser.create().parse_overrides(overrides), _Files(self.repository)
 
     def _compose_config_from_defaults_list(self, defaults: Any, repo: Any) -> DictConfig:
-        """Merges the files; scales, for the optimizer, rates that only packaged options set."""
+        """Merges the files; scales rates for the optimizer unless a user or a recipe sets them."""
         self._user_keys.clear()
         cfg = ConfigLoaderImpl._compose_config_from_defaults_list(self, defaults, repo)
         for path, value in default_rates(plain(cfg)).items():

@@ -127,7 +127,7 @@ class Continuation(Composer):
             )
 
     def _refuse(self, error: ConfigError, cfg: DictConfig) -> None:
-        """Uses the default in place of what a record says, which is not trusted."""
+        """Uses the default in place of the recorded value, which is not trusted."""
         if error.key in DEFAULTS:
             OmegaConf.update(cfg, error.key, DEFAULTS[error.key])
         elif not self.resumes:

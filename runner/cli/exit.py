@@ -52,7 +52,7 @@ def check_memory_limit() -> None:
     """Raises OutOfMemoryError if ``ulimit -v`` is too low; jax would abort, with any exit code."""
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
     if limit != resource.RLIM_INFINITY and limit < _LEAST_ADDRESS_SPACE:
-        problem = f"{limit // 1024} KiB of address space are too little to load jax"
+        problem = f"{limit // 1024} KiB of address space is too little to load jax"
         remedy = f"allow at least {_LEAST_ADDRESS_SPACE // 1024}, or unlimited"
         raise OutOfMemoryError("ulimit -v", problem, remedy)
 
@@ -103,7 +103,7 @@ def _not_finite(error: BaseException) -> DivergedError | None:
     if message is None:
         return None
     names = [name for name in ("JAX_DEBUG_NANS", "JAX_DEBUG_INFS") if os.environ.get(name)]
-    found = f" ({', '.join(names)} found it)" if names else ""
+    found = f" (found by {', '.join(names)})" if names else ""
     problem = f"{message}{found}"
     return DivergedError("training", problem, "lower scheduler.max_lr")
 

@@ -45,7 +45,7 @@ def flag_parser() -> FlagParser:
 
 
 def read_flags(argv: list[str]) -> Namespace:
-    """The flags and overrides in ``argv``; ``shows`` tells whether something is printed instead.
+    """The flags and overrides in ``argv``; ``shows`` is true if something is only printed.
 
     Raises:
       ConfigError: a flag is unknown, or two flags exclude each other.

@@ -32,10 +32,10 @@ class Answering(Protocol):
 def new_folder(
     composer: Answering, cfg: DictConfig, key: str, *, marks: tuple[str, ...], empty: bool = True
 ) -> tuple[Path, bool]:
-    """The folder at ``key``, and whether its name is explicit, not built from the current time.
+    """The folder at ``key``, and whether its name is explicit rather than built from the time.
 
     Args:
-      marks: files that show that a folder holds a run; the run to start then takes another name.
+      marks: files that show that a folder already holds a run; the new run then takes another name.
       empty: whether a folder with anything else in it is refused.
 
     Raises:
@@ -48,7 +48,7 @@ def new_folder(
     try:
         names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     except OSError:
-        names = set()  # claiming it says what is wrong
+        names = set()  # claiming the folder reports the error
     if empty and names and not names & {*marks}:
         raise ConfigError(key, f"{folder} is not empty", "name a new folder")
     section, _, name = key.rpartition(".")
@@ -89,7 +89,7 @@ def job_name(overrides: Sequence[Override], settings: Any) -> str:
     """A short name for a job's folder that says what the job is: ``mode=triangular2,seed=1``.
 
     Args:
-      overrides: those that tell the job from others.
+      overrides: those that distinguish the job from the others.
       settings: ``hydra.job.config.override_dirname``: separators, and keys to leave out.
     """
     pairs = [

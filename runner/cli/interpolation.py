@@ -10,14 +10,14 @@ from omegaconf.resolvers import oc
 
 from runner.errors import ConfigError
 
-# The cost of resolving: a string counts its characters, and each node NODE more.
+# The most characters that resolving may produce; each node counts as NODE of them.
 MAX_EXPANSION = 1_000_000
 NODE = 100
 
 # These build containers or keys from strings, which cannot be checked beforehand.
 _REMOVED = ("oc.create", "oc.deprecated", "oc.dict.keys", "oc.dict.values", "oc.select")
 _INNERMOST = re.compile(r"\$\{([^${}]*)\}")
-# An error shows only the beginning of a long value, and dots; fewer characters tell nothing.
+# An error may show only the beginning of a long value, then dots; a shorter one reveals nothing.
 _SHORTEST_BEGINNING = 4
 _NESTED = "\0"  # stands for an inner interpolation that has been counted
 
@@ -51,7 +51,7 @@ def conceal(line: str) -> str:
 
 
 def _beginning(text: str, line: str) -> str:
-    """The beginning of ``text`` that ``line`` shows in its place, with dots; else all of it."""
+    """The beginning of ``text``, with dots, that ``line`` shows, or all of ``text`` with dots."""
     longest = min(len(text) - 1, len(line))  # a value may be far longer than any line
     lengths = range(longest, _SHORTEST_BEGINNING - 1, -1)
     shown = (f"{text[:length]}..." for length in lengths)

@@ -21,7 +21,7 @@ MAX_TRIED = 200
 
 
 def list_members(composer: Composer, cfg: DictConfig, *, where_it_applies: bool) -> list[list[str]]:
-    """The overrides of each member: those of the command line, with one value in place of a sweep.
+    """The overrides of each member: those of the command line, one value per sweep.
 
     Args:
       cfg: the configuration that the members have in common; it may sweep values, too.

@@ -12,7 +12,7 @@ from runner.errors import ConfigError
 from runner.registry import GROUPS
 
 MAX_OVERRIDE = 8_000
-# Groups with settings that are mappings with names of the user's choice.
+# Groups that have mappings whose keys the user chooses.
 OPEN_GROUPS = ("scheduler", "optimizer")
 # The group of whole recipes.
 EXPERIMENT = "experiment"
@@ -58,7 +58,7 @@ def named_plugins(overrides: list[Override]) -> tuple[str, ...]:
 
 
 def without_swept(overrides: list[Override]) -> list[Override]:
-    """Leaves out settings of groups whose option is swept, which only some options may have."""
+    """Leaves out settings of groups whose option is swept: not every option may have them."""
     swept = {o.key_or_group for o in overrides if o.is_sweep_override()} & {*GROUPS}
     return [o for o in overrides if o.key_or_group.partition(".")[0] not in swept]
 

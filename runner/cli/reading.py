@@ -73,7 +73,7 @@ def applying(composer: Composer, lines: list[str]) -> list[str]:
     """``lines`` without changes to settings and parts that the chosen options do not have."""
     changed = {line: _changed(composer, line) for line in lines}
     kept = [line for line in lines if not changed[line]]
-    for is_part in (True, False):  # a part has settings of its own
+    for is_part in (True, False):  # parts first, as each adds settings
         known = composer.settings(kept)
         of_kind = (line for line in lines if changed[line] and ("@" in line) == is_part)
         kept += [line for line in of_kind if _has(known, changed[line])]

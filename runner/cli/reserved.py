@@ -6,7 +6,7 @@ from typing import Any
 from runner.errors import ConfigError
 
 CACHE, DOWNLOAD, RESUME = "compilation_cache", "dataset.download", "resume"
-# What a resumed run uses instead of what its record says.
+# What a resumed run uses in place of the recorded values.
 DEFAULTS = {CACHE: True, DOWNLOAD: False}
 
 

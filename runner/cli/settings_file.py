@@ -21,7 +21,7 @@ _SURPRISE = re.compile(r"[-+]?(0[0-9_]+|[0-9_]+(:[0-5]?[0-9])+)")
 _PLAIN_TAG = "tag:yaml.org,2002:"
 _KEYWORDS = {"override", "optional"}
 
-# The node, if it is about one; the problem; the remedy.
+# The node at fault, if there is one; the problem; the remedy.
 Fault = tuple[yaml.Node | None, str, str]
 
 

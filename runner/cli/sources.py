@@ -29,7 +29,7 @@ _OURS = ("help", "hydra_logging", "job_logging")
 
 
 class SettingsFolder(ConfigSource):
-    """A folder of YAML files; a file outside of it, by its real path, is never read."""
+    """A folder of YAML files; a file whose real path is outside of it is never read."""
 
     @staticmethod
     def scheme() -> str:
@@ -72,7 +72,7 @@ class SettingsFolder(ConfigSource):
 
 
 def search_path(main: Path, folders: list[Path]) -> ConfigSearchPath:
-    """Makes Hydra search ``folders``, then ``main``, then its own; the first file found counts.
+    """Makes Hydra search ``folders``, then ``main``, then its own; the first file found is used.
 
     ``GlobalHydra``, which holds the search path, is initialised again.
     """

@@ -115,7 +115,7 @@ def _set_direction(composer: Composer, cfg: DictConfig) -> None:
 
 
 def _move(cfg: DictConfig, folder: Path) -> None:
-    """Makes ``folder`` the sweep's, for members that are composed in other processes, too."""
+    """Makes ``folder`` the sweep's folder, also for members composed in other processes."""
     with read_write(cfg.hydra):
         cfg.hydra.overrides.hydra.append(f"{FOLDER}={quoted(str(folder))}")
         cfg.hydra.sweep.dir = str(folder)
@@ -167,7 +167,7 @@ def _run_here(
 
 
 def _show_ranking(folder: Path, cfg: DictConfig) -> None:
-    """Prints the jobs that have left a summary by their metric, if there are several."""
+    """Prints the jobs that have a summary, ranked by the metric, if there are several."""
     jobs = results.read_results(folder)
     if len(jobs) > 1 and any(job.best for job in jobs):
         order = find_ranking(cfg.objective.name, cfg.metric)
@@ -176,7 +176,7 @@ def _show_ranking(folder: Path, cfg: DictConfig) -> None:
 
 
 def _code(number: int, lines: list[str], error: BaseException) -> int:
-    """Reports the failure of a member; one that a signal stopped ends the multirun."""
+    """Reports the failure of a member; a signal that stopped it also ends the multirun."""
     if isinstance(error, (InterruptedRunError, TerminatedRunError)):
         raise error
     return report(error, about=f"job {number} ({' '.join(lines)}): ")

@@ -1,4 +1,4 @@
-"""The chosen option of a config group, and what its factory's signature says of its settings."""
+"""The chosen option of a config group, and what its factory's signature says about its settings."""
 
 from __future__ import annotations
 

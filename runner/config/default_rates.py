@@ -16,7 +16,7 @@ def default_rates(settings: Mapping[str, Any]) -> dict[Path, Any]:
     """The rates of the section ``scheduler``, by path, for the optimizer of ``settings``.
 
     Schedulers' defaults suit sgd; each is multiplied by the scale that the optimizer declares. Only
-    rates that change are returned, and nothing of a section that is not valid.
+    rates that change are returned, and none of an invalid section.
 
     Args:
       settings: plain containers of default values, interpolations as written.
@@ -40,7 +40,7 @@ def rate_settings(section: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
         return
     try:
         factory = schedulers.get(name)
-    except ConfigError:  # there is no such scheduler, which reading the section says
+    except ConfigError:  # no such scheduler: reported when the section is read
         return
     rates = [key for key, marker in markers(factory, PerGroup).items() if marker.noun == "rates"]
     rates += [key for key, m in markers(factory, Series).items() if isinstance(m.item, PerGroup)]

@@ -31,10 +31,10 @@ _NOUNS = {
 def section_error(
     error: ValidationError, section: Any, annotations: Mapping[str, Any], prefix: str
 ) -> RunnerError:
-    """The most important error: of an unknown key, then of a missing one, then of a value.
+    """The most important error: an unknown key, else a missing one, else an invalid value.
 
     Args:
-      annotations: by name, of every setting that there is.
+      annotations: those of all settings, by name.
       prefix: what the keys in the section begin with.
     """
     errors, order = error.errors(include_url=False), {"extra_forbidden": 0, "missing": 1}
@@ -63,7 +63,7 @@ def unknown_setting(key: str, known: Iterable[str]) -> ConfigError:
 
 
 def value_error(key: str, errors: Sequence[Any], value: Any, annotation: Any = None) -> RunnerError:
-    """The error for an invalid value, of which a union reports one per member.
+    """The error for an invalid value; for a union, ``errors`` has one or more per member.
 
     The errors deepest within the value count; of those, a ConfigError comes first, since it means
     that the type is right.

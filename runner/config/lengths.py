@@ -7,7 +7,7 @@ from runner.errors import INT32_MAX, ConfigError, shown
 Length = int | str
 
 _LENGTH = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(ep|%)|([0-9]+)")
-# A smaller share is more likely a mistake, if it is less than one step.
+# A smaller share is probably a mistake if it is less than one step.
 _LEAST_SHARE = 1.0
 _REMEDY = "write steps (500), epochs (4ep) or a share of the run (25%)"
 

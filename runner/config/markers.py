@@ -160,7 +160,7 @@ class Series(Marker):
             value = list(value) if is_list(value) else value  # shown as in YAML
             problem = f"{shown(value)} is not a list of {self.nouns}"
             raise ConfigError("", problem, f"write one such as {self.example}")
-        if self.increasing and all(map(is_whole, value)):  # others are compared once in steps
+        if self.increasing and all(map(is_whole, value)):  # others are compared in steps, later
             for earlier, later in pairwise(value):
                 if earlier >= later:
                     problem = f"{later} is not greater than {earlier}"

@@ -73,7 +73,7 @@ class DatasetSettings:
 
     Attributes:
       validation: the share of the training examples that is held out for validation.
-      split_seed: draws them.
+      split_seed: the seed of their random choice.
       placement: where the examples are while training.
       mean, std: of the inputs, instead of those of the training examples.
     """

@@ -234,7 +234,7 @@ _EXAMPLES = {
 
 
 def _check_evaluated(training: Training, wrappers: WrapperSettings, optimizer: Choice) -> None:
-    """An optimizer that averages its parameters takes no other average to evaluate."""
+    """Refuses to evaluate another average if the optimizer averages the parameters itself."""
     if eval_params_of(GROUPS["optimizer"].get(optimizer.name)) is None:
         return
     averages = {

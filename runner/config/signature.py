@@ -148,7 +148,7 @@ def checked(factory: Factory) -> Factory:
 
 
 def _owner(cls: type, constructor: Callable[..., Any]) -> type:
-    """The class of ``cls``'s that has this constructor: ``cls``, or one that it calls."""
+    """The class that defines this constructor: ``cls`` or one of its base classes."""
     inits = {c: inspect.unwrap(vars(c)["__init__"]) for c in cls.__mro__ if "__init__" in vars(c)}
     return next(c for c, init in inits.items() if init is inspect.unwrap(constructor))
 

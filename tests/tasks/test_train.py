@@ -209,7 +209,7 @@ def test_a_nan_found_by_jax_debug_nans_ends_in_5(run_cli, summary, tmp_path):
     done = run_cli(*SHORT, *TOO_HIGH, "hydra.run.dir=run", env={"JAX_DEBUG_NANS": "1"})
     assert done.returncode == 5
     assert summary(tmp_path / "run")["status"] == "diverged"
-    said = r"error: training: .*nan.* \(JAX_DEBUG_NANS found it\); .*\n"
+    said = r"error: training: .*nan.* \(found by JAX_DEBUG_NANS\); .*\n"
     assert re.fullmatch(said, done.stderr)
 
 
