@@ -1,4 +1,4 @@
-"""Assembles a data set from a user's own examples: holds out a test part, checks the classes."""
+"""Assembles a data set from a user's own examples: holds out a test split, checks the classes."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def check_trained(
     *,
     remedy: str = "give training examples of it, or leave the class out",
 ) -> None:
-    """Checks that the first split, for training, has every class of the other splits.
+    """Checks that the first split, the training split, has every class of the others.
 
     Raises:
       DataError: a class is missing; ``key`` names the data, ``classes`` the classes.
@@ -68,14 +68,14 @@ def check_trained(
     missing = np.flatnonzero((counts[0] == 0) & (sum(counts[1:]) > 0))
     if len(missing):
         name = missing[0] if classes is None else repr(classes[missing[0]])
-        problem = f"class {name} is in the test or validation part, but not in the training part"
+        problem = f"class {name} is in the test or validation split, but not in the training split"
         raise DataError(key, problem, remedy)
 
 
 def with_test_share(
     key: str, split: Split, *, share: float, seed: int, by_class: bool
 ) -> tuple[Split, Split]:
-    """A split in two, for training and for the test, which is drawn at random.
+    """Divides a split into a training split and a test split, drawn at random.
 
     Args:
       key: names the data in errors.
@@ -87,7 +87,8 @@ def with_test_share(
     n = len(split)
     held_out = drawn(n, split.targets if by_class else None, share=share, seed=seed)
     if not held_out.any() or held_out.all():
-        problem = f"{share:g} of its {n} examples is {int(held_out.sum())}, for the test"
+        count = int(held_out.sum())
+        problem = f"{share:g} of its {n} examples leaves {n - count} to train and {count} to test"
         raise DataError(key, problem, "give more examples, or set another dataset.test_share")
     train, test = (np.flatnonzero(part).astype(np.int32) for part in (~held_out, held_out))
     return Split(split.inputs, split.targets, train), Split(split.inputs, split.targets, test)

@@ -19,13 +19,13 @@ class Augmentation(Pytree, static=("crop_padding", "flip", "cutout_size")):
     """Applies the changes that are not None or False, in the order of the attributes.
 
     Attributes:
-      crop_padding: pixels of zeros around an image, of which an image of its size is cut out.
-      flip: mirrors half of the images left to right.
-      cutout_size: sets a square of so many pixels to zero.
+      crop_padding: pixels of zeros added around an image before a random crop of its size.
+      flip: mirrors an image left to right, with probability 1/2.
+      cutout_size: sets a square with sides of this many pixels to zero.
       mixup, cutmix: the parameter of the Beta distribution of their shares, float32 scalars; if
         both are given, each batch gets one of them, with equal probability.
 
-    Images are normalised before, so a zero is the mean of its channel.
+    Images are already normalised, so zero is the mean of a channel.
     """
 
     crop_padding: int | None = None
@@ -63,8 +63,8 @@ def check_inputs(augmentation: Augmentation, shape: tuple[int, ...], *, are_numb
     """Checks that the changes suit inputs of ``shape``, of one example.
 
     Raises:
-      ConfigError: an image is needed, or one larger than a cut-out, or tokens would be mixed; the
-        key is the setting's.
+      ConfigError: a change needs images, or larger ones, or would mix tokens; the key is that of
+        the setting.
     """
     if augmentation.mixup is not None and not are_numbers:
         raise ConfigError("mixup", "is for numbers, but the inputs are tokens", "switch it off")
@@ -80,12 +80,12 @@ def check_inputs(augmentation: Augmentation, shape: tuple[int, ...], *, are_numb
             raise ConfigError(key, problem, "switch it off")
     size = augmentation.cutout_size
     if size is not None and size > min(shape[:2]):
-        problem = f"{size} pixels of an image of {shape[0]}×{shape[1]}"
+        problem = f"{size} pixels do not fit in an image of {shape[0]}×{shape[1]}"
         raise ConfigError("cutout", problem, f"write at most {min(shape[:2])}")
 
 
 def random_crop(key: Key, x_bhwc: jax.Array, padding: int) -> jax.Array:
-    """Images of the same size at a random place of padded ones (He et al. 2016, section 4.2)."""
+    """Random crops, of the images' size, of the padded images (He et al. 2016, section 4.2)."""
     b, h, w, c = x_bhwc.shape
     padded = jnp.pad(x_bhwc, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
     corners = jax.random.randint(key, (b, 2), 0, 2 * padding + 1)
@@ -113,10 +113,10 @@ def cutout(key: Key, x_bhwc: jax.Array, size: int) -> jax.Array:
 
 
 def mixup(key: Key, examples: Examples, alpha: Any) -> Examples:
-    """Each input as ``share * own + (1 - share) * another``; its loss likewise.
+    """Mixes each input as ``share * own + (1 - share) * other``, and its loss in the same way.
 
-    Zhang et al. 2018, "mixup: beyond empirical risk minimization": a share of Beta(alpha, alpha)
-    for a batch. The other example is the one at the same place from the batch's end.
+    Zhang et al. 2018, "mixup: beyond empirical risk minimization": one share for the batch, drawn
+    from Beta(alpha, alpha). The others are the examples of the batch in reverse order.
     """
     x, share = examples.inputs, jax.random.beta(key, alpha, alpha)
     mixed = share * x + (1 - share) * x[::-1]
@@ -124,10 +124,11 @@ def mixup(key: Key, examples: Examples, alpha: Any) -> Examples:
 
 
 def cutmix(key: Key, examples: Examples, alpha: Any) -> Examples:
-    """A rectangle of each image from another; the loss is shared by area.
+    """Replaces a rectangle of each image by that of another; mixes the losses by area.
 
-    Yun et al. 2019, "CutMix": the rectangle has ``1 - share`` of the area, with a share of
-    Beta(alpha, alpha), at a random place for a batch; what lies outside the image does not count.
+    Yun et al. 2019, "CutMix": the rectangle has ``1 - share`` of the area, with a share drawn from
+    Beta(alpha, alpha), and a random centre, both once for the batch. Only its part within the image
+    is replaced and counted. The others are the examples of the batch in reverse order.
     """
     share_key, place_key = jax.random.split(key)
     x = examples.inputs

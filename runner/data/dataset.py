@@ -22,8 +22,8 @@ _BLOCK_BYTES = 8 * 2**20
 class Examples(NamedTuple):
     """Some examples: inputs and targets [n, ...].
 
-    others, shares: where each example is mixed with another: the targets of that one, and the share
-      [n] of the example's own.
+    others, shares: if examples are mixed: the targets of the example that each is mixed with, and
+      the share [n] of its own targets.
     """
 
     inputs: Any

@@ -25,10 +25,10 @@ SplitName = Literal["train", "validation", "test"]
 
 # The share of the device's memory that a resident data set may take.
 RESIDENT_SHARE = 0.4
-# The most bytes of a chunk's batches; those of two chunks exist at a time, in use and in transfer.
+# The most bytes of a chunk's batches; two chunks exist at a time, one in use, one in transfer.
 HOST_CHUNK_BYTES = 32 * 2**20
 EVALUATION_BATCH = 1024
-# Chunks of examples from the host are padded to a program's capacity, over a power of this.
+# Chunks of examples from the host are padded to the capacity divided by a power of this.
 _FEWER = 4
 # Bytes of batches that are gathered ahead of the step that needs them.
 _AHEAD_BYTES = 2 * HOST_CHUNK_BYTES
@@ -88,7 +88,7 @@ class Feed:
         return feed
 
     def source(self, name: SplitName) -> Source:
-        """What the batches of a split are read from; one without validation has that of test."""
+        """What the batches of a split are read from; test replaces a missing validation split."""
         split = self._split(name)
         with self._lock:
             if split not in self._sources:
@@ -100,12 +100,12 @@ class Feed:
     def batches(self, first_step: int, count: int, *, capacity: int) -> Any:
         """Batches [length, batch, ...] for a program; those after ``count`` are padding.
 
-        ``length`` is ``capacity``, or of examples from the host one of few smaller ones, since each
-        has a program of its own.
+        ``length`` is ``capacity``. Examples from the host may have a shorter one of a few lengths:
+        each length needs its own program.
         """
         batches = self.host_batches(first_step, count, capacity=capacity)
         if self.placement == "device":
-            return batches  # a call sends indices faster than device_put, which is called in Python
+            return batches  # as arguments of a program, indices arrive sooner than by device_put
         return jax.device_put(batches, self._device)
 
     def host_batches(self, first_step: int, count: int, *, capacity: int) -> Any:
@@ -121,7 +121,7 @@ class Feed:
         return jax.tree.map(lambda *arrays: np.stack(arrays), *rows)
 
     def single_batches(self, first_step: int, count: int) -> Iterator[Any]:
-        """The batches of some steps, each for itself, sent to the device when it is asked for."""
+        """The batches of some steps, one at a time; examples are sent to the device on request."""
         if self.placement == "device":
             yield from jax.device_put(list(self._indices(first_step, count)), self._device)
         else:

@@ -1,4 +1,4 @@
-"""Opens the files of a data set; what fails while they are read is an error that names the file."""
+"""Opens the files of a data set; errors while they are read name the file."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def check_file(path: Path | str) -> None:
     A pipe, for one, could be read for ever.
     """
     if os.path.exists(path) and not os.path.isfile(path):
-        raise DataError(str(path), "is not a file", "replace it by a file, or remove it")
+        raise DataError(str(path), "is not a file", "replace it with a file, or remove it")
 
 
 @contextmanager

@@ -26,7 +26,7 @@ class Preparation(Pytree):
 
     @classmethod
     def of(cls, mean: Any, std: Any, augmentation: Augmentation | None = None) -> Self:
-        """The preparation with these numbers, lists of them, or None, as arrays on the host."""
+        """The preparation with these numbers or lists of numbers, if any, as arrays on the host."""
         if mean is None:
             return cls(augmentation=augmentation)
         return cls(np.asarray(mean, np.float32), np.asarray(std, np.float32), augmentation)

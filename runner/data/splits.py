@@ -59,7 +59,7 @@ def drawn(n: int, labels: np.ndarray | None, *, share: float, seed: int) -> np.n
     order = epoch_order(seed, 0, n)
     if labels is not None:
         order = order[np.argsort(labels[order], kind="stable")]
-    # Evenly spread over the examples in order of their class: each class gives its share.
+    # Spread evenly over the examples sorted by class, so that each class gives its share.
     count = round(share * n)
     found = np.zeros(n, bool)
     found[order[np.arange(count) * n // max(count, 1)]] = True
@@ -72,7 +72,7 @@ def with_normalization(
     mean: float | Sequence[float] | None,
     std: float | Sequence[float] | None,
 ) -> Dataset:
-    """The data set with ``mean`` and ``std``; those that nobody gives are of the training split.
+    """The data set with ``mean`` and ``std``, by default those of the training split.
 
     A channel that is constant has the standard deviation 1.
 

@@ -131,7 +131,7 @@ def test_a_fifth_is_held_out_unless_another_share_is_given(write):
 def test_a_share_that_leaves_no_examples_for_one_part_is_named(write, share, count):
     two = {"x_train": np.ones((2, 4)), "y_train": np.array([0.5, 1.5])}
     said = refused(write(**two, x_test=None, y_test=None), test_share=share)
-    assert f"{share} of its 2 examples is {count}, for the test; give more examples" in said
+    assert f"{share} of its 2 examples leaves {2 - count} to train and {count} to test; " in said
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.bool_, ">i4"])
@@ -169,7 +169,7 @@ FAULTS = {
     "not trained": ({"y_train": np.array([0, 0, 2, 0, 0, 2])}, "class 1 is in the test"),
     "validated, not trained": (
         {"x_validation": np.zeros((2, 4), np.float32), "y_validation": np.array([0, 3])},
-        "class 3 is in the test or validation part",
+        "class 3 is in the test or validation split",
     ),
     "one class": ({"y_train": np.zeros(6, int), "y_test": np.zeros(3, int)}, "only one class"),
     "not finite": (

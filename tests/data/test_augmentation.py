@@ -225,10 +225,10 @@ def test_with_both_each_batch_is_mixed_in_one_way():
     [
         (Augmentation(crop_padding=2), (9,), r"^crop_padding: is for images, but .*\(9,\)"),
         (Augmentation(flip=True), (9, 2), "^flip: is for images"),
-        (Augmentation(cutout_size=7), (6, 8, 1), "^cutout: 7 pixels of an image of 6×8"),
+        (Augmentation(cutout_size=7), (6, 8, 1), "^cutout: 7 pixels do not fit in an image of 6×8"),
         (Augmentation(mixup=np.float32(1)), (9,), "^mixup: is for numbers"),
         (Augmentation(cutmix=np.float32(1)), (9,), r"^cutmix: is for images, but .*\(9,\)"),
-        (Augmentation(cutout_size=7), (8, 6, 1), "^cutout: 7 pixels of an image of 8×6"),
+        (Augmentation(cutout_size=7), (8, 6, 1), "^cutout: 7 pixels do not fit in an image of 8×6"),
     ],
 )
 def test_what_does_not_suit_the_inputs_is_refused(augmentation, shape, said):

@@ -114,7 +114,7 @@ def test_the_classes_are_those_with_names_or_up_to_the_highest_label(hub, names,
 def test_a_class_of_the_test_alone_is_named(hub):
     hub.splits["train"] = FakeSplit(image=TRAIN["image"], label=[0, 1] * 3)
     hub.splits["test"] = FakeSplit(image=TEST["image"], label=[2, 0])
-    with pytest.raises(DataError, match="class 2 is in the test or validation part, but not in"):
+    with pytest.raises(DataError, match="class 2 is in the test or validation split, but not in"):
         load(test_split="test")
     hub.splits["train"] = FakeSplit(image=TRAIN["image"], label=[0] * 6)
     with pytest.raises(DataError, match="holds examples of only one class"):

@@ -1,4 +1,4 @@
-"""Data sources: one family of data sets a file."""
+"""Data sources: one family of data sets per file."""
 
 from runner.registry import import_modules
 

@@ -64,7 +64,7 @@ def arrays(
       num_classes: the number of classes; None for one more than the highest label.
       test_share: the share of the examples that is held out if there are no test arrays, of each
         class equally.
-      test_seed: draws them.
+      test_seed: the seed of their random choice.
 
     Raises:
       ConfigError: ``path`` is empty.
@@ -105,7 +105,7 @@ def arrays(
 
 
 class _Header(NamedTuple):
-    """What an array says about itself before it is read; ``key`` names it in errors."""
+    """The header of an array, which is read first; ``key`` names the array in errors."""
 
     key: str
     shape: tuple[int, ...]
@@ -137,7 +137,7 @@ class _Store:
             size = self._most_bytes(name)
         expected = math.prod(header.shape) * header.dtype.itemsize
         if size < expected:
-            problem = f"is truncated: it has room for {size} bytes, and its header says {expected}"
+            problem = f"is truncated: it holds at most {size} bytes, but its header says {expected}"
             raise DataError(key, problem, "copy it again")
         return header
 
@@ -204,7 +204,7 @@ def _open_store(path: Path) -> _Store:
 
 @contextmanager
 def _faults(key: str) -> Iterator[None]:
-    """What fails while a file is read is a DataError."""
+    """Converts errors while a file is read to a DataError."""
     try:
         yield
     except OSError as error:
@@ -227,7 +227,7 @@ def _read_header(key: str, file: IO[bytes] | BufferedIOBase) -> _Header:
         raise DataError(key, f"has version {version} of NumPy's format", _SAVE_AGAIN)
     try:
         shape, _, dtype = getattr(np.lib.format, _READERS[version])(file)
-    except (MemoryError, TypeError, tokenize.TokenError) as error:  # of Python's parser
+    except (MemoryError, TypeError, tokenize.TokenError) as error:  # raised by Python's parser
         raise DataError(key, "has a header that cannot be parsed", _SAVE_AGAIN) from error
     if dtype.hasobject:
         remedy = "save arrays of numbers; objects are never loaded, as loading them may run code"
@@ -236,7 +236,7 @@ def _read_header(key: str, file: IO[bytes] | BufferedIOBase) -> _Header:
 
 
 def _check_pair(inputs: _Header, targets: _Header, train: tuple[_Header, _Header]) -> None:
-    """Raises DataError unless an array of inputs suits its targets, and both those of training."""
+    """Raises DataError unless inputs and targets fit each other and those of the training split."""
     for header, like in zip((inputs, targets), train, strict=True):
         if header.dtype.kind not in "buif" or header.dtype.itemsize > 8:  # JAX has 64 bits at most
             problem = f"has values of type {header.dtype}"
@@ -246,7 +246,7 @@ def _check_pair(inputs: _Header, targets: _Header, train: tuple[_Header, _Header
             raise DataError(header.key, problem, "give one or more examples, as [examples, ...]")
         if header.shape[1:] != like.shape[1:]:
             problem = f"has shape {header.shape}, {like.key} has {like.shape}"
-            raise DataError(header.key, problem, "give both the same shape of an example")
+            raise DataError(header.key, problem, "give all examples the same shape")
     if inputs.shape[0] != targets.shape[0]:
         problem = f"has {targets.shape[0]} targets for the {inputs.shape[0]} inputs of {inputs.key}"
         raise DataError(targets.key, problem, "give one target for each input")

@@ -34,9 +34,9 @@ class _Form(NamedTuple):
       publication: what ``PUBLISHED`` calls it.
       archive: the published file, which has the others in a folder.
       folder: its name in the archive.
-      train, test: their names.
-      records: in each training and each test file.
-      labels: the bytes of labels before the pixels of an image.
+      train, test: the names of the training files and of the test files.
+      records: the number of images in each training file and in each test file.
+      labels: the number of bytes of labels before the pixels of an image.
     """
 
     publication: str

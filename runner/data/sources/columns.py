@@ -27,7 +27,7 @@ class Column:
 
     Attributes:
       key: names the column in errors.
-      values: texts or numbers, in the order of the rows; None or an empty text for no value.
+      values: texts or numbers, in the order of the rows; None or an empty text if missing.
       rows: the row of each value, as errors name it: the line of a CSV file, else from 1.
       kind: ``whole`` or ``real`` numbers, ``text``, or another type, which cannot be used.
     """
@@ -66,7 +66,7 @@ def read_table(path: Path, *, delimiter: str) -> Table:
 
     Raises:
       ConfigError: a package that the format needs is not installed.
-      DataError: the file is damaged or has no rows, a row has another number of values than the
+      DataError: the file is damaged or has no rows, a row has more or fewer values than the
         header, or two columns have the same name.
     """
     columns = _read_parquet(path) if path.suffix == ".parquet" else _read_csv(path, delimiter)
@@ -126,7 +126,7 @@ def _read_csv(path: Path, delimiter: str) -> list[tuple[str, Column]]:
 
 
 def _kind(written: Sequence[str]) -> str:
-    """What a column of CSV holds; real numbers if most values are, so that others are errors."""
+    """The kind of a CSV column; real if most values are, so that the others give an error."""
     if all(map(_WHOLE.fullmatch, written)):
         return "whole"
     numeric = sum(number == number for number in map(_number, written))

@@ -11,7 +11,7 @@ from runner.registry import register_dataset
 with epy.lazy_imports():
     import numpy as np
 
-# One example in this many is held out, for validation and for the test in turns.
+# One example in this many is held out, alternately for validation and for the test.
 HELD_OUT = 5
 
 

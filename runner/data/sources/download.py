@@ -17,7 +17,7 @@ from runner.errors import DataError
 _BLOCK = 2**20
 _TIMEOUT = 30  # seconds without a byte
 _PROGRESS_EVERY = 1.0  # seconds
-# The SHA-256 protects the contents; this also keeps from others what is downloaded.
+# The SHA-256 protects the contents; https also hides from others what is downloaded.
 ALLOWED_SCHEMES = ("https",)
 
 
@@ -26,7 +26,7 @@ class Published:
     """A file of a publisher.
 
     Attributes:
-      name: of the file in the data set's folder.
+      name: the name of the file in the data set's folder.
       url: where it is published.
       size: in bytes.
       sha256: of its contents, in hexadecimal.
@@ -41,7 +41,7 @@ class Published:
 def fetch(files: Iterable[Published], folder: Path) -> None:
     """Downloads those files that ``folder`` does not have yet; creates the folder.
 
-    An interrupted download is resumed by the next call. A file has its name only once its contents
+    An interrupted download is resumed by the next call. A file gets its name only once its contents
     are complete and checked. Progress is printed on standard error.
 
     Raises:
@@ -89,7 +89,7 @@ def _fetch(file: Published, target: Path) -> None:
 
 
 def _receive(file: Published, target: Path, output: IO[bytes]) -> None:
-    """Appends what is missing in ``output``, or everything if the server sends all of it."""
+    """Appends what ``output`` lacks, or starts over if the server sends the whole file."""
     from urllib.error import HTTPError
     from urllib.request import Request
 
@@ -156,7 +156,7 @@ def _lock(file: IO[bytes]) -> None:
 
 
 class _Progress:
-    """Prints how much has been received, on one line of a terminal or a line now and then."""
+    """Prints how much has been received: at the end, and on a terminal also meanwhile."""
 
     def __init__(self, target: Path, size: int, start: int) -> None:
         self._size, self._last = size, time.monotonic()

@@ -54,9 +54,10 @@ def emnist(
     Args:
       root: the folder that holds the four files of the split, plain or compressed (``.gz``), or
         NIST's archive ``gzip.zip``, from which they are extracted.
-      split: NIST's division into classes: 62 by their code, 47 with the capitals that look like
-        their small letters merged (``bymerge``; ``balanced`` with as many of each), 26 letters in
-        either case, or ten digits.
+      split: NIST's division into classes: ``byclass`` has all 62 characters; ``bymerge`` has 47, as
+        capitals that look like their small letters are merged with them; ``balanced`` has the same
+        47 with equally many images of each; ``letters`` has 26, without case; ``digits`` and
+        ``mnist`` have ten.
       download: gets the archive unless the folder has the files; creates the folder.
 
     Raises:

@@ -55,7 +55,7 @@ def huggingface(
       train_split, validation_split, test_split: the names of the splits; None if there is none.
       test_share: the share of the examples that is held out without a test split, of each class
         equally.
-      test_seed: draws them.
+      test_seed: the seed of their random choice.
 
     Raises:
       ConfigError: ``path`` is empty, or the library is not installed.

@@ -57,7 +57,7 @@ def images(
       channels: 1 for grey images, 3 for red, green and blue.
       test_share: the share of the images that is held out if there is no folder ``test``, of each
         class equally.
-      test_seed: draws them.
+      test_seed: the seed of their random choice.
 
     Raises:
       ConfigError: ``root`` is empty, ``size`` is not two numbers, or Pillow is not installed.

@@ -21,7 +21,7 @@ from runner.registry import register_dataset
 with epy.lazy_imports():
     import numpy as np
 
-# A column of more texts than this is likely one of numbers with faults, or of identifiers.
+# A column with more distinct texts than this probably has identifiers, or faulty numbers.
 MAX_CATEGORIES = 1000
 
 
@@ -41,8 +41,9 @@ def table(
 ) -> Dataset:
     """Rows of numbers float32 [n, features], and a class or a number for each.
 
-    Numbers are one feature, a column of texts is one feature for each text of the training rows:
-    1 where the row has it, else 0. A text that only test rows have is 0 in all of them.
+    A column of numbers is one feature. A column of texts is one feature for each text of the
+    training rows: 1 where a row has it, else 0. For a text that occurs only in test rows, all of
+    these are 0.
 
     Args:
       path: CSV in UTF-8 with a header, or Parquet.
@@ -54,7 +55,7 @@ def table(
       categorical: columns of numbers that are codes, treated as texts.
       delimiter: between the values of CSV.
       test_share: the share of the rows that is held out, of each class equally.
-      test_seed: draws them.
+      test_seed: the seed of their random choice.
 
     Raises:
       ConfigError: ``path`` is empty, ``delimiter`` is not one character, or a setting contradicts

@@ -34,7 +34,7 @@ def text(
 ) -> Dataset:
     """Blocks of tokens: inputs int32 [n, block], targets int32 [n, block] one token later.
 
-    The last 10 % of the text is for the test, and the end of the rest for validation, as much as
+    The last 10% of the text is for the test, and the end of the rest for validation, as much as
     ``dataset.validation`` says; no block crosses a border. Both arrays are views of the tokens, so
     overlapping blocks take no memory.
 
