@@ -48,7 +48,7 @@ compiled_init = jax.jit(
 class Experiment:
     """A config with every part built.
 
-    targets: those of the data set, as far as the objective depends on them.
+    targets: what the objective needs to know about the targets of the data set.
     example: shape and type of one example as the model sees it, as a batch of one.
     lengths: in steps.
     """
@@ -222,7 +222,7 @@ def _assemble(config: Config, device: jax.Device, dataset: Dataset) -> Experimen
 def _stopping(training: Training) -> Plateau | None:
     if training.patience is None:
         return None
-    # Reached by the evaluation with which the patience is over, not by the one after it.
+    # Training ends at the evaluation that exhausts the patience, not at the one after it.
     patience = training.patience - 1
     return Plateau(patience=patience, threshold=training.min_delta, is_relative=False)
 
@@ -268,7 +268,7 @@ def _schedule(scheduler: Choice, lengths: Lengths, device: jax.Device) -> Schedu
 
 
 def _with_cycle_ends(plan: Plan, config: Config, schedule: Schedule) -> Plan:
-    """The plan with saves, snapshots and evaluations at the ends of cycles, as far as wanted."""
+    """The plan with the saves, snapshots and evaluations that are configured at cycle ends."""
     checkpoint, training = config.checkpoint, config.training
     saves = training.snapshots or (checkpoint.every is not None and checkpoint.cycle_ends)
     evaluates = training.eval_at_cycle_end
@@ -285,9 +285,9 @@ def _dispatch(config: Config, model: FittedModel, device: jax.Device) -> Dispatc
 
 
 def may_loop(forward: Jaxpr, platform: str) -> bool:
-    """Whether a model may run in a while loop: not if it has a convolution, on the CPU backend.
+    """Whether a model may run in a while loop: on the CPU backend, not if it has a convolution.
 
-    There XLA runs a convolution about twenty times slower inside a while loop than outside.
+    XLA's CPU backend runs a convolution about twenty times slower inside a while loop than outside.
     """
     return platform != "cpu" or "conv_general_dilated" not in _primitives(forward)
 

@@ -32,9 +32,9 @@ def check(experiment: Experiment) -> None:
     """Checks everything that concerns more than one part.
 
     Raises:
-      ConfigError: lists of rates or hyperparameters do not have one entry per group, a momentum
-        is cycled that the optimizer lacks, lookahead never synchronises, snapshots are to be kept
-        but no cycle ends, or a plugin fails in an update or changes the shape of the state.
+      ConfigError: lists of rates or hyperparameters do not have one entry per group, the schedule
+        cycles a momentum that the optimizer lacks, lookahead never synchronises, snapshots are to
+        be kept but no cycle ends, or a plugin fails in an update or changes the shape of the state.
       OutOfMemoryError: the state cannot fit in memory.
     """
     _check_group_counts(experiment)
@@ -159,7 +159,7 @@ def _check_objective(experiment: Experiment) -> None:
         raise ConfigError(key, problem, "return one loss for each example")
     for name in ("loss", *objective.highest_is_best):
         if name not in metrics or metrics[name].shape:
-            problem = f"its metrics have no number {name!r}"
+            problem = f"its metrics have no scalar {name!r}"
             raise ConfigError(key, problem, "return it from metrics")
 
 

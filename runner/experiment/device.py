@@ -53,7 +53,7 @@ def select_device(accelerator: str) -> jax.Device:
 def _no_platform(error: RuntimeError) -> ConfigError:
     message = str(error).partition(" (set ")[0]  # what follows is advice on JAX_PLATFORMS
     if platforms := os.environ.get("JAX_PLATFORMS"):
-        remedy = "unset it, or install JAX for what it names"
+        remedy = "unset it, or install JAX for the platforms that it names"
         return ConfigError("JAX_PLATFORMS", f"JAX cannot use {platforms!r} ({message})", remedy)
     problem = f"JAX finds none ({message})"
     return ConfigError("accelerator", problem, "check the installation of JAX")
@@ -61,7 +61,7 @@ def _no_platform(error: RuntimeError) -> ConfigError:
 
 @lru_cache
 def _check_xla_flags(flags: str) -> None:
-    """Lets XLA read its flags in another process: it ends the process if it cannot.
+    """Lets XLA read its flags in another process, as it ends the process if it cannot.
 
     Raises:
       ConfigError: XLA cannot read them.

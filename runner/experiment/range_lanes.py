@@ -71,7 +71,7 @@ class ShortRuns:
         self._opened.close()
 
     def train(self, runs: Sequence[ShortRun]) -> int:
-        """Trains each run to its end, or until its listener ends it; returns all updates."""
+        """Trains each run until its end or its listener's; returns the number of updates."""
         experiment = self.experiment
         listeners = [ShortRunListener(run.observer, len(run.rates)) for run in runs]
         ends = train_lanes(

@@ -46,7 +46,7 @@ class SavedRun:
 
     Attributes:
       config: the run's configuration.
-      checkpoint, step: where the parameters were read, and after how many updates.
+      checkpoint, step: the path of the checkpoint, and the number of updates up to it.
       variables: for ``model.apply``: the parameters that evaluations use, and the model's state.
       shape: of one input.
       mean, std: the model sees ``(inputs - mean) / std`` in float32: numbers, or one per channel;

@@ -22,7 +22,7 @@ from runner.training.tags import CYCLE, MOMENTUM, RATE, group_of, group_rate
 
 # A longer run is sampled: computing and writing each of 2³¹ steps would take hours.
 MOST_STEPS = 1_000_000
-# Steps at both ends of a longer run that the sample has without a gap.
+# The sample has this many steps without a gap at the beginning and at the end of a longer run.
 _UNBROKEN = 4096
 # Steps computed at a time, so that runs of all lengths share one compilation.
 _BLOCK = 4096
@@ -87,10 +87,10 @@ def sample_schedule(experiment: Experiment) -> ScheduleValues:
 
 
 def effect_of_length(experiment: Experiment, earlier_steps: int) -> str | None:
-    """What a schedule does differently than in a run of ``earlier_steps``, in one line.
+    """How the schedule differs from that of a run of ``earlier_steps``, in one line.
 
-    Names the step, of those that both runs have, where the rate differs most. None if it differs
-    nowhere, or if no such run can be built.
+    Names the step, among those of both runs, where the rate differs most. None if it is the same
+    at every step, or if no such run can be built.
     """
     try:
         earlier = sample_schedule(experiment.lasting(earlier_steps))
@@ -115,8 +115,9 @@ def effect_of_length(experiment: Experiment, earlier_steps: int) -> str | None:
 def sampled_steps(schedule: Schedule, total: int) -> np.ndarray:
     """At most ``MOST_STEPS`` steps of a run of ``total``, in order.
 
-    They are its first and last steps, every phase change and every cycle end, if these do not take
-    more than half of the sample (else some of them, evenly spread), and steps spread over the run.
+    They are its first and last steps, its phase changes and cycle ends, and steps spread over the
+    run. If phase changes and cycle ends would take more than half of the sample, only some of them
+    are included, evenly spread.
     """
     kinds = [schedule.cycle_ends(total - 1), *schedule.phase_changes(total - 1)]
     fits = sum(map(len, kinds)) <= MOST_STEPS // 2

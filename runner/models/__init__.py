@@ -1,4 +1,4 @@
-"""Models: flax.linen modules, one family a file."""
+"""Models: flax.linen modules, one family per file."""
 
 from runner.registry import import_modules
 

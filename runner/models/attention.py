@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from runner.errors import ConfigError
 
-# Of kernels and embeddings, before they are cut off at two standard deviations, as in BERT.
+# Of kernels and embeddings, before truncation at two standard deviations, as in BERT.
 KERNEL_STD = 0.02
 ROTARY_BASE = 10_000.0
 
@@ -73,6 +73,6 @@ def rotated(x: jax.Array) -> jax.Array:
 def require_heads(width: int, heads: int, *, multiple: int = 1) -> None:
     """Raises ConfigError unless each head gets the same width, a multiple of ``multiple``."""
     if width % (heads * multiple):
-        problem = f"{heads} heads cannot share a width of {width} in equal parts"
-        problem += "" if multiple == 1 else f" that {multiple} divides"
-        raise ConfigError("heads", problem, f"choose a width that {heads * multiple} divides")
+        problem = f"{heads} heads cannot divide a width of {width} into equal parts"
+        problem += "" if multiple == 1 else f" that are multiples of {multiple}"
+        raise ConfigError("heads", problem, f"choose a width divisible by {heads * multiple}")

@@ -1,4 +1,4 @@
-"""Objectives: the loss and metrics of a kind of task, one a file."""
+"""Objectives: the loss and metrics of a kind of task, one per file."""
 
 from runner.objectives.base import Objective, Targets
 from runner.registry import import_modules

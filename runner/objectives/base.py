@@ -30,9 +30,9 @@ class Targets:
     Attributes:
       shape: of the targets of one example; () for one number.
       num_classes: the targets are integers below it; None if they are real numbers.
-      counts: of each class in the training part, if an example has one class.
+      counts: of each class in the training split, if an example has one class.
       token_bytes: the bytes of each token in UTF-8, if the targets are named tokens.
-      mean, std: of each target of the training part, for real numbers; else 0 and 1.
+      mean, std: of each target of the training split, for real numbers; else 0 and 1.
     """
 
     shape: tuple[int, ...] = ()
@@ -87,14 +87,14 @@ class Objective(Pytree, ABC, static=("output_shape",)):
     def training_losses(
         self, outputs: jax.Array, targets: jax.Array
     ) -> tuple[jax.Array, jax.Array | None]:
-        """What training minimises: the sum of the first, over the sum of the second, both [batch].
+        """Losses and weights [batch]: training minimises ``sum(losses) / sum(weights)``.
 
-        The second is None for the mean. By default it is the mean of ``losses``.
+        If the weights are None it minimises the mean, by default that of ``losses``.
         """
         return self.losses(outputs, targets), None
 
     def sums(self, outputs: jax.Array, targets: jax.Array, valid: jax.Array) -> Sums:
-        """What an evaluation adds up over batches, of the examples where ``valid`` [batch]."""
+        """Sums over the examples where ``valid`` [batch]; an evaluation adds them over batches."""
         losses = jnp.where(valid, self.losses(outputs, targets), 0.0)
         return {"loss": losses.sum(), "examples": valid.sum()}
 

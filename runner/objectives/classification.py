@@ -36,9 +36,11 @@ class Classification(Objective, static=("top_k",)):
         loss = mean(w[y] * ((1 - s) * CE(y)) + s / C * sum_c w[c] * CE(c)) / mean(w[y])
 
     with label smoothing ``s``, class weights ``w`` and the cross-entropy ``CE(c) = -log p[c]``, as
-    PyTorch's CrossEntropyLoss. Smoothing and weights are for training: the metric ``loss`` is the
-    mean of ``CE(y)``. Metrics: ``accuracy``, ``loss``, ``top<k>_accuracy``, ``class_accuracy``, the
-    share of each class that is recognised, and ``confusion`` [class, predicted class], in examples.
+    in PyTorch's CrossEntropyLoss. Smoothing and weights are for training only: the metric ``loss``
+    is the mean of ``CE(y)``.
+
+    Metrics: ``accuracy``, ``loss``, ``top<k>_accuracy``, ``class_accuracy`` (the share of each
+    class that is recognised), and ``confusion`` [class, predicted class], in examples.
     """
 
     highest_is_best = {"accuracy": True, "loss": False}  # noqa: RUF012
@@ -61,8 +63,9 @@ class Classification(Objective, static=("top_k",)):
           top_k: also counts an answer as correct if it is among that many highest logits.
 
         Raises:
-          ConfigError: the targets are not one class for each example, or there are more or fewer
-            weights than classes.
+          ConfigError: the targets are not one class for each example, there are more or fewer
+            weights than classes, ``balanced`` meets a class without training examples, or ``top_k``
+            is not below the number of classes.
         """
         if targets.num_classes is None or targets.shape:
             found = "real numbers" if targets.num_classes is None else f"shape {targets.shape}"
@@ -73,7 +76,7 @@ class Classification(Objective, static=("top_k",)):
             raise ConfigError("", problem, remedy)
         self.output_shape = (targets.num_classes,)
         if top_k is not None and top_k >= targets.num_classes:
-            problem = f"{top_k} of {targets.num_classes} classes are always right"
+            problem = f"{top_k} of {targets.num_classes} classes makes every answer correct"
             raise ConfigError("top_k", problem, f"write at most {targets.num_classes - 1}")
         self.top_k = top_k
         # A term that would be 0 is left out of the program.

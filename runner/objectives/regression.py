@@ -22,7 +22,7 @@ with epy.lazy_imports():
 class Regression(Objective, static=("loss", "squeezed")):
     """One or several real numbers for each example; a model returns as many.
 
-    Targets are standardised by their mean and deviation in the training part, so that rates do not
+    Targets are standardised by their mean and deviation in the training split, so that rates do not
     depend on their unit: a model's outputs are ``(target - mean) / std``, and predictions are in
     the data's units again.
 

@@ -57,7 +57,7 @@ def adagrad(
 ) -> optax.GradientTransformation:
     """AdaGrad with a diagonal matrix (Duchi, Hazan and Singer 2011, figure 1).
 
-    ``eps`` is added inside the square root; PyTorch's Adagrad adds it to the root.
+    ``eps`` is added inside the square root; PyTorch's Adagrad adds it outside.
     """
     return optax.adagrad(
         learning_rate, initial_accumulator_value=initial_accumulator_value, eps=eps

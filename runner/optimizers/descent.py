@@ -22,7 +22,7 @@ def sgd(
     nesterov: Annotated[bool, Needs("momentum")] = False,
     weight_decay: Decays | None = None,
 ) -> optax.GradientTransformation:
-    """Stochastic gradient descent, as PyTorch's SGD: weight decay is added to the gradient.
+    """Stochastic gradient descent as in PyTorch's SGD: weight decay is added to the gradient.
 
         g = grad + weight_decay * param
         m = momentum * m + g

@@ -104,7 +104,7 @@ class Groups:
         return merged
 
     def _partitions(self) -> dict[str, tuple[int, int]]:
-        """Label → (index of the group, depth) of parameters with one rate; empty if all have."""
+        """Label → (group's index, depth) of parameters with one rate; empty if all share one."""
         group_of, depth_of = dict(self.members), dict(self.depths)
         partitions = {}
         for path in group_of or depth_of:
@@ -191,7 +191,7 @@ def _check_matched(
     if all(path in taken for path in matched):
         first, its_pattern = taken[matched[0]]
         where = f"{its_pattern!r}" if first == name else f"the group {first} ({its_pattern!r})"
-        problem = f"{pattern!r} matches only what {where} takes first"
+        problem = f"{pattern!r} matches only parameters that {where} takes first"
         raise ConfigError(key, problem, "write the narrower pattern first")
 
 

@@ -35,8 +35,8 @@ def prodigy(
     between the initial parameters and a solution, which grows from ``estim_lr0``. Each parameter
     group has its own estimate. If ``beta3`` is None, it is the square root of ``b2``.
 
-    As in the authors' code, an update at a rate of 0, or before there is any gradient, has no
-    effect at all, where optax's counts, and estimates 0 / 0 if it comes first.
+    As in the authors' code, an update at a rate of 0, or while all gradients have been 0, changes
+    nothing. In optax such an update counts, and if it is the first one, the estimate is 0 / 0.
     """
     tx = contrib.prodigy(
         learning_rate,

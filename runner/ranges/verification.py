@@ -51,7 +51,7 @@ def wanted_multiples(answer: Answer, scores: Scores, *, highest: bool) -> tuple[
 
 
 def revise(answer: Answer, scores: Scores, *, highest: bool) -> Answer:
-    """The answer with its rates multiplied as short runs support, and the reason.
+    """The answer with its rates multiplied by what the short runs support, and the reason.
 
     A parabola is fitted to the mean score over the logarithm of the multiple, within a factor of 4
     of the best multiple (a response surface: Box and Wilson 1951). Both bounds and their spreads

@@ -154,8 +154,8 @@ OBJECTIVES = {
     "fails": (fails, "objective: 'objective_fails' failed (RuntimeError: boom); fix it"),
     "none": (lambda *, targets: None, "is None; return a runner Objective"),
     "whole": (Whole, "returns losses of shape () for two examples; return one loss for each"),
-    "nameless": (Nameless, "its metrics have no number 'f1'; return it from metrics"),
-    "spread": (Spread, "its metrics have no number 'accuracy'; return it from metrics"),
+    "nameless": (Nameless, "its metrics have no scalar 'f1'; return it from metrics"),
+    "spread": (Spread, "its metrics have no scalar 'accuracy'; return it from metrics"),
     "broken": (Broken, "objective objective_broken: failed (RuntimeError: boom); fix it"),
 }
 DATASETS = {

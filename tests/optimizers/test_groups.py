@@ -61,7 +61,11 @@ def test_without_patterns_there_is_one_group():
             (),
             r"groups\.b: 'head/\*' matches only .* group a \('\*'",
         ),
-        ({"a": ("*", "head/*")}, (), r"groups\.a: 'head/\*' matches only what '\*' takes first"),
+        (
+            {"a": ("*", "head/*")},
+            (),
+            r"groups\.a: 'head/\*' matches only parameters that '\*' takes first",
+        ),
         ({"a": ("*",)}, ("a",), "frozen: leaves no parameter to train"),
         ({"a": ("*",)}, ("default",), "frozen: there is no default group"),
         ({}, ("default",), "frozen: leaves no parameter"),

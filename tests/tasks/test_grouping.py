@@ -367,8 +367,8 @@ def test_an_invalid_setting_gives_one_line_that_names_the_key(run, capsys, overr
         ),
         (
             ["optimizer.groups={a: '*', b: Dense_0/*}"],
-            "optimizer.groups.b: 'Dense_0/*' matches only what the group a ('*') takes first; "
-            "write the narrower pattern first",
+            "optimizer.groups.b: 'Dense_0/*' matches only parameters that the group a ('*') takes "
+            "first; write the narrower pattern first",
         ),
         (
             ["optimizer.groups={a: '*'}", "optimizer.frozen=[a]"],
