@@ -14,7 +14,7 @@ def write_arrays(folder: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Writes arrays of at least one element, by names such as ``params/Dense_0/kernel``.
 
     Raises:
-      OSError, ValueError: a file cannot be written; nothing is written to the folder any more.
+      OSError, ValueError: a file cannot be written; nothing more is written to the folder.
     """
     with _checkpointer() as checkpointer:
         checkpointer.save(folder, args=ocp.args.PyTreeSave(_nested(arrays)))
@@ -33,7 +33,7 @@ def read_arrays(folder: Path) -> dict[str, np.ndarray]:
 class _ArrayHandler(ocp.type_handlers.NumpyHandler):
     """Writes all arrays before it raises the first error.
 
-    Orbax raises it at once; its other writes go on then, and create a removed folder again.
+    Orbax raises it at once while its other writes go on, which can recreate a removed folder.
     """
 
     async def _background_serialize(self, values: Any, infos: Any, args: Any = None) -> None:

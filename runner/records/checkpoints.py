@@ -213,7 +213,7 @@ def _write(folder: Path, arrays: Mapping[str, np.ndarray], record: Mapping[str, 
 
 
 def _manifest(hashes: Mapping[str, str]) -> bytes:
-    """The manifest's only valid content for these files, so that any changed byte is noticed."""
+    """The only valid manifest of these files, so that a change of any byte is noticed."""
     files = json.dumps(hashes, indent=1, sort_keys=True)
     digest = hashlib.sha256(files.encode()).hexdigest()
     return f'{{"sha256": "{digest}", "files": {files}}}\n'.encode()
@@ -249,7 +249,7 @@ def _sha256(path: Path) -> str:
 
 
 def _system_reason(error: Exception) -> str:
-    """Such as "No space left on device", which stands at the end of a long message of Orbax."""
+    """The system's reason, such as "No space left on device", from a long message of Orbax."""
     code = re.search(r"os_error_code='(\d+)'", str(error))
     return os.strerror(int(code[1])) if code else reason(error)
 

@@ -115,7 +115,7 @@ def _fill(
     payloads = np.ascontiguousarray(records[:, _HEADER_BYTES:-_FOOTER_BYTES])
     each = payloads.view(f"V{payloads.shape[1]}").ravel().tolist()
     checksums = np.fromiter(map(crc32c, each), np.uint32, len(steps))
-    # TFRecord's masking, as tensorboardX.record_writer.masked_crc32c does it for one.
+    # TFRecord's masking, as in tensorboardX.record_writer.masked_crc32c for one checksum.
     masked = ((checksums >> 15) | (checksums << 17)) + np.uint32(0xA282EAD8)
     records[:, -_FOOTER_BYTES:] = masked.astype("<u4")[:, None].view(np.uint8)
     return records.tobytes()

@@ -1,4 +1,4 @@
-"""The end of a run: signals, its status, and its summary in every case."""
+"""The end of a run: signals, its status, and its summary, which is written in every case."""
 
 import signal
 from collections.abc import Mapping, Sequence
@@ -163,9 +163,9 @@ class Ending:
             raise stopped
 
     def keep_finished(self) -> bool:
-        """Ends a run that an earlier attempt has finished, whose summary stays as it is.
+        """Ends a run that an earlier attempt has finished; its summary stays as it is.
 
-        False, without effect, if there is no such summary.
+        Returns False, and changes nothing, if there is no summary of a finished run.
         """
         if read_status(self._folder) != "finished":
             return False

@@ -12,7 +12,7 @@ class Figures:
     """The figures of a run that a checkpoint keeps, for the run that resumes from it.
 
     Attributes:
-      metrics, evaluated_step: those of the last evaluation, by tag, and its step.
+      metrics, evaluated_step: the metrics of the last evaluation, by tag, and its step.
       best: ``metric``, ``value`` and ``step`` of the best evaluation.
       seconds: the wall time of the run so far, all attempts together.
       training_seconds: the part of it spent on steps that were not repeated after a restart.

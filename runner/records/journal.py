@@ -29,7 +29,7 @@ from runner.training.tags import (
 
 _log = logging.getLogger("runner")
 _TEST = f"{PREFIXES['test']}/"
-# Those of a run that starts.
+# The figures of a new run.
 _NO_FIGURES = Figures()
 # The most groups whose rates an error lists.
 _MOST_RATES = 4
@@ -108,7 +108,7 @@ class Journal:
     ) -> None:
         """Records steps ``start`` to ``start + length - 1``.
 
-        submitted: the ``time()`` at which they were handed over.
+        submitted: the ``time()`` at which their metrics were handed over.
 
         Raises:
           DivergedError: a loss is not finite; everything up to and including that step is recorded
@@ -125,12 +125,9 @@ class Journal:
         *,
         submitted: float,
     ) -> Iterator[int]:
-        """Records a chunk and the evaluations within it; see ``chunk``.
+        """Records a chunk and the evaluations within it; raises as ``chunk`` and ``evaluation`` do.
 
         Yields the number of steps of the chunk before each evaluation, once that is recorded.
-
-        Raises:
-          DivergedError: see ``chunk`` and ``evaluation``.
         """
         rows = self._fetched(start, length, metrics, submitted=submitted)
         for place, found in evaluations.parts(length):
@@ -195,7 +192,7 @@ class Journal:
 
     def _record(self, rows: _Rows) -> None:
         """Logs and shows steps, up to the first whose loss is not finite."""
-        # The test metrics of a finished run that is made longer; it is tested again at its new end.
+        # Drops the test metrics of a finished run made longer: it is tested again at its new end.
         self.last_metrics = _without_test(self.last_metrics)
         steps, columns, _ = rows
         bad = np.flatnonzero(~np.isfinite(columns[LOSS]))

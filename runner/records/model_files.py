@@ -23,8 +23,8 @@ def write_model(
 
     Args:
       stablehlo: as ``jax.export`` serialises it.
-      arrays: by path; in safetensors, whose metadata holds ``description`` as JSON texts.
-      description: of both, for ``model.json``, to which the files' SHA-256 are added.
+      arrays: by path; written as safetensors, with ``description`` as JSON texts in the metadata.
+      description: describes both files; written to ``model.json`` with their SHA-256.
 
     Raises:
       OSError: a file cannot be written.

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def _hidden(name: str) -> Iterator[None]:
-    """Context manager in which an installed module cannot be imported, unless it has been."""
+    """Context manager in which a module cannot be imported, unless it already has been."""
     if name in sys.modules:
         yield
         return

@@ -120,7 +120,7 @@ def _yaml_value(value: Any) -> str:
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_yaml_value, value))}]"
     if isinstance(value, float):
-        text = repr(value)  # 1e-05 would be a string without its point
+        text = repr(value)  # without a decimal point, YAML reads 1e-05 as a string
         mantissa, e, exponent = text.partition("e")
         return text if "." in mantissa else f"{mantissa}.0{e}{exponent}"
     return json.dumps(value, ensure_ascii=False)  # a string, a whole number, true, null or {}

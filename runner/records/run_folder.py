@@ -49,7 +49,7 @@ class Claim:
         """Restores the folder to what it was before the claim, for a run that never began.
 
         Hydra's record and a summary, which cannot have been there before, are removed. If the
-        folder holds anything else, everything stays, and so do the folders above in any case.
+        folder holds anything else, everything stays; the folders above it always stay.
         """
         record = self.folder / RECORD
         with suppress(OSError):  # what cannot be removed stays
@@ -134,7 +134,7 @@ def lock(folder: Path) -> Iterator[None]:
 
     Raises:
       FolderInUseError: another process holds it.
-      StorageError: it has a link where a run writes, which may lead to files of others.
+      StorageError: it has a link where a run writes, which may lead to other people's files.
     """
     handle = os.open(folder, os.O_RDONLY)
     try:
@@ -148,7 +148,7 @@ def lock(folder: Path) -> Iterator[None]:
         for name in _WRITTEN:
             if (folder / name).is_symlink():
                 problem = f"is a link (to {os.readlink(folder / name)}), and runs write into it"
-                raise StorageError(str(folder / name), problem, "replace it by a folder")
+                raise StorageError(str(folder / name), problem, "replace it with a folder")
         yield
     finally:
         os.close(handle)

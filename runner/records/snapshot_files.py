@@ -176,7 +176,7 @@ class SnapshotTable:
 def task_checkpoint(
     resume: str | None, *, step: int | None, best: bool, snapshot: int | str | None
 ) -> Checkpoint:
-    """The checkpoint, or the snapshot in its place, that a task reads of the run ``resume``.
+    """The checkpoint, or the snapshot in its place, that a task reads from the run ``resume``.
 
     Raises:
       ConfigError: no run is named; or as ``Checkpoints.saved`` and ``with_snapshot``, which also

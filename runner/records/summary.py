@@ -62,7 +62,7 @@ def reserve_summary(folder: Path) -> None:
     prepared = folder / _PREPARED
     try:
         prepared.unlink(missing_ok=True)
-        with prepared.open("xb") as file:  # never through a link that lies there
+        with prepared.open("xb") as file:  # never follows an existing link
             file.write(bytes(_RESERVED_BYTES))
             file.flush()
             os.fsync(file.fileno())

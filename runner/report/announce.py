@@ -53,7 +53,7 @@ def announce(console: Console, experiment: Experiment, *, params: int) -> None:
 def conclude(console: Console, summary: dict[str, Any], folder: Path) -> None:
     """Prints the result of a finished run and its folder."""
     metrics, best = summary["metrics"], summary["best"]
-    # Those of single classes have a longer tag.
+    # Metrics of single classes have longer tags.
     found = {tag: v for tag, v in metrics.items() if tag.startswith(_TEST) and tag.count("/") == 1}
     shown = [f"{tag.replace('/', ' ')} {metric_value(tag, value)}" for tag, value in found.items()]
     if best is not None:  # else the run was resumed beyond its new length, without an evaluation
@@ -93,7 +93,8 @@ def print_warnings(console: Console, warnings: Iterable[str]) -> None:
 def print_line(console: Console, text: str, style: str = "") -> None:
     """Prints one line without markup, control characters or colours other than ``style``.
 
-    A terminal would break it anywhere, so it is wrapped between words there, and nowhere else.
+    On a terminal, which would break it anywhere, it is wrapped between words; elsewhere it is not
+    wrapped.
     """
     console.print(Text(printable(text), style=style), soft_wrap=not console.is_terminal)
 

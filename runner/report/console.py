@@ -16,7 +16,7 @@ def open_console() -> Console:
     # FORCE_COLOR makes rich treat a pipe as a terminal: colours are fine there, a live bar is not.
     interactive = None if sys.stdout.isatty() else False
     console = Console(file=_SafeStream(sys.stdout), force_interactive=interactive)  # type: ignore[arg-type]
-    if console.width < 1:  # COLUMNS=0, in which rich prints nothing at all
+    if console.width < 1:  # COLUMNS=0, with which rich prints nothing at all
         console.width = get_terminal_size().columns
     return console
 

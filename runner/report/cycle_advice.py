@@ -16,7 +16,7 @@ from runner.schedules import CyclicLR, Schedule
 FEWEST_EPOCHS, MOST_EPOCHS = 2, 10
 # The rate is at its low point within this share of its range.
 NEAR = 0.05
-# The same if shares of the run, rounded to whole steps, make its cycles a little too long or short.
+# The same where rounding shares of the run to whole steps makes cycles a little too long or short.
 NEAR_ROUNDED = 0.3
 # A longer run is suggested only up to this factor, if there is another remedy.
 MOST_TIMES = 4
@@ -79,7 +79,7 @@ def nearest_cycle_ends(schedule: Schedule, steps: int) -> list[int]:
 
 
 def _is_rounded(experiment: Experiment, nearest: list[int]) -> bool:
-    """Whether the run ends with a cycle but for the rounding of lengths that are shares of it.
+    """Whether only the rounding of shares of the run keeps it from ending with a cycle.
 
     Each half cycle is rounded by up to half a step, a cycle by a step.
     """
@@ -102,7 +102,7 @@ def _is_low(schedule: Schedule, step: int, start: int, end: int, *, near: float)
 
 
 def _fitted_halves(scheduler: Choice, schedule: Schedule, steps: int) -> list[str]:
-    """Half cycles as shares of the run with which it ends with a cycle; empty if there are none.
+    """Shares of the run for the half cycles that make it end with a cycle; empty if none do.
 
     The cycles keep their proportions and become longer, or slightly shorter.
     """

@@ -91,7 +91,7 @@ def _wrappers(config: Config) -> list[str]:
     if wrappers.lookahead.sync_period is not None:
         step_size = wrappers.lookahead.slow_step_size
         texts.append(f"lookahead every {wrappers.lookahead.sync_period} steps by {step_size:g}")
-    return texts + ([f"average of decay {decay:g} evaluated"] if decay is not None else [])
+    return texts + ([f"evaluates the average of decay {decay:g}"] if decay is not None else [])
 
 
 def _data(experiment: Experiment) -> str:

@@ -98,8 +98,8 @@ def _labelled(pairs: Sequence[tuple[str, str]], width: int) -> Text:
 def _logging_to(bypassed: Sequence[TextIO], streams: Sequence[TextIO]) -> Iterator[None]:
     """Context manager in which logging handlers of ``bypassed`` streams write to ``streams``.
 
-    rich replaces ``sys.stdout`` and ``sys.stderr`` by streams that print above the bar; a handler
-    created before holds the original stream, and its lines would break the bar.
+    rich replaces ``sys.stdout`` and ``sys.stderr`` with streams that print above the bar; a handler
+    created earlier holds the original stream, and its lines would break the bar.
     """
     moved: list[tuple[logging.StreamHandler, TextIO]] = []
     for handler in _stream_handlers():

@@ -53,7 +53,7 @@ def seams(part: Part) -> list[str]:
             found.append(
                 f"{part.key}: the rate jumps from {_text(end)} to {_text(first)} at step "
                 f"{start:,}, where {after.key} begins; change the rates or the lengths of the "
-                "parts, unless you mean it"
+                "parts, unless the jump is intended"
             )
     return found
 

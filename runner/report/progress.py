@@ -13,7 +13,7 @@ from runner.report.progress_text import ProgressText
 
 _LINES = 10
 _LINE_SECONDS = 60.0
-# Characters of a value: columns stay where they are.
+# Characters of a value, so that columns stay aligned.
 _WIDTH = 8
 
 
@@ -112,5 +112,5 @@ class _Lines:
 
 
 def _short(value: str) -> str:
-    """``1.250e-05`` in one digit less, so that it fits its column."""
+    """``1.250e-05`` with one digit fewer, so that it fits its column."""
     return value if len(value) <= _WIDTH else f"{float(value):.2e}"

@@ -59,7 +59,7 @@ def values_figure(
     """A PNG with one curve for each value of the setting ``over``, the mean of its seeds."""
     figure = new_figure(figsize=_SIZE, dpi=_DPI)
     axes = figure.subplots()
-    # Ever thinner, so that curves that lie on each other are all seen.
+    # Each thinner than the one before, so that coinciding curves are all visible.
     widths = np.linspace(min(_WIDEST, _WIDTH * len(curves)), _WIDTH, len(curves))
     for (value, group), colour, width in zip(curves.items(), cycle(_COLOURS), widths, strict=False):
         rates, mean, low, high = band(group)

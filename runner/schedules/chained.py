@@ -103,7 +103,7 @@ class Chained(Schedule):
     def _rate(self, steps: jax.Array) -> jax.Array:
         rate: Leaf = self.base_lr
         for part in self.parts:
-            # Not a division: XLA rewrites one by a scalar, and lanes would round differently.
+            # Not a division: XLA rewrites division by a scalar, and lanes would round differently.
             rate = rate * (part(steps) * (1 / part.base_rate))
         return rate
 

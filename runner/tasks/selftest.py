@@ -42,11 +42,11 @@ _POLL_SECONDS = 0.002
 
 @register_task("selftest")
 def selftest(config: Config, folder: Path, ending: Ending) -> None:
-    """Kills a run at each chunk boundary around two cycle ends; prints a table of what it left.
+    """Kills a run at each chunk boundary around two cycle ends; prints a table of what was left.
 
-    The run is a small one, on the chosen accelerator. Each kill is a SIGKILL once the checkpoint of
-    the boundary is seen, and the run is resumed to the next one. ``folder`` gets a run that was
-    not disturbed, ``whole``, and the one that was, ``killed``.
+    The run is a small one, on the chosen accelerator. It gets a SIGKILL once the checkpoint of a
+    boundary is seen, and is then resumed up to the next boundary. An undisturbed run is written to
+    ``folder/whole``, and the killed one to ``folder/killed``.
 
     Raises:
       StorageError: a state of the killed run differs, or a run fails.

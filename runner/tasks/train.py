@@ -134,7 +134,7 @@ def _recorded(
     screen: Console,
     ending: Ending,
 ) -> Iterator[tuple[recorder.Recorder, feed.Feed]]:
-    """What training from ``start`` is recorded by, and its feed; both are closed at the end.
+    """The recorder and the feed of training from ``start``; both are closed at the end.
 
     Raises:
       RunnerError: what the recorder found after training had ended.
@@ -192,7 +192,7 @@ def _back_off(
     half = factor / 2
     note = f"{error.key}: {error.problem}; continues from step {step:,} at {half:g} times the rates"
     halved = replace(again.state, rate_factor=jax.device_put(np.float32(half), experiment.device))
-    # This process measures its time from its start; only the time of earlier attempts is added.
+    # Time is measured from the start of this process; only that of earlier attempts is added.
     figures = replace(again.figures, seconds=start.figures.seconds)
     return replace(again, state=halved, figures=figures, notes=(note,))
 

@@ -18,9 +18,9 @@ Arrays = Mapping[str, np.ndarray]
 # The parameters that evaluations use, stored where they are not the trained ones.
 EVALUATED = "evaluated"
 PARAMS = "params"
-# What starts as a copy of another section.
+# Sections that start as copies of others.
 _COPIES = {"slow": PARAMS, "average": PARAMS, "averaged_model_state": "model_state"}
-# Starts with zeros: a new schedule, or early stopping, has not seen an evaluation.
+# These start as zeros: a new schedule, or early stopping, has not seen an evaluation.
 _ZEROS = ("plateau", "stopping")
 _REMEDY = "use the settings it was saved with, or init_params_only=true to take what fits"
 

@@ -30,7 +30,7 @@ _STATE_BYTES = 32 * 2**20
 
 @dataclass(frozen=True)
 class Validation(Pytree, static=("ranking",)):
-    """What the evaluations within a chunk take.
+    """The inputs of the evaluations within a chunk.
 
     source, batch: the examples of the validation split, in one batch.
     after: how many steps of the chunk precede each evaluation, int32 [capacity], in increasing
@@ -71,7 +71,7 @@ def evaluates_inline(state: TrainState, feed: Feed, plan: Plan, *, capacity: int
 def validation_of(
     feed: Feed, ranking: Ranking, after: Sequence[int], *, capacity: int
 ) -> Validation:
-    """What the evaluations of a chunk take; ``after`` lists how many of its steps precede each."""
+    """The inputs of a chunk's evaluations; ``after`` lists how many of its steps precede each."""
     # Of a fixed length, so that chunks with any number of evaluations share a program.
     padded = np.full(capacity, INT32_MAX, np.int32)
     padded[: len(after)] = after

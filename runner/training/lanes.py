@@ -96,7 +96,7 @@ def _train_in_threads(static: Static, lanes: Sequence[Lane]) -> list[LaneEnd]:
         futures = [executor.submit(train_one, lane) for lane in lanes]
         try:
             wait(futures, return_when=FIRST_EXCEPTION)
-        finally:  # a KeyboardInterrupt ends the wait, too
+        finally:  # a KeyboardInterrupt also ends the wait
             abandoned.set()
             executor.shutdown(wait=False, cancel_futures=True)
         # Lanes start in order: one that raised comes before those that were cancelled.

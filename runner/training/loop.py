@@ -53,7 +53,7 @@ def train(
     the metrics of the previous one are fetched. Frequent evaluations are part of the chunks.
 
     Raises:
-      DivergedError: the listener received a loss that is not finite, and the state was yielded.
+      DivergedError: the listener received a loss that is not finite; the state is yielded first.
     """
     capacity = chunk_capacity(feed)
     inline = evaluates_inline(state, feed, plan, capacity=capacity)

@@ -95,7 +95,7 @@ def averaged_params(snapshots: Sequence[Snapshot]) -> Iterator[Variables]:
 def recompute_statistics(
     static: Static, variables: Variables, feed: Feed, *, steps: int, key: jax.Array
 ) -> Variables:
-    """``variables`` with batch normalisation statistics of the first ``steps`` updates.
+    """``variables`` with batch normalisation statistics over the first ``steps`` updates.
 
     Means and variances are those over all examples of these batches. As in training, each batch is
     normalised by its own statistics in the layers below, augmented and subject to dropout

@@ -70,7 +70,7 @@ def observe_metric(
     *,
     highest: bool,
 ) -> TrainState:
-    """The states after an evaluation, of the lanes where ``mask`` [lanes]."""
+    """The states after an evaluation, which only lanes where ``mask`` [lanes] observe."""
 
     def observe_lane(
         state: TrainState, hyperparams: Hyperparams, value: jax.Array, is_due: jax.Array

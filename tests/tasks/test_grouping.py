@@ -117,7 +117,7 @@ def test_check_prints_the_wrappers_around_the_optimizer(run, capsys):
     for told in (
         "gradients clipped to values of 0.5 and a norm of 1",
         "lookahead every 5 steps by 0.5",
-        "average of decay 0.99 evaluated",
+        "evaluates the average of decay 0.99",
         "computed in bfloat16",
     ):
         assert told in text
