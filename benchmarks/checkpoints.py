@@ -1,8 +1,8 @@
 """Compares the throughput of runs that save at the default interval and of runs that save nothing.
 
-Whole processes, in pairs that run in turns of half a second. The interval is measured in wall time,
-which continues while a process is stopped: a run of a pair saves twice as often per step as a run
-that has the machine to itself. Prints the median and the range of the ratios of
+Runs whole processes, in pairs that take turns of half a second. The interval is measured in wall
+time, which continues while a process is stopped: a run of a pair saves twice as often per step as a
+run that has the machine to itself. Prints the median and the range of the ratios of
 ``steps_per_second``, for the mlp and for the cnn.
 
     python benchmarks/checkpoints.py [--pairs 5] [--seconds 45] [--only mlp]
@@ -27,7 +27,7 @@ EVALUATIONS = 10
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measures what saving checkpoints costs.")
     parser.add_argument("--pairs", type=int, default=5, help="number of pairs, for each model")
-    parser.add_argument("--seconds", type=float, default=45, help="of training in each run")
+    parser.add_argument("--seconds", type=float, default=45, help="seconds of training in each run")
     parser.add_argument("--only", choices=MODELS, help="one model instead of both")
     given = parser.parse_args()
     for model in [given.only] if given.only else MODELS:
@@ -47,8 +47,8 @@ def compare(root: Path, model: str, *, pairs: int, seconds: float) -> None:
         saves.append(len(list((saved / "checkpoints").iterdir())))
         print(f"{model}: {ratios[-1]:.3f}", flush=True)
     print(
-        f"{model}, {steps:,} steps, {min(saves)} to {max(saves)} checkpoints left: median "
-        f"{statistics.median(ratios):.3f} of the speed without "
+        f"{model}, {steps:,} steps, {min(saves)} to {max(saves)} checkpoints at the end: median "
+        f"{statistics.median(ratios):.3f} of the speed without saves "
         f"({min(ratios):.3f} to {max(ratios):.3f}, n={pairs})",
         flush=True,
     )

@@ -1,4 +1,4 @@
-"""A cooldown forked from a constant-rate run, against the whole run under ``wsd``.
+"""Compares a cooldown forked from a constant-rate run with a whole run under ``wsd``.
 
 For each seed: one run at a constant rate; a fork of it at 80% of its length that cools down by
 1 - sqrt; and a run under the same ``wsd`` from the start. The rates of the last two agree at every

@@ -23,9 +23,6 @@ class Descent(NamedTuple):
     apply: Callable[..., tuple[Any, Any]]
 
 
-# Optimizers under schedules
-
-
 def triangular(step: jax.Array, low: float = 0.01, high: float = 0.2) -> jax.Array:
     """The triangular schedule with a step size of 88."""
     position = step % 176

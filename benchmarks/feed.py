@@ -1,10 +1,11 @@
-"""Compares the placements of a data set: speed, memory and the parameters that come of it.
+"""Compares the placements of a data set: speed, memory and the final parameters.
 
-Trains the same multilayer perceptron on a small file of examples from the device, the host and in a
-stream, and on a file of ``--gib`` in a stream, with the process's own data limited to ``--limit``
-(Linux's RLIMIT_DATA, which counts no mapped files). All take turns, for ``--rounds``. Prints the
-steps per second (median), their ratio to the first line's of the same round (median and range), the
-peak of the anonymous memory (RssAnon, sampled) and the hash of the final parameters.
+Trains the same multilayer perceptron on a small file of examples with each placement (``device``,
+``host``, ``stream``), and on a file of ``--gib`` with ``stream``. The data of each process is
+limited to ``--limit`` (Linux's RLIMIT_DATA, which does not count mapped files). All take turns, for
+``--rounds``. Prints the steps per second (median), their ratio to those of the first line in the
+same round (median and range), the peak of the anonymous memory (RssAnon, sampled) and the hash of
+the final parameters.
 
     python benchmarks/feed.py [--gib 4] [--limit 3] [--steps 300] [--rounds 5] [--folder FOLDER]
 """
@@ -33,7 +34,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--gib", type=float, default=4, help="size of the large file")
-    parser.add_argument("--limit", type=float, default=3, help="GiB of data of a process")
+    parser.add_argument("--limit", type=float, default=3, help="the most data of a process, in GiB")
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--folder", type=Path, help="for the files; a temporary one by default")
@@ -53,7 +54,7 @@ def main() -> None:
             print(f"round {number + 1} of {options.rounds}", file=sys.stderr, flush=True)
             for line in lines:
                 found[line].append(measured(*line, options))
-        print("| file | placement | steps/s | of the first line | peak RssAnon | parameters |")
+        print("| file | placement | steps/s | ratio to first line | peak RssAnon | parameters |")
         print("|---|---|---|---|---|---|")
         for (path, placement), results in found.items():
             print(f"| {path.name} | {placement} | {row(results, found[lines[0]])} |")

@@ -1,4 +1,4 @@
-"""Fuzzes a reader of untrusted input with atheris: whatever it is given, it must return or refuse.
+"""Fuzzes a reader of untrusted input with atheris: it must read or refuse any input.
 
     pip install atheris
     python benchmarks/fuzz.py expression --seconds 600

@@ -1,13 +1,13 @@
 """Kills runs with SIGKILL at random times, resumes them, and compares them with undisturbed ones.
 
 Runs with three optimizers take turns. A kill comes at a time drawn uniformly from the length of
-the undisturbed process, imports and compilation included; every second one, drawn at random, hits a
-run that was killed before. Each run is resumed to its end with ``resume=auto``. Prints a line for
+the undisturbed process, imports and compilation included; about half of the runs, drawn at random,
+are killed a second time. Each run is resumed to its end with ``resume=auto``. Prints a line for
 each run and a table: whether all parameters are equal to the bit, whether TensorBoard has one point
 per step, how many checkpoints that had been seen were lost, and how many steps were done twice.
 Exits with 1 if anything differs.
 
-With ``--default-interval COUNT``, kills one long run that often instead, between 0 and 90 s after
+With ``--default-interval COUNT``, kills one long run that many times instead, 0 to 90 s after
 each start. The run saves at the default interval of 30 s. Prints how many seconds of training, up
 to the last step that was logged, were lost by each kill.
 
@@ -84,7 +84,7 @@ class Tally:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Kills runs at random times and resumes them.")
-    parser.add_argument("--seed", type=int, default=0, help="of the times of the kills")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random kill times")
     parser.add_argument("--count", type=int, default=100, help="how many kills")
     parser.add_argument("--default-interval", type=int, metavar="COUNT", help="kills of a long run")
     given = parser.parse_args()

@@ -1,8 +1,8 @@
 """Measures runs of the digits mlp that share a compiled program.
 
 On a CPU: lane-steps per second of one lane and of ``--lanes``, trained one after another, in
-threads and vmapped. The three ways run in turns in this process; printed are the median and the
-range over the rounds, and the ratios to one after another within a round.
+threads and vmapped. The three ways run in turns in this process. Prints the median and the range
+over the rounds, and the ratios to "one after another" within a round.
 
 On an accelerator: the wall time of 1, 2, 4, ... lanes, vmapped, as a multiple of one lane's.
 
@@ -91,7 +91,7 @@ WAYS = {"one after another": one_after_another, "threads": in_threads, "vmap": v
 
 
 def seconds(way: Callable[..., list[jax.Array]], experiment: Experiment, count: int) -> float:
-    """The wall time of training ``count`` lanes; their first states are made before."""
+    """The wall time of training ``count`` lanes; their initial states are made beforehand."""
     lanes = lanes_of(experiment, count)
     started = perf_counter()
     jax.block_until_ready(way(experiment, lanes))

@@ -1,8 +1,8 @@
 """Trains the default run with every optimizer under every scheduler, and prints the accuracies.
 
 Each pair uses the default settings of both; only ``cycle_momentum`` is false for an optimizer
-without a momentum. The runs of an optimizer are computed side by side, which takes the same steps
-as one after another.
+without a momentum. The runs of an optimizer are computed side by side, with the same updates as
+one after another.
 
     python benchmarks/optimizers.py [--optimizers adam,lion] [--seed 0]
 """

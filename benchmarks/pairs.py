@@ -1,7 +1,7 @@
 """Times two ways to do the same work in turns and prints the ratio of their speeds.
 
-On a shared machine the speed drifts: two times of one pair are comparable, those of two pairs are
-not. What is quoted is the median of the ratios of the pairs, with the range.
+On a shared machine the speed drifts: the two times of a pair are comparable, those of different
+pairs are not. Quote the median of the pairs' ratios, with the range.
 """
 
 import statistics

@@ -9,7 +9,7 @@ median over the seeds): 95% of the accuracy of the grid's best rate, or 105% of 
 "grid, soonest" is the rate of the grid that reaches the target first: no rate under this policy
 reaches it much sooner.
 
-Results are kept in ``--results``, so that an interrupted benchmark goes on where it stopped.
+Results are kept in ``--results``, so that an interrupted benchmark continues where it stopped.
 
     python benchmarks/range_quality.py --tables FOLDER --fashion FOLDER --text FILE
         [--results range_quality.json] [--only NAME,...] [--policy triangular]
@@ -86,7 +86,7 @@ class History(Listener):
     def state(self, step: int, state: Any) -> None: ...
 
     def raise_failure(self) -> None:
-        """Looks at the loss before the newest, which is there by now."""
+        """Checks the loss before the newest one, as it has been computed by now."""
         if len(self._losses) > 1 and not np.isfinite(float(self._losses[-2])):
             raise DivergedError("training", "the loss is not finite", "lower the rate")
 

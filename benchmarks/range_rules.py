@@ -2,8 +2,8 @@
 
 Curves are logistic falls in log10(lr) that end in a blow-up, under noise. Prints, for each rule, by
 which factor its rate misses the steepest descent: the median and the 90% quantile over seeds,
-shapes and lengths. Peers' rules are applied to the same losses, smoothed and trimmed as by the
-library. valley, slide and minimum/10 aim at other points of the curve and are listed for
+shapes and lengths. Rules of other libraries are applied to the same losses, smoothed and trimmed
+as in the library. valley, slide and minimum/10 aim at other points of the curve and are listed for
 comparison.
 
     python benchmarks/range_rules.py [--seeds 200]
@@ -29,9 +29,9 @@ Rule = Callable[[np.ndarray, np.ndarray], float | None]
 
 @dataclass(frozen=True)
 class Shape:
-    """A logistic fall, in log10(lr), and the place where the loss has blown up by the fall.
+    """A logistic fall in log10(lr), and the place where the blow-up is as high as the fall.
 
-    decline: how far the loss falls besides over the whole range, as training proceeds.
+    decline: how much further the loss falls over the whole range, as training proceeds.
     """
 
     centre: float
@@ -61,7 +61,7 @@ def main() -> None:
     cells = list(itertools.product(SHAPES, NOISES, LENGTHS))
     misses = {cell: missed(*cell, seeds=seeds) for cell in cells}
     rules = list(misses[cells[0]])
-    print(f"factor to the steepest descent, median and 90%; {seeds} seeds; - where over half fail")
+    print(f"factor to the steepest descent, median and 90%; {seeds} seeds; -: no rate")
     print(f"{'rule':30}" + "".join(f"{f'noise {noise:g}':>22}" for noise in NOISES))
     for rule in rules:
         columns = (
@@ -126,7 +126,7 @@ def averaged(losses: np.ndarray, beta: float, factor: float, *, corrected: bool)
 def lightning(rates: np.ndarray, losses: np.ndarray, *, by_rate: bool) -> float | None:
     """``_LRFinder.suggestion(skip_begin=10, skip_end=1)``, lightning/pytorch/tuner/lr_finder.py.
 
-    The gradient is by the rate, and was by the point in earlier versions.
+    The gradient is taken over the rate; in earlier versions, over the points.
     """
     smoothed = averaged(losses, 0.98, 4, corrected=True)[10:-1]
     rates = rates[10:][: len(smoothed)]
@@ -184,7 +184,7 @@ def slide(rates: np.ndarray, losses: np.ndarray) -> float:
 
 PEERS: dict[str, Rule] = {
     "Lightning": lambda rates, losses: lightning(rates, losses, by_rate=True),
-    "Lightning, by the point": lambda rates, losses: lightning(rates, losses, by_rate=False),
+    "Lightning, over points": lambda rates, losses: lightning(rates, losses, by_rate=False),
     "torch-lr-finder": torch_lr_finder,
     "fastai steep": fastai(steep),
     "fastai valley": fastai(valley),

@@ -1,4 +1,4 @@
-"""Snapshot ensembles and averaged weights against single models, on Fashion-MNIST.
+"""Compares snapshot ensembles and averaged weights with single models, on Fashion-MNIST.
 
 Each seed is one run under ``cosine_restarts`` with a snapshot at every cycle end. All of its models
 come from that run: the last snapshot, the one that is best on the validation examples, the ensemble

@@ -1,6 +1,6 @@
 """Times whole processes: the default run with an empty and with a filled compilation cache, the
-help, and configuration errors, which must not import jax (but for a model's values). Also prints
-test accuracies.
+help, and configuration errors, which must not import jax (except for a model's values). Also
+prints test accuracies.
 
     python benchmarks/startup.py [--runs 5]
 """

@@ -1,6 +1,6 @@
 """Runs processes in short turns, so that all of them get the same share of a noisy machine.
 
-On a shared machine the speed drifts, and two runs one after the other meet different speeds. Here
+On a shared machine the speed drifts, so two runs one after the other get different speeds. Here
 one process runs at a time while the others are stopped (SIGSTOP), each for a fraction of a second.
 """
 
@@ -17,8 +17,8 @@ TURN_SECONDS = 0.5
 def run_in_turns(*commands: Sequence[str], turn_seconds: float = TURN_SECONDS) -> list[float]:
     """Runs the commands and returns the seconds for which each has run.
 
-    The turns of a process that has ended pass idle, so that wall times which the others measure
-    stay comparable. Exits with the error output of a command that fails.
+    In the turns of a process that has ended nothing runs, so that the wall times that the others
+    measure stay comparable. Exits with the error output of a command that fails.
     """
     with tempfile.TemporaryFile() as errors:
         running = [_stopped(command, errors) for command in commands]

@@ -1,7 +1,7 @@
 """Measures what a user runs: the default command, with evaluations, saves and every step logged.
 
-It is compared with two programs written by hand that log nothing. The first scans as many steps as
-lie between two evaluations and evaluates as often. The second is a bound: one scan of all steps,
+It is compared with two programs written by hand that log nothing. The first scans the steps between
+two evaluations, and evaluates as often as the runner. The second is a bound: one scan of all steps,
 and the evaluations alone, timed in processes of their own. All processes run in turns of half a
 second. The time of a step is the difference between a long and a short run divided by that of
 their steps, so that imports and compilation cancel. Prints three ratios of times: the first program
