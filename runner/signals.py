@@ -1,4 +1,4 @@
-"""Handling of SIGINT, SIGTERM and SIGHUP; imported first, so it imports little."""
+"""Handling of SIGINT, SIGTERM, SIGHUP and SIGUSR1; imported first, so it imports little."""
 
 import os
 import signal

@@ -52,7 +52,7 @@ class Composer(ConfigLoaderImpl):
       config_name: the name of the primary configuration.
       parsed: the overrides of the command line, without ``hydra.searchpath``.
       plugins: the packages that the command line names; they are imported.
-      resumes: whether it resumes or reads a saved run (``resume=...``).
+      resumes: whether the command line resumes or reads a saved run (``resume=...``).
       resumes_auto: whether the command line has ``resume=auto`` and there is nothing to resume.
     """
 

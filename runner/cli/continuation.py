@@ -46,7 +46,7 @@ class Continuation(Composer):
     saved values.
 
     Attributes:
-      folder: the saved run's.
+      folder: the folder of the saved run.
       resumes: whether that run is resumed or read (``resume``); otherwise a new run starts from its
         state (``init_from``).
       earlier: the overrides that the run was started with.

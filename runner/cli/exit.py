@@ -49,7 +49,7 @@ def report(error: BaseException, *, about: str = "") -> int:
 
 
 def check_memory_limit() -> None:
-    """Raises OutOfMemoryError if ``ulimit -v`` is too low; jax would abort, with any exit code."""
+    """Raises OutOfMemoryError if ``ulimit -v`` is too low: jax would abort with any exit code."""
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
     if limit != resource.RLIM_INFINITY and limit < _LEAST_ADDRESS_SPACE:
         problem = f"{limit // 1024} KiB of address space is too little to load jax"

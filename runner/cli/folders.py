@@ -120,7 +120,7 @@ def check_unseen(cfg: DictConfig) -> None:
     """
     subfolder = plain(cfg.hydra.sweep)["subdir"]
     if not _NUMBERED.fullmatch(str(subfolder)):
-        problem = f"{subfolder!r} is not a name with ${{hydra.job.num}} in it"
+        problem = f"{subfolder!r} depends on more than job numbers and overrides"
         raise ConfigError(SUBFOLDER, problem, "write ${hydra.job.num}")
     for key, value in (plain(cfg.hydra.sweeper).get("params") or {}).items():
         if "${" in str(value):

@@ -98,7 +98,7 @@ def _check_count(count: int, groups: Groups, *, key: str) -> None:
 
 
 def _check_lookahead(experiment: Experiment) -> None:
-    """Refuses a period beyond the run: the slow parameters, which are evaluated, never change."""
+    """Refuses a period longer than the run: the slow parameters, those evaluated, never change."""
     period, steps = experiment.config.wrappers.lookahead.sync_period, experiment.lengths.steps
     if period is not None and period > steps:
         problem = f"{period} is longer than the run of {steps} steps"

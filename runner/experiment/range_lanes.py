@@ -57,7 +57,7 @@ class ShortRuns:
           should_stop: whether to end all runs early.
           start: returns the initial state of the run of a seed.
         """
-        # Early stopping and plateaus need evaluations, which short runs do not have.
+        # Early stopping and plateaus need evaluations during a run, which short runs do not have.
         hyperparams = replace(experiment.hyperparams, stopping=None)
         self.experiment = replace(experiment, hyperparams=hyperparams)
         self._table, self._start, self._should_stop = table, start, should_stop
@@ -71,7 +71,7 @@ class ShortRuns:
         self._opened.close()
 
     def train(self, runs: Sequence[ShortRun]) -> int:
-        """Trains each run until its end or its listener's; returns the number of updates."""
+        """Trains each run to its end, or until its listener ends it; returns the updates made."""
         experiment = self.experiment
         listeners = [ShortRunListener(run.observer, len(run.rates)) for run in runs]
         ends = train_lanes(
@@ -128,7 +128,7 @@ class ShortRunListener(Listener):
 
     @property
     def steps_per_second(self) -> None:
-        """Chunks are as long as they can be."""
+        """None, as the plan sets the length of chunks."""
 
     @property
     def ended(self) -> bool:

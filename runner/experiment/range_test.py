@@ -124,7 +124,8 @@ def run_range_test(
     scored. If ``should_stop`` becomes true, lanes end early, and what is returned is incomplete.
 
     Raises:
-      ConfigError: the test has fewer than ten points; its key is relative to the test's.
+      ConfigError: a length is wrong, such as one of fewer than ten points; its key is relative to
+        the test's.
     """
     lengths = lengths_of_test(experiment, settings)
     table = max(lengths.steps, lengths.verification)

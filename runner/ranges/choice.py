@@ -68,17 +68,17 @@ def choose(curves: Sequence[Curve]) -> Answer | NoAnswer:
     2. The trend must fall by more than four standard errors. Otherwise there is no answer: the
        loss rises without having fallen, or no rate lowers it.
     3. The edge is the rate of the trend's lowest point; higher rates do more harm than good. If the
-       loss never rises, the edge is where the last 5% of the fall begin. If the loss still falls at
-       the end of the range, there is no answer. If the test stopped while the trend fell, the edge
-       is the last rate.
+       loss never rises, the edge is where the last 5% of the fall begins. If the loss still falls
+       at the end of the range, there is no answer. If the test stopped while the trend fell, the
+       edge is the last rate.
     4. ``max_lr`` is a third of the edge. A range test passes each rate once, so the loss also falls
-       because training proceeds, and a rate that is too high takes effect only after some updates:
+       because training proceeds, and a rate that is too high does harm only after some updates:
        both shift the lowest loss to higher rates.
     5. ``base_lr`` is where a tenth of the fall has passed and the fall exceeds the noise, limited
        to at least ``max_lr / 25``, the start of a one-cycle policy (Smith and Topin 2018), and at
        most ``max_lr / 4``, the narrowest range that Smith (2017) recommends.
 
-    Each bound is the median over the seeds, in log(lr), and its spread their lowest and highest
+    Each bound is the median over the seeds, in log(lr); its spread is their lowest and highest
     value. Seeds without bounds are left out and named; if fewer than half of the seeds have bounds,
     there is no answer, for the most common reason. Half a cycle takes two epochs for each factor of
     ten between the bounds, at least 2 and at most 10; results depend little on its length (Smith

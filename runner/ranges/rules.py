@@ -26,8 +26,8 @@ class RuleSpread:
 def steepest(curve: Curve) -> float | None:
     """The rate where the loss falls fastest in log(lr).
 
-    As fastai's ``steep``; Lightning takes the slope over the rate, torch-lr-finder over the points.
-    Only slopes in the middle 80% of the fall count.
+    As in fastai's ``steep``; Lightning takes the slope over the rate, torch-lr-finder over the
+    points. Only slopes in the middle 80% of the fall count.
     """
     found = _falling(curve)
     return found and found.rate(found.steepest)

@@ -138,7 +138,7 @@ class Journal:
                 yield place.stop
 
     def evaluation(self, step: int, metrics: Mapping[str, Any], *, submitted: float) -> None:
-        """Records scalars measured after ``step`` updates.
+        """Records metrics measured after ``step`` updates.
 
         submitted: the ``perf_counter()`` at which they were handed over.
 

@@ -68,7 +68,7 @@ class Recorder:
         self._hand_over(partial(journal.chunk, start, length, metrics, submitted=time.time()))
 
     def evaluation(self, step: int, metrics: Mapping[str, Any]) -> None:
-        """Hands over scalars by tag, measured after ``step`` updates.
+        """Hands over metrics by tag, measured after ``step`` updates.
 
         Waits if the queue is full.
         """
@@ -80,7 +80,7 @@ class Recorder:
     ) -> None:
         """Hands over a chunk with the evaluations within it; waits if the queue is full."""
         chunk = start, length, metrics, evaluations
-        # Recorded by the thread, as it asks for one evaluation after the other.
+        # An iterator: the thread records the chunk as it asks for one evaluation after another.
         recorded = self._journal.evaluated_chunk(*chunk, submitted=time.time())
         self._hand_over(partial(self._offer_best, recorded, start, evaluations))
 
@@ -167,7 +167,7 @@ class Recorder:
 
     @property
     def goodput(self) -> float | None:
-        """The share of the run's wall time, of all attempts, for steps that were not repeated."""
+        """The share of the wall time of all attempts spent on steps that were not repeated."""
         figures = self._journal.figures()
         return figures.training_seconds / figures.seconds if figures.training_seconds else None
 

@@ -257,7 +257,7 @@ def _claim_run(folder: Path) -> Claim | None:
         is_new = True
     except FileExistsError:
         is_new = False
-    # A summary without .hydra is a run's too (hydra.output_subdir=null); it is never overwritten.
+    # A summary without .hydra is a run's as well (hydra.output_subdir=null): never overwritten.
     if (folder / SUMMARY).exists():
         return None
     failure = OSError()

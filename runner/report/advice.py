@@ -19,7 +19,7 @@ LOW_RATE, HIGH_RATE, HIGHEST_RATE = 0.01, 0.2, 2.0
 
 
 def warnings(experiment: Experiment) -> list[str]:
-    """One line per warning, each naming the key and a better value."""
+    """One line per warning, each naming the key and, if there is one, a better value."""
     lengths = experiment.lengths
     found = unfinished_cycle(experiment) + _unfinished_lookahead(experiment)
     for part in all_parts(experiment.config.scheduler, experiment.schedule, lengths.steps):

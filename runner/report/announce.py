@@ -23,7 +23,7 @@ from runner.report.console import open_console
 from runner.report.text import counted, metric_value, pace, short_path
 from runner.training.tags import PREFIXES
 
-# A final accuracy this far below the best one is more than noise of the last updates.
+# A final accuracy this far below the best one is more than the noise of the last updates.
 LOST_ACCURACY = 0.05
 _TEST = f"{PREFIXES['test']}/"
 

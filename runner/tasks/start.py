@@ -24,7 +24,7 @@ class Start:
     """Where training starts.
 
     Attributes:
-      state: training donates its buffers, so it must be read before.
+      state: training donates its buffers, so it can be read only before training.
       figures: the metrics and times of the run up to here.
       parent: the run and step that a forked run's state was taken from; None for any other.
       notes: lines to print.

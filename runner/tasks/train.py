@@ -52,7 +52,7 @@ def train(config: Config, folder: Path, ending: Ending) -> float | None:
     Raises:
       RunnerError: see the exit codes; ``summary.json`` is written in every case.
     """
-    # Imports these modules now, so that the run's time does not include it.
+    # Imports these modules now, so that the run's time does not include their import.
     _ = build.build, check.check, loop.train, recorder.Recorder, progress.progress_display
     ending.begin(device.compile_clock)
     chosen = device.prepare_device(config)

@@ -45,7 +45,7 @@ def evaluate(
 def score(
     static: Static, variables: Variables, objective: Objective, examples: Examples, valid: jax.Array
 ) -> Metrics:
-    """The objective's sums over prepared examples, of those where ``valid`` [batch]."""
+    """The objective's sums over those prepared examples where ``valid`` [batch]."""
     outputs = compute_outputs(static, variables, examples.inputs)
     return objective.sums(outputs, examples.targets, valid)
 

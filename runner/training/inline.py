@@ -56,9 +56,9 @@ class Evaluated(NamedTuple):
 def evaluates_inline(state: TrainState, feed: Feed, plan: Plan, *, capacity: int) -> bool:
     """Whether a run evaluates within its chunks, of up to ``capacity`` steps.
 
-    That requires data on the device, a validation split of one batch, and neither early stopping
-    nor ``reduce_on_plateau``, whose counts each evaluation changes. Each chunk copies the state,
-    which must be small.
+    That requires one dispatch per chunk, an ``eval_every`` of at most half a chunk, data on the
+    device, a validation split of one batch, and neither early stopping nor ``reduce_on_plateau``,
+    whose counts each evaluation changes. Each chunk copies the state, which must be small.
     """
     is_observed = state.plateau is not None or state.stopping is not None
     if plan.dispatch == "step" or plan.eval_every is None or is_observed:

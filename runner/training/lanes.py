@@ -234,7 +234,7 @@ def _evaluate(
     slots: Sequence[_Slot],
     due: Sequence[_Slot],
 ) -> TrainState:
-    """Evaluates the lanes for which it is ``due``; returns the states that have observed it."""
+    """Evaluates the lanes in ``due``; returns the states after these have observed the metrics."""
     run = static, states, hyperparams, due[0].lane.feed
     found = vmapped.evaluate(*run, "validation")
     if states.plateau is not None or states.stopping is not None:
