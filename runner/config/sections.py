@@ -35,7 +35,7 @@ class General:
             problem = "'' does not name a folder"
             raise ConfigError("compilation_cache", problem, "write true, false or a folder")
         if self.init_params_only and self.init_from is None:
-            problem = "true, but no run to take the parameters from is named"
+            problem = "true, but no run is named to take the parameters from"
             raise ConfigError("init_params_only", problem, "add init_from=RUN_FOLDER")
 
 

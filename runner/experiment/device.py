@@ -119,7 +119,7 @@ def _is_writable(folder: str) -> bool:
             return True
     except OSError as error:
         _log.warning(
-            "compilation_cache: %s cannot be written (%s); programs are not kept",
+            "compilation_cache: %s cannot be written (%s); compiled programs are not kept",
             folder,
             error.strerror or error,
         )

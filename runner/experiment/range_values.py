@@ -45,7 +45,7 @@ def _check_setting(config: Config, over: str) -> None:
     optimizer = config.optimizer
     numbers = [name for name, found in optimizer.settings if _is_number(found)]
     if over not in (*numbers, BATCH_SIZE):
-        problem = f"{shown(over)} is not a number of the optimizer {optimizer.option}"
+        problem = f"{shown(over)} is not a numeric setting of the optimizer {optimizer.option}"
         raise ConfigError("over", problem, nearest(over, [*numbers, BATCH_SIZE]))
 
 

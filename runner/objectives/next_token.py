@@ -40,9 +40,7 @@ class NextToken(Objective):
     def __init__(self, *, targets: Targets) -> None:
         """Raises ConfigError unless the targets are a block of tokens for each example."""
         if targets.num_classes is None or len(targets.shape) != 1:
-            problem = (
-                "next_token needs a block of tokens for each example, such as dataset=text has"
-            )
+            problem = "next_token needs a block of tokens for each example, as dataset=text has"
             raise ConfigError("", problem, "choose objective=classification")
         self.output_shape = (*targets.shape, targets.num_classes)
         token_bytes = targets.token_bytes or (1,) * targets.num_classes

@@ -76,7 +76,7 @@ def revise(answer: Answer, scores: Scores, *, highest: bool) -> Answer:
     if factor == 1:
         return replace(answer, reasons=(*answer.reasons, "short runs score these rates best"))
     tried = _listed(sorted(scores))
-    reason = f"short runs at {tried} times these rates score best near {factor:g} times"
+    reason = f"short runs at {tried} times these rates score best at about {factor:g} times"
     return _moved(answer, factor, f"{reason}; the rates are multiplied by {factor:g}")
 
 

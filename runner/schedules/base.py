@@ -59,7 +59,9 @@ class Schedule(Pytree, ABC):
         """The momentum of update ``step``, float32; ValueError unless ``cycles_momentum``."""
         if not self.cycles_momentum:
             name = type(self).__name__
-            raise ValueError(f"this {name} does not set the momentum (cycle_momentum=True does)")
+            raise ValueError(
+                f"this {name} does not set the momentum; use one with cycle_momentum=True"
+            )
         return _compiled(type(self)._momentum)(self, as_steps(step))
 
     def cycle(self, step: ArrayLike) -> jax.Array:

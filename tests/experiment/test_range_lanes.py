@@ -267,8 +267,12 @@ def test_a_value_gives_the_curves_of_an_experiment_with_that_setting():
 @pytest.mark.parametrize(
     ("over", "values", "said"),
     [
-        ("momentums", [0.9], r"over: 'momentums' is not a number of the optimizer sgd; did you"),
-        ("nesterov", [1.0], r"over: 'nesterov' is not a number"),
+        (
+            "momentums",
+            [0.9],
+            r"over: 'momentums' is not a numeric setting of the optimizer sgd; did you",
+        ),
+        ("nesterov", [1.0], r"over: 'nesterov' is not a numeric setting"),
         ("momentum", [], r"values: there are no values"),
         ("momentum", [0.9, 0.9], r"values\[1\]: 0.9 is given twice"),
         ("momentum", [1.5], r"values 1.5: optimizer.momentum: 1.5 is not"),

@@ -89,7 +89,7 @@ def test_without_a_best_point_within_the_parabola_the_answer_moves_to_the_best_m
 
 def test_the_reason_names_the_multiples_and_the_factor() -> None:
     assert revise(ANSWER, parabola(1.9), highest=True).reasons[-1] == (
-        "short runs at 0.25, 0.5, 1, 2 and 4 times these rates score best near 1.9 times; the "
+        "short runs at 0.25, 0.5, 1, 2 and 4 times these rates score best at about 1.9 times; the "
         "rates are multiplied by 1.9"
     )
 
