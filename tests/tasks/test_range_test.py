@@ -152,7 +152,10 @@ def test_each_value_of_a_setting_has_its_curves(run, capsys, over, values):
         (["task.smoothing=1"], "task.smoothing: 1 is not at least 0 and below 1"),
         (["task.spacing=log"], "task.spacing: 'log' is not one of exponential, linear"),
         (["task.over=momentum"], "task.values: there are no values to compare"),
-        (["task.over=depth", "task.values=[1]"], "task.over: 'depth' is not a number of the"),
+        (
+            ["task.over=depth", "task.values=[1]"],
+            "task.over: 'depth' is not a numeric setting of the",
+        ),
     ],
 )
 def test_what_cannot_be_tested_is_refused_and_leaves_no_folder(run, capsys, overrides, said):
