@@ -325,7 +325,7 @@ def test_a_header_that_claims_more_than_the_file_can_hold_is_refused(tmp_path):
         archive.writestr("x_train.npy", header.getvalue())
         archive.writestr("y_train.npy", header.getvalue())
     size = len(header.getvalue())
-    assert f"is truncated: it has room for {size} bytes, and its header says {8 * 4 * 2**40};" in (
+    assert f"is truncated: it holds at most {size} bytes, but its header says {8 * 4 * 2**40};" in (
         refused(path)
     )
 
