@@ -26,8 +26,8 @@ from runner.ranges import (
 
 Spacing = Literal["exponential", "linear"]
 
-# The test and the verification of its answer cost at most this many times the run's updates: a
-# tenth of a grid search over 12 rates with 3 seeds.
+# The test and the verification of its answer cost at most this many times the run's updates, a
+# tenth of a grid search over 12 rates with 3 seeds, unless the run is too short for the fewest.
 COST = 3.6
 # Of these, the updates of the test itself, also in multiples of the run's updates.
 TEST_COST = 1.2

@@ -83,7 +83,7 @@ def limited(environment, cwd, *args):
     )
 
 
-def test_a_quota(environment, tmp_path):
+def test_a_file_size_limit(environment, tmp_path):
     """
     Fault: a file exceeds the file size limit of the process (RLIMIT_FSIZE)
     Effect: as on a full disk
@@ -136,7 +136,7 @@ def test_a_save_that_fails_while_other_files_are_written(environment, tmp_path):
     assert "Event loop is closed" not in done.stderr
 
 
-def test_a_disk_that_fills_up_while_a_schedule_is_written(environment, tmp_path):
+def test_a_file_size_limit_while_a_schedule_is_written(environment, tmp_path):
     """
     Fault: the schedule that task=check writes exceeds the file size limit
     Effect: the run ends and names the file
