@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+from multiprocessing import parent_process
 from shutil import get_terminal_size
 from typing import Any, TextIO
 
@@ -14,7 +15,8 @@ _log = logging.getLogger("runner")
 def open_console() -> Console:
     """A console on standard output; a closed pipe or a full disk never ends the run."""
     # FORCE_COLOR makes rich treat a pipe as a terminal: colours are fine there, a live bar is not.
-    interactive = None if sys.stdout.isatty() else False
+    # Nor is it in the worker processes of a launcher, as their bars would overwrite each other.
+    interactive = None if sys.stdout.isatty() and parent_process() is None else False
     console = Console(file=_SafeStream(sys.stdout), force_interactive=interactive)  # type: ignore[arg-type]
     if console.width < 1:  # COLUMNS=0, with which rich prints nothing at all
         console.width = get_terminal_size().columns

@@ -62,3 +62,15 @@ def test_a_pipe_with_colours_gets_text_whatever_its_width_and_no_live_bar(
     console.print("a · b")
     progress_display(10, console=console).close()
     assert capsys.readouterr().out == "a · b\n"
+
+
+@pytest.mark.parametrize("parent", [None, object()])
+def test_only_the_main_process_has_a_live_bar(parent, printing_to, monkeypatch):
+    pty = pytest.importorskip("pty", reason="this system has no pseudo-terminals")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr("runner.report.console.parent_process", lambda: parent)
+    reading, writing = pty.openpty()
+    stream = printing_to(writing)
+    assert open_console().is_interactive == (parent is None)
+    stream.close()
+    os.close(reading)
