@@ -14,7 +14,7 @@ from runner.config.signature import checked
 from runner.data.dataset import Dataset, Split, check_labels
 from runner.data.files import DOWNLOAD_AGAIN, existing_file, existing_folder, opened
 from runner.data.sources.cifar_classes import CIFAR10, COARSE, FINE
-from runner.data.sources.download import fetch
+from runner.data.sources.download import OR_DOWNLOADED, fetch
 from runner.data.sources.published import PUBLISHED
 from runner.errors import DataError, reason
 from runner.registry import register_dataset
@@ -72,7 +72,9 @@ _CIFAR100 = _Form(
 @checked
 def cifar10(
     *,
-    root: Annotated[str, Folder(f"that holds {_CIFAR10.archive} or the .bin files in it")],
+    root: Annotated[
+        str, Folder(f"that holds {_CIFAR10.archive} or its .bin files, {OR_DOWNLOADED}")
+    ],
     download: bool = False,
 ) -> Dataset:
     """60,000 photographs of ten classes: inputs uint8 [n, 32, 32, 3], 10,000 for the test.
@@ -93,7 +95,9 @@ def cifar10(
 @checked
 def cifar100(
     *,
-    root: Annotated[str, Folder(f"that holds {_CIFAR100.archive} or the .bin files in it")],
+    root: Annotated[
+        str, Folder(f"that holds {_CIFAR100.archive} or its .bin files, {OR_DOWNLOADED}")
+    ],
     labels: Literal["fine", "coarse"] = "fine",
     download: bool = False,
 ) -> Dataset:

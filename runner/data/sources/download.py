@@ -20,6 +20,9 @@ _PROGRESS_EVERY = 1.0  # seconds
 # The SHA-256 protects the contents; https also hides from others what is downloaded.
 ALLOWED_SCHEMES = ("https",)
 
+# Ends a description of the folder that a user must give.
+OR_DOWNLOADED = "or is to be created by dataset.download=true"
+
 
 @dataclass(frozen=True)
 class Published:

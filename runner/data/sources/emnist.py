@@ -15,7 +15,7 @@ from runner.config.markers import Folder
 from runner.config.signature import checked
 from runner.data.dataset import Dataset, Split
 from runner.data.files import DOWNLOAD_AGAIN, check_file, existing_folder, unreadable
-from runner.data.sources.download import fetch
+from runner.data.sources.download import OR_DOWNLOADED, fetch
 from runner.data.sources.idx import read_dataset
 from runner.data.sources.published import PUBLISHED
 from runner.durable import write_file
@@ -44,7 +44,11 @@ _MAX_MEMBER = 2**29
 def emnist(
     *,
     root: Annotated[
-        str, Folder("that holds emnist-SPLIT-train-images-idx3-ubyte and its three companions")
+        str,
+        Folder(
+            "that holds emnist-SPLIT-train-images-idx3-ubyte and its three companions, "
+            f"{OR_DOWNLOADED}"
+        ),
     ],
     split: Literal["balanced", "byclass", "bymerge", "digits", "letters", "mnist"] = "balanced",
     download: bool = False,

@@ -17,7 +17,7 @@ from runner.config.signature import checked
 from runner.config.types import Needs
 from runner.data.dataset import Dataset, Split, check_labels
 from runner.data.files import DOWNLOAD_AGAIN, MAX_DEFLATE_RATIO, existing_folder, opened
-from runner.data.sources.download import Published, fetch
+from runner.data.sources.download import OR_DOWNLOADED, Published, fetch
 from runner.data.sources.published import PUBLISHED
 from runner.errors import DataError
 from runner.registry import register_dataset
@@ -41,7 +41,7 @@ _EVERY_NAME = (
 @checked
 def idx(
     *,
-    root: Annotated[str, Folder(f"that holds {_EVERY_NAME}")],
+    root: Annotated[str, Folder(f"that holds {_EVERY_NAME}, {OR_DOWNLOADED}")],
     classes: tuple[str, ...] | None = None,
     publication: Literal["mnist", "fashion_mnist", "kmnist"] | None = None,
     download: Annotated[bool, Needs("publication")] = False,
