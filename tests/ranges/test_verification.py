@@ -205,5 +205,7 @@ def test_asking_for_multiples_ends(data: st.DataObject, seeds: int, highest: boo
         scores |= {multiple: data.draw(values) for multiple in wanted}
     assert min(scores) >= 1 / 64
     assert max(scores) <= 64
-    factor = revise(ANSWER, scores, highest=highest).max_lr / ANSWER.max_lr
-    assert min(scores) * 0.999 <= factor <= max(scores) * 1.001
+    # The factor is rounded to two digits, 1/16 to 0.062, except if all runs diverge.
+    rounded = [float(f"{multiple:.2g}") for multiple in scores]
+    lowest = min(*scores, *rounded) * ANSWER.max_lr
+    assert lowest <= revise(ANSWER, scores, highest=highest).max_lr <= max(rounded) * ANSWER.max_lr
