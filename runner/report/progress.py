@@ -17,16 +17,19 @@ _LINE_SECONDS = 60.0
 _WIDTH = 8
 
 
-def progress_display(total: int, *, console: Console, has_cycles: bool = True) -> Display:
+def progress_display(
+    total: int, *, console: Console, metric: str = "", has_cycles: bool = True
+) -> Display:
     """The display of a run of ``total`` updates: a live bar if ``console`` is a terminal.
 
-    ``has_cycles``: whether to show the cycle.
+    ``metric`` and ``has_cycles``: see ``ProgressText``.
 
     If it can no longer be written (a closed terminal, ``| head``), it stops without raising, and
     the run continues.
     """
     display = LiveBar if console.is_interactive else _Lines
-    return _SafeDisplay(lambda: display(ProgressText(total, has_cycles=has_cycles), console))
+    text = ProgressText(total, metric=metric, has_cycles=has_cycles)
+    return _SafeDisplay(lambda: display(text, console))
 
 
 # rich raises SystemExit on a broken pipe; writing to a closed file is a ValueError.

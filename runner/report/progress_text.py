@@ -17,11 +17,14 @@ _LEAST_SECONDS = 0.2
 class ProgressText:
     """The latest figures of a run of ``total`` updates: labelled values, and texts.
 
-    Without ``has_cycles`` no cycle is shown, as it would always be 0.
+    Args:
+      metric: the tag of the metric that is shown first.
+      has_cycles: whether to show the cycle, which would otherwise always be 0.
     """
 
-    def __init__(self, total: int, *, has_cycles: bool = True) -> None:
+    def __init__(self, total: int, *, metric: str = "", has_cycles: bool = True) -> None:
         self.total = total
+        self._metric = metric
         self._has_cycles = has_cycles
         self.step = 0
         self.values: list[tuple[str, str]] = []
@@ -52,8 +55,9 @@ class ProgressText:
             step, since = self._since
             self._since = step, since + self._updated_at - before
         # Test metrics are printed at the end.
-        shown = {tag: value for tag, value in metrics.items() if tag.startswith(_EVAL)}
-        self.metrics = [(_metric_label(tag), number(value)) for tag, value in shown.items()]
+        tags = [tag for tag in metrics if tag.startswith(_EVAL)]
+        tags.sort(key=lambda tag: tag != self._metric)
+        self.metrics = [(_metric_label(tag), number(metrics[tag])) for tag in tags]
 
     def percent(self) -> str:
         return f"{100 * self.step // self.total:3d}%"

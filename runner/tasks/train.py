@@ -217,7 +217,12 @@ def _recorder(
     has_cycles = len(experiment.schedule.cycle_ends(lengths.steps)) > 0
     kept = journal.Journal(
         events=writer,
-        display=progress.progress_display(lengths.steps, console=screen, has_cycles=has_cycles),
+        display=progress.progress_display(
+            lengths.steps,
+            console=screen,
+            metric=config.ranking.metric,
+            has_cycles=has_cycles,
+        ),
         log_every=lengths.log_every,
         started=ending.started,
         ranking=config.ranking,

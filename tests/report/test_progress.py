@@ -305,3 +305,14 @@ def test_a_narrow_terminal_shows_fewer_figures_and_cuts_none(width):
     assert everything.startswith(shown)
     assert shown == everything or everything[len(shown)] == " "
     assert re.search(r"\d$", shown)
+
+
+def test_the_metric_that_ranks_evaluations_comes_first():
+    screen, console = terminal(60)
+    display = progress_display(100, console=console, metric="eval/rmse")
+    display.update(50, {"train/loss": 0.5, "schedule/lr": 0.1}, 10.0)
+    metrics = {"eval/loss": 0.25, "eval/mae": 3.0, "eval/r2": 0.75, "eval/rmse": 4.5}
+    display.evaluation(50, {**metrics, "test/rmse": 5.0})
+    display.close()
+    shown = " ".join(last_frame(screen)[1].split())
+    assert shown == "loss 0.5000 rate 0.1000 rmse 4.500 eval loss 0.2500"
