@@ -72,7 +72,8 @@ class GroupNames:
             raise ConfigError("", problem, "write a number, or set optimizer.groups")
         if self.names and length not in (len(self.names), len(self.names) + 1):
             listed = ", ".join(self.all_names)
-            problem = f"{length} numbers, but there are {len(self.all_names)} groups ({listed})"
+            numbers = "1 number" if length == 1 else f"{length} numbers"
+            problem = f"{numbers}, but there are {len(self.all_names)} groups ({listed})"
             raise ConfigError("", problem, "write one for each group in order, or by name")
 
 

@@ -186,7 +186,7 @@ def grouped(values: Any, optimizer: Any) -> Any:
     [
         ({"groups": {}, "multiplier": [1, 2]}, r"multiplier: 2 numbers, but there is one group"),
         ({"multiplier": [1, 2, 3, 4]}, r"multiplier: 4 numbers, .* 3 groups \(a, b, default\)"),
-        ({"multiplier": [1]}, r"multiplier: 1 numbers, .* 3 groups"),
+        ({"multiplier": [1]}, r"multiplier: 1 number, .* 3 groups"),
         ({"multiplier": {"c": 2}}, r"multiplier\.c: there is no such group"),
         ({"multiplier": {}}, r"multiplier: is empty"),
         ({"multiplier": {"b": -1}}, r"multiplier\.b: -1"),
