@@ -16,7 +16,7 @@ from pathlib import Path
 
 STEPS, FORK = 880, 704
 WSD = ("scheduler=wsd", "scheduler.warmup=0", "scheduler.decay=20%", "scheduler.decay_type=sqrt")
-CONSTANT = ("scheduler=constant", "checkpoint.every=80%")
+CONSTANT = ("scheduler=constant", "checkpoint.every=80%", "checkpoint.keep=3")
 
 
 def run(folder: Path, *overrides: str) -> dict:
