@@ -14,7 +14,7 @@ from runner.config.signature import checked
 from runner.data.dataset import Dataset, Split, check_labels
 from runner.data.files import DOWNLOAD_AGAIN, existing_file, existing_folder, opened
 from runner.data.sources.cifar_classes import CIFAR10, COARSE, FINE
-from runner.data.sources.download import OR_DOWNLOADED, fetch
+from runner.data.sources.download import OR_DOWNLOAD, OR_DOWNLOADED, fetch
 from runner.data.sources.published import PUBLISHED
 from runner.errors import DataError, reason
 from runner.registry import register_dataset
@@ -125,11 +125,11 @@ def _load(
     folder = Path(os.path.expanduser(root))
     if download and _holder(folder, form) is None:
         fetch(PUBLISHED[form.publication], folder)
-    folder = existing_folder(root, f"create it with {form.archive}, or set dataset.download=true")
+    folder = existing_folder(root, f"create it with {form.archive}, {OR_DOWNLOAD}")
     holder = _holder(folder, form)
     if holder is None:
         problem = f"there is no such file, and no {form.train[0]} either"
-        remedy = "put it there, or set dataset.download=true"
+        remedy = f"put it there, {OR_DOWNLOAD}"
         raise DataError(str(folder / form.archive), problem, remedy)
     files = _from_folder(holder, form) if holder.is_dir() else _from_archive(holder, form)
     train, test = (

@@ -22,6 +22,8 @@ ALLOWED_SCHEMES = ("https",)
 
 # Ends a description of the folder that a user must give.
 OR_DOWNLOADED = "or is to be created by dataset.download=true"
+# Ends the remedy for a folder or a file that is missing.
+OR_DOWNLOAD = "or set dataset.download=true"
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from runner.config.markers import Folder
 from runner.config.signature import checked
 from runner.data.dataset import Dataset, Split
 from runner.data.files import DOWNLOAD_AGAIN, check_file, existing_folder, unreadable
-from runner.data.sources.download import OR_DOWNLOADED, fetch
+from runner.data.sources.download import OR_DOWNLOAD, OR_DOWNLOADED, fetch
 from runner.data.sources.idx import read_dataset
 from runner.data.sources.published import PUBLISHED
 from runner.durable import write_file
@@ -79,9 +79,7 @@ def emnist(
     names = [name for part in files.values() for name in part if not _exists(folder, name)]
     if names and download:
         fetch(PUBLISHED["emnist"], folder)
-    folder = existing_folder(
-        root, "create it with gzip.zip of EMNIST, or set dataset.download=true"
-    )
+    folder = existing_folder(root, f"create it with gzip.zip of EMNIST, {OR_DOWNLOAD}")
     archive = folder / PUBLISHED["emnist"][0].name
     if names and archive.exists():
         _extract(archive, names)

@@ -17,7 +17,7 @@ from runner.config.signature import checked
 from runner.config.types import Needs
 from runner.data.dataset import Dataset, Split, check_labels
 from runner.data.files import DOWNLOAD_AGAIN, MAX_DEFLATE_RATIO, existing_folder, opened
-from runner.data.sources.download import OR_DOWNLOADED, Published, fetch
+from runner.data.sources.download import OR_DOWNLOAD, OR_DOWNLOADED, Published, fetch
 from runner.data.sources.published import PUBLISHED
 from runner.errors import DataError
 from runner.registry import register_dataset
@@ -30,7 +30,6 @@ FILES = {
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 }
 NUM_CLASSES = 10
-_OR_DOWNLOAD = "or set dataset.download=true"
 _EVERY_NAME = (
     "train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and "
     "t10k-labels-idx1-ubyte, each plain or .gz"
@@ -67,7 +66,7 @@ def idx(
         folder = Path(os.path.expanduser(root))
         fetch(missing_files(folder, PUBLISHED[publication]), folder)
     remedy = f"create it with the files {_EVERY_NAME}"
-    folder = existing_folder(root, remedy if publication is None else f"{remedy}, {_OR_DOWNLOAD}")
+    folder = existing_folder(root, remedy if publication is None else f"{remedy}, {OR_DOWNLOAD}")
     return read_dataset(folder, FILES, num_classes=NUM_CLASSES, classes=classes)
 
 
