@@ -1,13 +1,14 @@
 """Named arrays in Orbax's format."""
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 
 def write_arrays(folder: Path, arrays: Mapping[str, np.ndarray]) -> None:
@@ -17,7 +18,7 @@ def write_arrays(folder: Path, arrays: Mapping[str, np.ndarray]) -> None:
       OSError, ValueError: a file cannot be written; nothing more is written to the folder.
     """
     with _checkpointer() as checkpointer:
-        checkpointer.save(folder, args=ocp.args.PyTreeSave(_nested(arrays)))
+        checkpointer.save(folder, args=ocp.args.PyTreeSave(unflatten_dict(arrays, sep="/")))
 
 
 def read_arrays(folder: Path) -> dict[str, np.ndarray]:
@@ -27,7 +28,8 @@ def read_arrays(folder: Path) -> dict[str, np.ndarray]:
       OSError, ValueError: the folder cannot be read.
     """
     with _checkpointer() as checkpointer:
-        return dict(_flat(checkpointer.restore(folder)))
+        stored = flatten_dict(checkpointer.restore(folder), sep="/")
+    return {name: np.asarray(array) for name, array in stored.items()}
 
 
 class _ArrayHandler(ocp.type_handlers.NumpyHandler):
@@ -53,22 +55,3 @@ def _checkpointer() -> ocp.Checkpointer:
         (jax.Array, ocp.type_handlers.ArrayHandler()),  # Orbax warns without it
     )
     return ocp.Checkpointer(ocp.PyTreeCheckpointHandler(type_handler_registry=handlers))
-
-
-def _nested(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    tree: dict[str, Any] = {}
-    for name, array in arrays.items():
-        *parents, last = name.split("/")
-        node = tree
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[last] = array
-    return tree
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, np.ndarray]]:
-    for name, node in tree.items():
-        if isinstance(node, Mapping):
-            yield from _flat(node, f"{prefix}{name}/")
-        else:
-            yield f"{prefix}{name}", np.asarray(node)
