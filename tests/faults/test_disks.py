@@ -71,16 +71,20 @@ LIMITED = """if True:
 """
 
 
-def limited(environment, cwd, *args):
-    """``python -m runner hydra.run.dir=run ARGS``, where no file may exceed 300 kB."""
+def python(program, *args, environment, cwd):
     return subprocess.run(
-        [sys.executable, "-c", LIMITED, "hydra.run.dir=run", *args],
+        [sys.executable, "-c", program, *args],
         cwd=cwd,
         env=environment,
         capture_output=True,
         text=True,
         timeout=120,
     )
+
+
+def limited(environment, cwd, *args):
+    """``python -m runner hydra.run.dir=run ARGS``, where no file may exceed 300 kB."""
+    return python(LIMITED, "hydra.run.dir=run", *args, environment=environment, cwd=cwd)
 
 
 def test_a_file_size_limit(environment, tmp_path):
@@ -124,14 +128,7 @@ def test_a_save_that_fails_while_other_files_are_written(environment, tmp_path):
         none of them creates its folder again
     Exit code: 4
     """
-    done = subprocess.run(
-        [sys.executable, "-c", REPEATED],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    done = python(REPEATED, environment=environment, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     assert "Event loop is closed" not in done.stderr
 
