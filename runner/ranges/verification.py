@@ -18,6 +18,8 @@ _EQUAL = 1.5
 # Scores within this factor of the best multiple are fitted.
 _WINDOW = 4.0
 # Distances from the best score are clipped at this many times their median.
+_FARTHEST_SCORE = 4.0
+# Training collapsed at a multiple that lower and higher ones beat by this many standard errors.
 _COLLAPSE = 4.0
 
 Scores = Mapping[float, Sequence[float]]
@@ -57,9 +59,11 @@ def revise(answer: Answer, scores: Scores, *, highest: bool) -> Answer:
     of the best multiple (a response surface: Box and Wilson 1951). Both bounds and their spreads
     are multiplied by the vertex of the parabola, or by the nearest of these multiples if it lies
     beyond them. All runs contribute, so that the noise of a single run has little effect. Multiples
-    with a run that diverged are left out. Distances from the best mean are clipped at four times
-    their median, so that a collapsed run does not distort the parabola. With fewer than three
-    means, or if the parabola has no maximum, the bounds are multiplied by the best multiple.
+    from the first at which training is unstable are left out: one with a run that diverged, or one
+    whose mean is below that of a lower and of a higher multiple by more than four standard errors,
+    as a run collapsed. Distances from the best mean are clipped at four times their median, so that
+    a single bad score does not distort the parabola. With fewer than three means, or if the
+    parabola has no maximum, the bounds are multiplied by the best multiple.
 
     Args: as ``wanted_multiples``.
     """
@@ -81,13 +85,26 @@ def revise(answer: Answer, scores: Scores, *, highest: bool) -> Answer:
 
 
 def _means(scores: Scores, *, highest: bool) -> dict[float, float]:
-    """Multiple → the mean score, signed so that higher is better, if none of its runs diverged."""
+    """Multiple → the mean score, signed so that higher is better, where training is stable."""
     sign = 1.0 if highest else -1.0
-    return {
-        multiple: sign * float(np.mean(values))
-        for multiple, values in sorted(scores.items())
-        if len(values) and np.all(np.isfinite(values))
-    }
+    means: dict[float, float] = {}
+    for multiple, values in sorted(scores.items()):
+        if not len(values) or not np.all(np.isfinite(values)):
+            break
+        means[multiple] = sign * float(np.mean(values))
+    collapsed = (multiple for multiple in means if _collapses(multiple, means, scores))
+    first = next(collapsed, math.inf)
+    return {multiple: mean for multiple, mean in means.items() if multiple < first}
+
+
+def _collapses(multiple: float, means: Mapping[float, float], scores: Scores) -> bool:
+    """Whether lower and higher multiples both beat this one beyond noise."""
+    lower = [mean for other, mean in means.items() if other < multiple]
+    higher = [mean for other, mean in means.items() if other > multiple]
+    error = _standard_error([scores[other] for other in means if other != multiple])
+    if not lower or not higher or error == 0:
+        return False
+    return min(max(lower), max(higher)) - means[multiple] > _COLLAPSE * error
 
 
 def _best_multiple(means: Mapping[float, float]) -> float:
@@ -100,7 +117,7 @@ def _best_multiple(means: Mapping[float, float]) -> float:
     distances = np.array([means[best] - means[multiple] for multiple in near])
     if not np.any(distances > 0):
         return best
-    distances = np.minimum(distances, _COLLAPSE * np.median(distances[distances > 0]))
+    distances = np.minimum(distances, _FARTHEST_SCORE * np.median(distances[distances > 0]))
     curvature, slope, _ = np.polyfit(positions, distances, 2)
     if curvature <= 0:
         return best

@@ -101,6 +101,33 @@ def test_a_multiple_with_a_run_that_diverged_is_never_chosen() -> None:
     assert factor_of(scores | {4.0: [NAN, NAN]}) == 0.5
 
 
+def test_multiples_above_one_that_diverged_are_not_trusted() -> None:
+    scores = scores_of(0.7, 0.8, 0.82, NAN, 0.95)
+    assert factor_of(scores) <= 1
+    assert wanted_multiples(ANSWER, scores, highest=True) == ()
+
+
+def test_multiples_above_one_that_collapsed_are_not_trusted() -> None:
+    """The scores of an mlp on the shuttle data under wsd; a run at 0.552 ended at 0.787."""
+    scores = {
+        0.25: [0.98319, 0.98534],
+        0.5: [0.99181, 0.98922],
+        1.0: [0.99181, 0.99224],
+        2.0: [0.99332, 0.78664],
+        4.0: [0.99181, 0.99483],
+    }
+    assert wanted_multiples(ANSWER, scores, highest=True) == ()
+    assert 0.5 < factor_of(scores) <= 1
+    losses = {m: [1 - value for value in values] for m, values in scores.items()}
+    assert factor_of(losses, highest=False) == factor_of(scores)
+
+
+def test_a_dip_within_noise_or_of_unknown_noise_is_no_collapse() -> None:
+    dip = (0.90, 0.93, 0.90, 0.94, 0.95)
+    assert factor_of(scores_of(*dip, noise=0.01)) > 1
+    assert factor_of({m: [value] for m, value in zip(MULTIPLES, dip, strict=True)}) > 1
+
+
 def test_a_loss_of_a_run_that_diverged_is_never_best() -> None:
     scores = scores_of(5, 4, 3, 2, 1) | {m: [math.inf, 0.0] for m in (2.0, 4.0)}
     assert factor_of(scores, highest=False) == 1
