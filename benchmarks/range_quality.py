@@ -1,21 +1,24 @@
 """Compares ``scheduler=auto`` with a grid search over rates, the default policy and others' rules.
 
 For each of nine data sets with a model, and three optimizers: a grid of twelve rates with three
-seeds each under one policy; ``scheduler=auto`` with the same policy and seeds; the default policy;
-and the same policy at the rates that the rules of other libraries read from the same curves. Prints
-the validation metric of each at the end of the run (the mean over the seeds), the difference to the
-best of the grid, the cost of finding the rate in updates, and the updates until the target (the
-median over the seeds): 95% of the accuracy of the grid's best rate, or 105% of its loss. The row
-"grid, soonest" is the rate of the grid that reaches the target first: no rate under this policy
+seeds each under one policy; ``scheduler=auto`` with the same policy and seeds; the default policy
+of this project, whose rates suit each optimizer; a constant rate, Keras's default for the
+optimizer; and the policy at the rates that the rules of other libraries read from the same curves.
+Prints the validation metric of each at the end of the run (the mean over the seeds), the difference
+to the best of the grid, the cost of finding the rate in updates, and the updates until the target
+(the median over the seeds): 95% of the accuracy of the grid's best rate, or 105% of its loss. The
+row "grid, soonest" is the rate of the grid that reaches the target first: no rate under this policy
 reaches it much sooner.
 
-Results are kept in ``--results``, so that an interrupted benchmark continues where it stopped.
+Results are kept in ``--results``, so that an interrupted benchmark continues where it stopped. The
+last line is the time that all runs took together.
 
     python benchmarks/range_quality.py --tables FOLDER --fashion FOLDER --text FILE
         [--results range_quality.json] [--only NAME,...] [--policy triangular]
 """
 
 import argparse
+import itertools
 import json
 import time
 from collections.abc import Sequence
@@ -53,6 +56,7 @@ class Results:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+        self._seconds = 0.0
 
     def get(self, key: str, compute: Any) -> Any:
         """What was found under ``key``, computed if it is missing."""
@@ -61,7 +65,13 @@ class Results:
             self._found[key] = compute() | {"seconds": time.monotonic() - started}
             self._path.write_text(json.dumps(self._found, indent=1))
             print(f"  {key}: {self._found[key]['seconds']:.0f} s", flush=True)
+        self._seconds += self._found[key]["seconds"]
         return self._found[key]
+
+    @property
+    def seconds(self) -> float:
+        """The time that it took to compute what was asked for, in this run or before."""
+        return self._seconds
 
 
 class History(Listener):
@@ -108,6 +118,7 @@ def main() -> None:
         print(f"{number + 1} of {len(chosen)}: {combination.name}", flush=True)
         rows += compared(combination, given, results)
     print_table(rows)
+    print(f"all runs together took {results.seconds / 3600:.2f} hours")
 
 
 def compared(combination: Combination, given: argparse.Namespace, results: Results) -> list[Any]:
@@ -152,6 +163,10 @@ def compared(combination: Combination, given: argparse.Namespace, results: Resul
     rows.append(min(every, key=lambda found: found["time"]))
     plain = kept("default", lambda: trained(experiment, [default.scheduler]))
     rows.append(row("default", plain, 0, None, 0))
+    rate = combination.constant
+    constant = configure(*overrides, "scheduler=constant", f"scheduler.base_lr={rate}").scheduler
+    fixed = kept("constant", lambda: trained(experiment, [constant]))
+    rows.append(row("constant", fixed, 0, rate, 0))
     ranged = kept("range test", lambda: range_tested(experiment, overrides, given.policy))
     if ranged["answer"] is not None:
         answer = as_answer(ranged["answer"])
@@ -262,11 +277,11 @@ def print_table(rows: Sequence[dict[str, Any]]) -> None:
     print(f"auto is within a point (5% of a loss) of the grid in {len(close)} of {len(names)}")
     cheap = [name for name in names if cost(by_name.get((name, "auto"))) <= 0.1]
     print(f"auto costs at most a tenth of the grid's updates in {len(cheap)} of {len(names)}")
-    for method in ("auto", "grid, soonest"):
-        faster = [n for n in names if is_faster(by_name.get((n, method)), by_name[n, "default"])]
+    for method, other in itertools.product(("auto", "grid, soonest"), ("default", "constant")):
+        faster = [n for n in names if is_faster(by_name.get((n, method)), by_name[n, other])]
         print(
-            f"{method} reaches the target at least 1.6 times sooner than the default in "
-            f"{len(faster)} of {len(names)}"
+            f"{method} reaches the target at least 1.6 times sooner than {other} in {len(faster)} "
+            f"of {len(names)}"
         )
 
 
@@ -279,11 +294,9 @@ def is_close(auto: dict[str, Any] | None, grid: dict[str, Any]) -> bool:
     return auto["final"] <= 1.05 * grid["final"]
 
 
-def is_faster(found: dict[str, Any] | None, default: dict[str, Any]) -> bool:
-    """Whether a method reaches the target at least 1.6 times sooner than the default policy."""
-    return (
-        found is not None and np.isfinite(found["time"]) and default["time"] >= 1.6 * found["time"]
-    )
+def is_faster(found: dict[str, Any] | None, other: dict[str, Any]) -> bool:
+    """Whether a method reaches the target at least 1.6 times sooner than the other."""
+    return found is not None and np.isfinite(found["time"]) and other["time"] >= 1.6 * found["time"]
 
 
 def cost(auto: dict[str, Any] | None) -> float:

@@ -13,11 +13,13 @@ class Combination:
 
     overrides: those of the run. ``{tables}``, ``{fashion}`` and ``{text}`` are filled in.
     grid: the rates that are tried.
+    constant: the default rate of Keras's optimizer of that name.
     """
 
     name: str
     overrides: str
     grid: tuple[float, ...]
+    constant: float
 
 
 ARRAYS = "dataset=arrays dataset.path={tables}/"
@@ -25,7 +27,8 @@ FASHION = "dataset=fashion_mnist dataset.root={fashion} training.epochs=2 traini
 TASKS = {
     "text transformer": (
         "dataset=text dataset.path={text} dataset.block=64 objective=next_token model=transformer "
-        "model.depth=2 model.width=64 training.batch_size=32 training.steps=600"
+        "model.depth=2 model.width=64 training.batch_size=32 training.steps=600 "
+        "dataset.validation=0.005"
     ),
     "fashion cnn": FASHION + " model=cnn model.features=[16,32]",
     "fashion mlp": FASHION,
@@ -36,9 +39,9 @@ TASKS = {
     "digits mlp": "",
     "digits linear": "model=linear",
 }
-OPTIMIZERS = {"sgd": SGD, "adamw": ADAPTIVE, "rmsprop": ADAPTIVE}
+OPTIMIZERS = {"sgd": (SGD, 0.01), "adamw": (ADAPTIVE, 0.001), "rmsprop": (ADAPTIVE, 0.001)}
 COMBINATIONS = tuple(
-    Combination(f"{task} {optimizer}", f"{overrides} optimizer={optimizer}", grid)
+    Combination(f"{task} {optimizer}", f"{overrides} optimizer={optimizer}", grid, constant)
     for task, overrides in TASKS.items()
-    for optimizer, grid in OPTIMIZERS.items()
+    for optimizer, (grid, constant) in OPTIMIZERS.items()
 )
