@@ -23,15 +23,17 @@ class Combination:
 
 
 ARRAYS = "dataset=arrays dataset.path={tables}/"
-FASHION = "dataset=fashion_mnist dataset.root={fashion} training.epochs=2 training.batch_size=128"
+FASHION = "dataset=fashion_mnist dataset.root={fashion} training.batch_size=128"
 TASKS = {
     "text transformer": (
         "dataset=text dataset.path={text} dataset.block=64 objective=next_token model=transformer "
-        "model.depth=2 model.width=64 training.batch_size=32 training.steps=600 "
-        "dataset.validation=0.005"
+        "model.depth=2 model.width=64 training.batch_size=16 training.steps=600 "
+        "dataset.validation=0.001"
     ),
-    "fashion cnn": FASHION + " model=cnn model.features=[16,32]",
-    "fashion mlp": FASHION,
+    "fashion cnn": (
+        FASHION + " model=cnn model.features=[8,16] training.epochs=1 dataset.validation=0.03"
+    ),
+    "fashion mlp": FASHION + " training.epochs=2",
     "mnist1d cnn": ARRAYS + "mnist1d.npz model=cnn model.features=[16,32] training.epochs=20",
     "letters mlp": ARRAYS + "letterrecognition.npz model.hidden=[128,128] training.epochs=10",
     "satellite mlp": ARRAYS + "satellite.npz model.hidden=[128] training.epochs=15",

@@ -178,7 +178,7 @@ class Dataset:
         numbers = np.ravel(np.asarray(value))
         channels = self.train.inputs.shape[-1]
         if np.ndim(value) and len(numbers) != channels:
-            problem = f"{len(numbers)} numbers for {channels} channels"
+            problem = f"has length {len(numbers)}, not the number of channels, {channels}"
             raise ConfigError(key, problem, "write a number, or one for each channel")
         for number in numbers:
             require(key, number.item(), marker)

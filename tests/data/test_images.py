@@ -182,7 +182,7 @@ def test_one_class_is_refused(draw, tmp_path):
 
 
 def test_a_size_has_two_numbers(divided):
-    with pytest.raises(ConfigError, match=r"^dataset\.size: has 1 numbers"):
+    with pytest.raises(ConfigError, match=r"^dataset\.size: has length 1, not 2;"):
         load(divided, size=[32])
     with pytest.raises(ConfigError, match=r"^dataset\.root: no folder is given"):
         datasets.build("images", {"root": None})

@@ -152,7 +152,7 @@ def test_bad_settings_are_named(line, key):
 
 
 def test_a_mean_per_channel_must_have_one_for_each():
-    with pytest.raises(ConfigError, match=r"^mean: 2 numbers for 3 channels"):
+    with pytest.raises(ConfigError, match=r"^mean: has length 2, not the number of channels, 3;"):
         with_normalization(dataset(), mean=(1.0, 2.0), std=None)
 
 
