@@ -77,10 +77,13 @@ def revise(answer: Answer, scores: Scores, *, highest: bool) -> Answer:
         )
         return _moved(answer, lowest, reason)
     factor = float(f"{_best_multiple(means):.2g}")
+    unstable = min(scores.keys() - means, default=None)
+    limit = "" if unstable is None else f", and are unstable from {unstable:g} times"
     if factor == 1:
-        return replace(answer, reasons=(*answer.reasons, "short runs score these rates best"))
+        reason = f"short runs score these rates best{limit}"
+        return replace(answer, reasons=(*answer.reasons, reason))
     tried = _listed(sorted(scores))
-    reason = f"short runs at {tried} times these rates score best at about {factor:g} times"
+    reason = f"short runs at {tried} times these rates score best at about {factor:g} times{limit}"
     return _moved(answer, factor, f"{reason}; the rates are multiplied by {factor:g}")
 
 

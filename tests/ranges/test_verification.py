@@ -103,8 +103,13 @@ def test_a_multiple_with_a_run_that_diverged_is_never_chosen() -> None:
 
 def test_multiples_above_one_that_diverged_are_not_trusted() -> None:
     scores = scores_of(0.7, 0.8, 0.82, NAN, 0.95)
-    assert factor_of(scores) <= 1
+    # The parabola through the distances 0.12, 0.02 and 0 at -2, -1 and 0 is lowest at -1/4.
+    assert factor_of(scores) == 0.84
     assert wanted_multiples(ANSWER, scores, highest=True) == ()
+    assert revise(ANSWER, scores, highest=True).reasons[-1] == (
+        "short runs at 0.25, 0.5, 1, 2 and 4 times these rates score best at about 0.84 times, and "
+        "are unstable from 2 times; the rates are multiplied by 0.84"
+    )
 
 
 def test_multiples_above_one_that_collapsed_are_not_trusted() -> None:
@@ -118,6 +123,8 @@ def test_multiples_above_one_that_collapsed_are_not_trusted() -> None:
     }
     assert wanted_multiples(ANSWER, scores, highest=True) == ()
     assert 0.5 < factor_of(scores) <= 1
+    reason = revise(ANSWER, scores, highest=True).reasons[-1]
+    assert "unstable from 2 times" in reason
     losses = {m: [1 - value for value in values] for m, values in scores.items()}
     assert factor_of(losses, highest=False) == factor_of(scores)
 

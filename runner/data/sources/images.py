@@ -64,7 +64,9 @@ def images(
       DataError: a folder or an image is missing, damaged or not of the common size.
     """
     if size is not None and len(size) != 2:
-        raise ConfigError("size", f"has length {len(size)}, not 2", "write [height,width], as [32,32]")
+        raise ConfigError(
+            "size", f"has length {len(size)}, not 2", "write [height,width], as [32,32]"
+        )
     try:
         import PIL.Image  # noqa: F401
     except ImportError as error:
