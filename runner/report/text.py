@@ -20,9 +20,11 @@ def number(value: float) -> str:
 
 
 def metric_value(name: str, value: float) -> str:
-    """A metric by its name or tag: ``97.50%`` for an accuracy, else ``0.0843`` or ``10,306``."""
+    """A metric by its name or tag: ``97.50%`` for an accuracy, else ``0.0843`` or ``3.21e-05``."""
     if "accuracy" in name:
         return f"{value:.2%}"
+    if 0 < abs(value) < 0.001:
+        return f"{value:.3g}"
     return f"{value:.4f}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
