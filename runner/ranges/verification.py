@@ -59,11 +59,11 @@ def revise(answer: Answer, scores: Scores, *, highest: bool) -> Answer:
     of the best multiple (a response surface: Box and Wilson 1951). Both bounds and their spreads
     are multiplied by the vertex of the parabola, or by the nearest of these multiples if it lies
     beyond them. All runs contribute, so that the noise of a single run has little effect. Multiples
-    from the first at which training is unstable are left out: one with a run that diverged, or one
-    whose mean is below that of a lower and of a higher multiple by more than four standard errors,
-    as a run collapsed. Distances from the best mean are clipped at four times their median, so that
-    a single bad score does not distort the parabola. With fewer than three means, or if the
-    parabola has no maximum, the bounds are multiplied by the best multiple.
+    from the first at which training is unstable are left out: a run diverged, or the mean is more
+    than four standard errors below those of a lower and of a higher multiple, because a run
+    collapsed. Distances from the best mean are clipped at four times their median, so that a single
+    bad score does not distort the parabola. With fewer than three means, or if the parabola has no
+    maximum, the bounds are multiplied by the best multiple.
 
     Args: as ``wanted_multiples``.
     """
@@ -101,7 +101,7 @@ def _means(scores: Scores, *, highest: bool) -> dict[float, float]:
 
 
 def _collapses(multiple: float, means: Mapping[float, float], scores: Scores) -> bool:
-    """Whether lower and higher multiples both beat this one beyond noise."""
+    """Whether the mean is lower, beyond noise, than those of a lower and of a higher multiple."""
     lower = [mean for other, mean in means.items() if other < multiple]
     higher = [mean for other, mean in means.items() if other > multiple]
     error = _standard_error([scores[other] for other in means if other != multiple])
