@@ -24,15 +24,20 @@ _EPOCHS_PER_DECADE = 2.0
 
 _TOO_FEW = NoAnswer(
     f"the curve has fewer than {FEWEST_POINTS} points",
-    "lower start_lr, or raise the steps of the range test",
+    "lower start_lr, raise the steps of the range test, or lower end_lr if spacing is linear",
 )
 _RISES = NoAnswer(
     "the loss rises without having fallen",
-    "lower start_lr, raise the steps of the range test, or check the data and the model",
+    "lower start_lr, raise the steps of the range test, lower end_lr if spacing is linear, or "
+    "check the data and the model",
 )
 _NEVER_FALLS = NoAnswer(
     "no learning rate in the range lowers the loss beyond its noise",
     "widen the range, raise the steps of the range test, or check the data and the model",
+)
+_FALLS_EARLIER = NoAnswer(
+    f"the loss is lowest within a factor of {_SAFETY * _NARROWEST:.0f} of the lowest rate",
+    "lower start_lr",
 )
 _STILL_FALLS = NoAnswer(
     "the loss still falls at the highest rate, so the range does not reach the upper bound",
@@ -76,7 +81,8 @@ def choose(curves: Sequence[Curve]) -> Answer | NoAnswer:
        both shift the lowest loss to higher rates.
     5. ``base_lr`` is where a tenth of the fall has passed and the fall exceeds the noise, limited
        to at least ``max_lr / 25``, the start of a one-cycle policy (Smith and Topin 2018), and at
-       most ``max_lr / 4``, the narrowest range that Smith (2017) recommends.
+       most ``max_lr / 4``, the narrowest range that Smith (2017) recommends. If that is below the
+       first rate, there is no answer.
 
     Each bound is the median over the seeds, in log(lr); its spread is their lowest and highest
     value. Seeds without bounds are left out and named; if fewer than half of the seeds have bounds,
@@ -118,10 +124,11 @@ def _bounds(curve: Curve) -> _Bounds | NoAnswer:
     if not rises and _falls_at_end(found):
         return _STILL_FALLS
     edge = found.rate(found.lowest if rises else _levels_off(found))
-    lowest_rate = float(curve.rates[0])
-    max_lr = max(edge / _SAFETY, lowest_rate)
+    max_lr = edge / _SAFETY
+    if max_lr / _NARROWEST < curve.rates[0]:
+        return _FALLS_EARLIER
     begins = found.rate(_begins_to_fall(found))
-    base_lr = max(min(max(begins, max_lr / _WIDEST), max_lr / _NARROWEST), lowest_rate)
+    base_lr = min(max(begins, max_lr / _WIDEST), max_lr / _NARROWEST)
     return _Bounds(base_lr, max_lr, edge, begins, rises)
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from runner.ranges.answer import Answer, Spread
+from runner.ranges.answer import Answer, NoAnswer, Spread
 
 MULTIPLES = (0.25, 0.5, 1.0, 2.0, 4.0)
 """The multiples of the answer's rates that are tried first."""
@@ -52,8 +52,10 @@ def wanted_multiples(answer: Answer, scores: Scores, *, highest: bool) -> tuple[
     return ()
 
 
-def revise(answer: Answer, scores: Scores, *, highest: bool) -> Answer:
+def revise(answer: Answer, scores: Scores, *, highest: bool) -> Answer | NoAnswer:
     """The answer with its rates multiplied by what the short runs support, and the reason.
+
+    There is no answer if the runs diverge even at the lowest multiple.
 
     A parabola is fitted to the mean score over the logarithm of the multiple, within a factor of 4
     of the best multiple (a response surface: Box and Wilson 1951). Both bounds and their spreads
@@ -71,11 +73,10 @@ def revise(answer: Answer, scores: Scores, *, highest: bool) -> Answer:
         return answer
     means = _means(scores, highest=highest)
     if not means:
-        lowest = min(scores)
-        reason = (
-            f"all short runs diverged; the rates are multiplied by {lowest:g}, the lowest tried"
+        return NoAnswer(
+            f"short runs diverge even at {min(scores):g} times the rates that the losses support",
+            "check the data and the model, or set verify=false to use these rates",
         )
-        return _moved(answer, lowest, reason)
     factor = float(f"{_best_multiple(means):.2g}")
     unstable = min(scores.keys() - means, default=None)
     limit = "" if unstable is None else f", and are unstable from {unstable:g} times"

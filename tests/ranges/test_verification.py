@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.ranges import MULTIPLES, Answer, Spread, revise, wanted_multiples
+from runner.ranges import MULTIPLES, Answer, NoAnswer, Spread, revise, wanted_multiples
 from runner.ranges.verification import _standard_error
 
 ANSWER = Answer(
@@ -27,8 +27,15 @@ def scores_of(*values: float, noise: float = 0.0, multiples=MULTIPLES) -> dict[f
     return {m: [value - noise, value + noise] for m, value in zip(multiples, values, strict=True)}
 
 
+def reason_of(scores: Mapping[float, Sequence[float]]) -> str:
+    revised = revise(ANSWER, scores, highest=True)
+    assert isinstance(revised, Answer)
+    return revised.reasons[-1]
+
+
 def factor_of(scores: Mapping[float, Sequence[float]], *, highest: bool = True) -> float:
     revised = revise(ANSWER, scores, highest=highest)
+    assert isinstance(revised, Answer)
     factor = revised.max_lr / ANSWER.max_lr
     assert revised.base_lr == pytest.approx(factor * ANSWER.base_lr)
     assert revised.max_lr_spread.high == pytest.approx(factor * ANSWER.max_lr_spread.high)
@@ -47,9 +54,7 @@ def test_an_answer_that_scores_best_stays() -> None:
     assert factor_of(parabola(1)) == 1
     assert factor_of(scores_of(0.4, 0.2, 0.1, 0.2, 0.4), highest=False) == 1
     assert factor_of(scores_of(0.9, 0.9, 0.9, 0.9, 0.9)) == 1
-    assert revise(ANSWER, parabola(1), highest=True).reasons[-1] == (
-        "short runs score these rates best"
-    )
+    assert reason_of(parabola(1)) == ("short runs score these rates best")
 
 
 @pytest.mark.parametrize("best", [0.35, 0.71, 1.4, 1.9, 2.8])
@@ -106,7 +111,7 @@ def test_multiples_above_one_that_diverged_are_not_trusted() -> None:
     # The parabola through the distances 0.12, 0.02 and 0 at -2, -1 and 0 is lowest at -1/4.
     assert factor_of(scores) == 0.84
     assert wanted_multiples(ANSWER, scores, highest=True) == ()
-    assert revise(ANSWER, scores, highest=True).reasons[-1] == (
+    assert reason_of(scores) == (
         "short runs at 0.25, 0.5, 1, 2 and 4 times these rates score best at about 0.84 times, and "
         "are unstable from 2 times; the rates are multiplied by 0.84"
     )
@@ -123,7 +128,7 @@ def test_multiples_above_one_that_collapsed_are_not_trusted() -> None:
     }
     assert wanted_multiples(ANSWER, scores, highest=True) == ()
     assert 0.5 < factor_of(scores) <= 1
-    reason = revise(ANSWER, scores, highest=True).reasons[-1]
+    reason = reason_of(scores)
     assert "unstable from 2 times" in reason
     losses = {m: [1 - value for value in values] for m, values in scores.items()}
     assert factor_of(losses, highest=False) == factor_of(scores)
@@ -140,10 +145,12 @@ def test_a_loss_of_a_run_that_diverged_is_never_best() -> None:
     assert factor_of(scores, highest=False) == 1
 
 
-def test_if_all_runs_diverge_the_rates_are_the_lowest_tried() -> None:
+def test_if_runs_diverge_at_the_lowest_multiple_there_is_no_answer() -> None:
     diverged = dict.fromkeys(MULTIPLES, (NAN, NAN))
-    assert factor_of(diverged) == 0.25
-    assert "all short runs diverged" in revise(ANSWER, diverged, highest=True).reasons[-1]
+    for scores in (diverged, diverged | {1.0: (0.9, 0.9)}):
+        found = revise(ANSWER, scores, highest=True)
+        assert isinstance(found, NoAnswer)
+        assert "diverge even at 0.25 times the rates" in found.reason
 
 
 def test_a_single_seed_suffices() -> None:
@@ -239,7 +246,7 @@ def test_asking_for_multiples_ends(data: st.DataObject, seeds: int, highest: boo
         scores |= {multiple: data.draw(values) for multiple in wanted}
     assert min(scores) >= 1 / 64
     assert max(scores) <= 64
-    # The factor is rounded to two digits, 1/16 to 0.062, except if all runs diverge.
-    rounded = [float(f"{multiple:.2g}") for multiple in scores]
-    lowest = min(*scores, *rounded) * ANSWER.max_lr
-    assert lowest <= revise(ANSWER, scores, highest=highest).max_lr <= max(rounded) * ANSWER.max_lr
+    # The factor is rounded to two digits, 1/16 to 0.062.
+    rounded = [float(f"{multiple:.2g}") * ANSWER.max_lr for multiple in scores]
+    revised = revise(ANSWER, scores, highest=highest)
+    assert isinstance(revised, NoAnswer) or min(rounded) <= revised.max_lr <= max(rounded)
