@@ -5,7 +5,7 @@ seeds each under one policy; ``scheduler=auto`` with the same policy and seeds; 
 of this project, whose rates suit each optimizer; a constant rate, Keras's default for the
 optimizer; and the policy at the rates that the rules of other libraries read from the same curves.
 Prints the validation metric of each at the end of the run (the mean over the seeds), the difference
-to the best of the grid, the cost of finding the rate in updates, and the updates until the target
+to the best of the grid, the cost of finding the rate in updates, and the updates to the target
 (the median over the seeds): 95% of the accuracy of the grid's best rate, or 105% of its loss. The
 row "grid, soonest" is the rate of the grid that reaches the target first: no rate under this policy
 reaches it much sooner.
@@ -43,6 +43,8 @@ from runner.training.lanes import Lane, choose_lane_mode, train_lanes
 from runner.training.listener import Listener
 
 SEEDS = (0, 1, 2)
+# The result of a method that finds no rate.
+UNTRAINED = {"final": [[float("nan")]], "curves": [[[]]]}
 # The name of the highest rate where it is not max_lr, and the policies with a lower bound, which is
 # this share of it.
 HIGHEST = {"cosine": "base_lr", "wsd": "base_lr"}
@@ -153,6 +155,7 @@ def compared(combination: Combination, given: argparse.Namespace, results: Resul
             "rate": rate,
             "final": value,
             "difference": value - final,
+            "updates": cost,
             "cost": cost / grid_updates,
             "time": float(np.median(times)),
             "highest": default.ranking.highest,
@@ -174,10 +177,11 @@ def compared(combination: Combination, given: argparse.Namespace, results: Resul
         chosen = suggested_scheduler(policy, answer, experiment.lengths)
         auto = kept("auto", lambda: trained(experiment, [chosen]))
         rows.append(row("auto", auto, 0, answer.max_lr, ranged["updates"]))
+    else:
+        rows.append(row("auto", UNTRAINED, 0, None, ranged["updates"]))
     for name, rate in ranged["peers"].items():
-        if rate is not None:
-            found = kept(name, lambda rate=rate: at_rates([rate]))
-            rows.append(row(name, found, 0, rate, ranged["test_updates"]))
+        found = UNTRAINED if rate is None else kept(name, lambda rate=rate: at_rates([rate]))
+        rows.append(row(name, found, 0, rate, ranged["test_updates"]))
     return rows
 
 
@@ -262,14 +266,14 @@ def updates_to(curve: Sequence[Sequence[float]], target: float, sign: int) -> fl
 def print_table(rows: Sequence[dict[str, Any]]) -> None:
     """Prints all rows, and in how many combinations auto reaches the figures it is held to."""
     print(
-        f"{'combination':26}{'method':26}{'rate':>10}{'final':>9}{'to grid':>9}{'cost':>8}"
-        f"{'updates to target':>19}"
+        f"{'combination':26}{'method':26}{'rate':>10}{'final':>9}{'to grid':>9}{'cost':>10}"
+        f"{'of grid':>8}{'updates to target':>19}"
     )
     for row in rows:
         rate = "" if row["rate"] is None else f"{row['rate']:.3g}"
         print(
             f"{row['combination']:26}{row['method']:26}{rate:>10}{row['final']:>9.4f}"
-            f"{row['difference']:>+9.4f}{row['cost']:>8.1%}{row['time']:>19,.0f}"
+            f"{row['difference']:>+9.4f}{row['updates']:>10,}{row['cost']:>8.1%}{row['time']:>19,.0f}"
         )
     by_name = {(row["combination"], row["method"]): row for row in rows}
     names = list(dict.fromkeys(row["combination"] for row in rows))
