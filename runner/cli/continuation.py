@@ -16,12 +16,20 @@ from runner.cli.overrides import parse
 from runner.cli.reserved import DEFAULTS, RESUME
 from runner.cli.settings_file import read_record
 from runner.errors import ConfigError, shown
-from runner.records.run_folder import RECORD, fork_source, holds_run, require_checkpoint
+from runner.records.run_folder import (
+    RANGE_RESULT,
+    RECORD,
+    fork_source,
+    holds_run,
+    require_checkpoint,
+)
 from runner.registry import GROUPS
 
 FORK, CHANGES, PARAMS = "init_from", "resume_changes", "init_params_only"
 RUN_FOLDER = "hydra.run.dir"
 
+# The settings of the range test of scheduler=auto.
+_RANGE_TEST = "scheduler.range_test."
 # What a resumed run may change: its length, and settings that do not affect its parameters.
 _MAY_CHANGE = (
     "accelerator",
@@ -105,6 +113,7 @@ class Continuation(Composer):
           ConfigError: it changes another setting.
         """
         if cfg[CHANGES] is True:
+            self._check_range_test(cfg)
             return
         recorded = self.compose([])
         saved, now = dict(dotted(_settings(recorded))), dict(dotted(_settings(cfg)))
@@ -125,6 +134,16 @@ class Continuation(Composer):
                 f"changes {', '.join(changed)}",
                 f"leave it out, add {CHANGES}=true, or start a new run from the state: {FORK}=...",
             )
+
+    def _check_range_test(self, cfg: DictConfig) -> None:
+        """Checks that the settings of a range test that was made, and is not repeated, stay."""
+        if not (self.folder / RANGE_RESULT).exists():
+            return
+        saved, now = (dict(dotted(_settings(each))) for each in (self.compose([]), cfg))
+        for key, value in now.items():
+            if key.startswith(_RANGE_TEST) and saved.get(key, value) != value:
+                problem = f"the range test of this run was made with {shown(saved[key])}"
+                raise ConfigError(key, problem, "leave it out, or start a new run")
 
     def _refuse(self, error: ConfigError, cfg: DictConfig) -> None:
         """Uses the default in place of the recorded value, which is not trusted."""

@@ -13,10 +13,10 @@ import numpy as np
 from runner.errors import FLOAT32_MAX, INT32_MAX
 from runner.ranges import LONGEST, SHORTEST, Answer, Curve, NoAnswer, Spread
 from runner.records.json_files import read_json
-from runner.records.run_folder import OPTIONS, replace_file
+from runner.records.run_folder import OPTIONS, RANGE_RESULT, replace_file
 from runner.records.table import write_table
 
-TABLE, PICTURE, RESULT = "range_test.csv", "range_test.png", "range_test.json"
+TABLE, PICTURE = "range_test.csv", "range_test.png"
 OPTION = "suggested"
 OPTION_FILE = f"{OPTIONS}/{OPTION}.yaml"
 
@@ -48,7 +48,7 @@ def write_result(folder: Path, result: Mapping[str, Any]) -> None:
       StorageError: it cannot be written.
     """
     text = json.dumps(_finite(result), indent=2, ensure_ascii=False, allow_nan=False)
-    replace_file(folder / RESULT, text + "\n")
+    replace_file(folder / RANGE_RESULT, text + "\n")
 
 
 def result_of(answer: Answer | NoAnswer) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def result_of(answer: Answer | NoAnswer) -> dict[str, Any]:
 def read_result(folder: Path) -> EarlierAnswer | None:
     """The answer of an earlier range test in ``folder``; None if there is no valid one."""
     with suppress(OSError, ValueError, LookupError, TypeError):
-        result = read_json(folder / RESULT)
+        result = read_json(folder / RANGE_RESULT)
         found, steps = dict(result["answer"]), result["steps"]
         for name in ("base_lr_spread", "max_lr_spread"):
             found[name] = Spread(**found[name])
@@ -77,7 +77,7 @@ def clear(folder: Path) -> None:
     Raises:
       OSError: a file cannot be removed.
     """
-    for name in (RESULT, OPTION_FILE, PICTURE, TABLE):
+    for name in (RANGE_RESULT, OPTION_FILE, PICTURE, TABLE):
         (folder / name).unlink(missing_ok=True)
 
 

@@ -16,7 +16,7 @@ from runner.errors import INT32_MAX, ConfigError, FolderInUseError, StorageError
 from runner.records.summary import SUMMARY
 
 CHECKPOINTS, SNAPSHOTS = "checkpoints", "snapshots"
-RANGE_EVENTS, OPTIONS = "range_test", "scheduler"
+RANGE_EVENTS, RANGE_RESULT, OPTIONS = "range_test", "range_test.json", "scheduler"
 RECORD = ".hydra"
 # The folders inside a run folder that a run writes to.
 _WRITTEN = (RECORD, CHECKPOINTS, SNAPSHOTS, RANGE_EVENTS, OPTIONS)

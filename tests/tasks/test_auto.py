@@ -93,6 +93,19 @@ def test_a_run_that_died_in_the_test_repeats_it_and_one_that_trained_does_not(
 
 
 @pytest.mark.slow
+def test_the_settings_of_a_test_that_was_made_cannot_change(auto, run, capsys):
+    _, folder = auto()
+    (folder / "summary.json").unlink()
+    capsys.readouterr()
+    code, _ = run(f"resume={folder}", "scheduler.range_test.end_lr=1", "resume_changes=true")
+    assert code == 2
+    error = capsys.readouterr().err
+    assert "scheduler.range_test.end_lr: the range test of this run was made with 10" in error
+    assert error.count("\n") == 1
+    assert run(f"resume={folder}", "training.epochs=7")[0] == 0
+
+
+@pytest.mark.slow
 def test_a_run_that_is_made_longer_keeps_its_cycles(auto, run):
     _, folder = auto()
     before = scalars(folder)["schedule/cycle"][1]
