@@ -124,6 +124,7 @@ class Job:
                 leaves_summary=is_summarised,
                 settings=config.hparams,
                 overrides=hydra.overrides.task,
+                searched=[quoted(str(folder)) for folder in self.composer.folders],
             ) as ending,
         ):
             result = task(config, folder, ending, **dict(config.task.settings))

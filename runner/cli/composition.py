@@ -51,6 +51,7 @@ class Composer(ConfigLoaderImpl):
     Attributes:
       config_name: the name of the primary configuration.
       parsed: the overrides of the command line, without ``hydra.searchpath``.
+      folders: those of the user's own options.
       plugins: the packages that the command line names; they are imported.
       resumes: whether the command line resumes or reads a saved run (``resume=...``).
       resumes_auto: whether the command line has ``resume=auto`` and there is nothing to resume.
@@ -75,6 +76,7 @@ class Composer(ConfigLoaderImpl):
             paths: Any = override.value()
             for path in paths if isinstance(paths, list) else [paths]:
                 folders.append(named_folder(SEARCH_PATH, str(path)))
+        self.folders = tuple(folders)
         main = named_folder("--config-path", flags.config_path) if flags.config_path else CONF
         ConfigLoaderImpl.__init__(self, search_path(main, folders))
         self.parsed = parse([line for line in flags.overrides if line not in searches])

@@ -36,15 +36,16 @@ def suggested_scheduler(
     * ``max_lr`` alone, or ``base_lr`` alone: the upper bound. All other rates that it has, such as
       ``eta_min``, keep their ratio to it;
     * neither, as in a sequence: all rates keep their ratios, and the highest is the upper bound;
-    * ``step_size_up`` or ``step_size``: the step size, fitted to whole cycles within the run, of
-      which there are about four or more.
+    * with both bounds, ``step_size_up`` or ``step_size``: the step size, fitted to whole cycles
+      within the run, of which there are about four or more. If one of its lengths is ``kept``, all
+      stay as they are.
 
     With parameter groups, a bound is the highest of the groups, and the other groups keep their
     ratios to it.
 
     Args:
       lengths: of the run.
-      kept: settings that stay as they are.
+      kept: lengths of the cycle that stay as they are.
     """
     settings = dict(scheduler.settings)
     if "base_lr" in settings and "max_lr" in settings:
@@ -57,8 +58,8 @@ def suggested_scheduler(
     else:
         factor = _ratio(answer.max_lr, max(_all_rates(scheduler), default=0.0))
         settings = dict(_all_scaled(scheduler, factor).settings)
-    settings |= _cycle(settings, answer, lengths)
-    settings |= {name: getattr(scheduler.settings, name) for name in kept}
+    if not kept and "base_lr" in settings and "max_lr" in settings:
+        settings |= _cycle(settings, answer, lengths)
     return replace(scheduler, settings=Settings(**settings))
 
 
@@ -67,11 +68,13 @@ def group_factors(scheduler: Choice) -> Any:
 
     1 if the scheduler has one rate for all groups.
     """
-    settings = dict(scheduler.settings)
-    rates = next((settings[name] for name in ("max_lr", "base_lr") if name in settings), 1.0)
-    if not isinstance(rates, tuple) or max(rates) <= 0:
+    rates = _all_values(scheduler)
+    count = max(len(_listed(value)) for value in rates) if rates else 1
+    by_group = [value if isinstance(value, tuple) else (value,) * count for value in rates]
+    highest = tuple(max(group) for group in zip(*by_group, strict=True))
+    if len(set(highest)) == 1 or max(highest) <= 0:
         return 1.0
-    return tuple(rate / max(rates) for rate in rates)
+    return tuple(rate / max(highest) for rate in highest)
 
 
 def option_of(scheduler: Choice) -> dict[str, Any]:
@@ -80,6 +83,28 @@ def option_of(scheduler: Choice) -> dict[str, Any]:
         "name": scheduler.name,
         **{name: _plain(value) for name, value in scheduler.settings},
     }
+
+
+def changes(before: Choice, after: Choice) -> list[str]:
+    """Overrides that turn one scheduler into another of its kind: ``scheduler.max_lr=0.1``."""
+    old, new = (_by_key(option_of(scheduler)) for scheduler in (before, after))
+    return [f"scheduler.{key}={_text(new[key])}" for key in new if new[key] != old.get(key)]
+
+
+def _by_key(section: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a section by their keys, such as ``parts.warmup.max_lr``."""
+    found = {}
+    for name, value in section.items():
+        inner = _by_key(value) if isinstance(value, Mapping) else {"": value}
+        found |= {f"{name}.{key}".removesuffix("."): item for key, item in inner.items()}
+    return found
+
+
+def _text(value: Any) -> str:
+    """A value of a scheduler in Hydra's grammar of overrides."""
+    if isinstance(value, list):
+        return f"[{','.join(map(_text, value))}]"
+    return "null" if value is None else str(value)
 
 
 def _plain(value: Any) -> Any:
@@ -110,7 +135,9 @@ def _cycle(settings: Mapping[str, Any], answer: Answer, lengths: Lengths) -> dic
     if up is None:
         return {}
     wanted = 2 * answer.step_size_epochs * lengths.steps_per_epoch
-    length = _cycle_length(min(wanted, _LONGEST_SHARE * lengths.steps), lengths.steps)
+    is_symmetric = "step_size_down" not in settings
+    wanted = min(wanted, _LONGEST_SHARE * lengths.steps)
+    length = _cycle_length(wanted, lengths.steps, multiple=2 if is_symmetric else 1)
     down = settings.get("step_size_down")
     share = 0.5
     if down is not None:  # the descent keeps its share of a cycle
@@ -119,7 +146,7 @@ def _cycle(settings: Mapping[str, Any], answer: Answer, lengths: Lengths) -> dic
         share = halves[0] / sum(halves)
     rising = min(max(math.floor(share * length), 1), length - 1)
     found = {up: rising}
-    if "step_size_down" in settings and (down is not None or 2 * rising != length):
+    if not is_symmetric and (down is not None or 2 * rising != length):
         found["step_size_down"] = length - rising
     return {name: _in_epochs(half, lengths.steps_per_epoch) for name, half in found.items()}
 
@@ -131,14 +158,18 @@ def _in_epochs(steps: int, steps_per_epoch: int) -> str:
     return next(f"{text}ep" for text in texts if round(float(text) * steps_per_epoch) == steps)
 
 
-def _cycle_length(wanted: float, steps: int) -> int:
-    """A cycle of about ``wanted`` steps, if possible one that divides the run evenly."""
+def _cycle_length(wanted: float, steps: int, *, multiple: int) -> int:
+    """A cycle of about ``wanted`` steps, if possible one that divides the run evenly.
+
+    The length is a multiple of ``multiple``.
+    """
     most = max(round(steps / (wanted / _STRETCH)), _FEWEST_CYCLES)
     least = max(round(steps / (wanted * _STRETCH)), _FEWEST_CYCLES)
-    counts = sorted(
-        range(least, most + 1), key=lambda count: (steps % count != 0, abs(steps / count - wanted))
+    count = min(
+        range(least, most + 1),
+        key=lambda count: (steps % (count * multiple) != 0, abs(steps / count - wanted)),
     )
-    return max(steps // counts[0], 2)
+    return max(steps // count // multiple * multiple, 2)
 
 
 def _all_scaled(scheduler: Choice, factor: float) -> Choice:
@@ -152,12 +183,20 @@ def _all_scaled(scheduler: Choice, factor: float) -> Choice:
 
 
 def _all_rates(scheduler: Choice) -> list[float]:
-    rates = [getattr(scheduler.settings, name) for name in _rate_names(scheduler)]
-    found = [rate for value in rates if value is not None for rate in _flat(value)]
-    for name in markers(registry.schedulers.get(scheduler.name), Parts):
+    return [rate for value in _all_values(scheduler) for rate in _listed(value)]
+
+
+def _all_values(scheduler: Choice) -> list[Any]:
+    """All rates, those of the scheduler's parts included: each a number, or one for each group."""
+    factory, found = registry.schedulers.get(scheduler.name), []
+    series = markers(factory, Series)
+    for name in _rate_names(scheduler):
+        value = getattr(scheduler.settings, name)
+        found += value if name in series and value is not None else [value]
+    for name in markers(factory, Parts):
         for choice in getattr(scheduler.settings, name).values():
-            found += _all_rates(choice)
-    return found
+            found += _all_values(choice)
+    return [value for value in found if value is not None]
 
 
 def _rate_names(scheduler: Choice) -> list[str]:
@@ -192,7 +231,3 @@ def _ratio(highest: float, rates: Any) -> float:
 
 def _listed(value: Any) -> tuple[float, ...]:
     return value if isinstance(value, tuple) else (value,)
-
-
-def _flat(value: Any) -> list[float]:
-    return [rate for item in value for rate in _flat(item)] if isinstance(value, tuple) else [value]

@@ -181,7 +181,12 @@ def lengths_of_test(experiment: Experiment, settings: RangeTestSettings) -> Rang
         points = max(min(wanted, affordable), _SHORTEST)
     else:
         points = in_steps("steps", settings.steps, FEWEST_POINTS)
-    left = COST * steps - settings.seeds * (warmup + points)
+    rates = test_rates(settings.start_lr, settings.end_lr, points, settings.spacing)
+    if np.any(np.diff(rates.astype(np.float32)) <= 0):
+        problem = f"{shown(settings.end_lr)} is too close to start_lr for {points:,} rates"
+        raise ConfigError("end_lr", problem, "raise it, or lower start_lr")
+    # A test that was given more updates than its share leaves the verification its own.
+    left = COST * steps - min(settings.seeds * (warmup + points), TEST_COST * steps)
     runs = (len(MULTIPLES) + _FURTHER_RATES) * _verified(settings.seeds)
     verification = min(max(int(left / runs), _FEWEST_UPDATES), steps, _MOST_UPDATES)
     return RangeTestLengths(points, warmup, verification)

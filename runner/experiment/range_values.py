@@ -44,6 +44,9 @@ def curves_by_value(
 def _check_setting(config: Config, over: str) -> None:
     optimizer = config.optimizer
     numbers = [name for name, found in optimizer.settings if _is_number(found)]
+    if over in dict(optimizer.settings) and dict(optimizer.settings)[over] is None:
+        problem = f"optimizer.{over} is null"
+        raise ConfigError("over", problem, f"set it, as in optimizer.{over}=0.9")
     if over not in (*numbers, BATCH_SIZE):
         problem = f"{shown(over)} is not a numeric setting of the optimizer {optimizer.option}"
         raise ConfigError("over", problem, nearest(over, [*numbers, BATCH_SIZE]))

@@ -79,6 +79,7 @@ class Ending:
       params: the trained parameters, set after training.
       parent: for the summary, the run and step whose state this run started from.
       overrides: of the command line, also for the summary.
+      searched: the folders of the user's own options, quoted as in an override.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class Ending:
         leaves_summary: bool = True,
         settings: Mapping[str, Any] = MappingProxyType({}),
         overrides: Sequence[str] = (),
+        searched: Sequence[str] = (),
     ) -> None:
         """
         Args:
@@ -106,6 +108,7 @@ class Ending:
         self.parent: Mapping[str, Any] | None = None
         self._folder, self._seed, self._leaves_summary = folder, seed, leaves_summary
         self._settings, self.overrides = dict(settings), list(overrides)
+        self.searched = tuple(searched)
         self._is_save_requested = False
         self._compile_clock: CompileTime | None = None
         self._compiled_before = 0.0

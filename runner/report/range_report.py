@@ -92,9 +92,22 @@ def print_reasons(console: Console, answer: Answer | NoAnswer) -> None:
         print_line(console, f"  {reason}")
 
 
-def commands(folder: Path, overrides: Sequence[str]) -> list[str]:
-    """The commands that use the suggested option: one that trains, and one that shows it."""
+def commands(
+    folder: Path, overrides: Sequence[str], *, changes: Sequence[str], searched: Sequence[str]
+) -> list[str]:
+    """The commands that use the suggested option: one that trains, and one that shows it.
+
+    Args:
+      overrides: of the range test.
+      changes: overrides that turn the scheduler of the range test into the suggested one. They are
+        needed if a recipe is used, whose settings would replace those of the option.
+      searched: the folders of the user's own options, quoted as in an override.
+    """
     kept = [line for line in overrides if _group(line) not in _REPLACED]
+    if any(_group(line) == "experiment" for line in overrides):
+        kept += changes
+    if searched:
+        kept.append(f"hydra.searchpath=[{','.join(searched)}]")
     words = ["python", "-m", "runner", "--config-dir", str(folder), "scheduler=suggested"]
     return [shlex.join([*words, *kept]), shlex.join([*words, "task=check", *kept])]
 

@@ -74,9 +74,10 @@ def _find(
     kept: Collection[str],
 ) -> tuple[Answer, Lengths]:
     """The answer of a range test, and the lengths of the run it suits."""
-    if chosen.settings.over is not None:
-        problem = "compares values of a setting and suggests no rates"
-        raise ConfigError(f"{KEY}.over", problem, "leave it out, or run task=range_test")
+    for name in ("over", "values"):
+        if getattr(chosen.settings, name):
+            problem = "compares values of a setting and suggests no rates"
+            raise ConfigError(f"{KEY}.{name}", problem, "leave it out, or run task=range_test")
     settings = settings_of(chosen, key=KEY)
     announce.print_line(screen, range_report.test_line(experiment, settings))
     test = run_test(

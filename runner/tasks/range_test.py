@@ -65,6 +65,9 @@ def range_test(  # noqa: PLR0913 - one for each setting
         key = "resume" if config.resume is not None else "init_from"
         problem = "a range test starts from new parameters"
         raise ConfigError(key, problem, "leave it out")
+    if over is None and values:
+        problem = "there are values, but no setting that has them"
+        raise ConfigError("task.over", problem, "name one, such as task.over=weight_decay")
     settings = settings_of(config.task)
     chosen = device.prepare_device(config)
     screen = announce.open_screen(chosen)
@@ -76,7 +79,13 @@ def range_test(  # noqa: PLR0913 - one for each setting
             scheduler = write_test(experiment, settings, test, folder)
             _print_found(screen, test, scheduler, config)
             if scheduler is not None:
-                for command in range_report.commands(folder, ending.overrides):
+                commands = range_report.commands(
+                    folder,
+                    ending.overrides,
+                    changes=range_choice.changes(config.scheduler, scheduler),
+                    searched=ending.searched,
+                )
+                for command in commands:
                     announce.print_command(screen, command)
         else:
             _compare(experiment, settings, folder, screen, over=over, values=values)

@@ -6,7 +6,12 @@ import pytest
 
 from runner.cli.commands import configure
 from runner.experiment.lengths import Lengths
-from runner.experiment.range_choice import group_factors, option_of, suggested_scheduler
+from runner.experiment.range_choice import (
+    changes,
+    group_factors,
+    option_of,
+    suggested_scheduler,
+)
 from runner.experiment.schedule import Clock, build_schedule
 from runner.ranges import Answer, Spread
 
@@ -136,3 +141,62 @@ def test_an_option_has_all_settings_as_plain_values():
     assert option["name"] == "sequence"
     assert option["lengths"] == {"warmup": "25%", "cycles": None}
     assert option["parts"]["cycles"]["name"] == "cosine_restarts"
+
+
+def test_the_interval_of_a_step_decay_is_no_half_cycle():
+    """StepLR's step_size is how long each rate lasts."""
+    before = configure("scheduler=step").scheduler.settings
+    assert suggested("scheduler=step").settings.step_size == before.step_size
+
+
+@pytest.mark.parametrize("given", ["step_size_up=1ep", "step_size_down=1ep"])
+def test_a_length_that_is_given_leaves_the_other_as_it_is(given):
+    """132 steps would have an odd cycle of 33."""
+    name, value = given.split("=")
+    scheduler = configure("scheduler=triangular", f"scheduler.{given}").scheduler
+    found = suggested_scheduler(scheduler, ANSWER, lengths(132), kept=(name,)).settings
+    before = configure("scheduler=triangular").scheduler.settings
+    other = {"step_size_up": "step_size_down", "step_size_down": "step_size_up"}[name]
+    assert getattr(found, name) == value
+    assert getattr(found, other) == getattr(before, other)
+    assert found.max_lr == 0.252
+
+
+@pytest.mark.parametrize("steps", [132, 880, 900, 1000])
+def test_symmetric_cycles_fill_the_run(steps):
+    """132 steps have no four even cycles, but three of 44 or six of 22."""
+    scheduler = suggested("scheduler=triangular_lr", steps=steps)
+    half = Clock(22, steps).to_steps(scheduler.settings.step_size, "step_size")
+    assert steps % (2 * half) == 0
+    assert 3 <= steps / (2 * half) <= 8
+
+
+def test_the_factors_of_groups_are_those_of_their_highest_rates():
+    two = "optimizer.groups={head: Dense_2/*}"
+    values = "scheduler.values=[[0.1,0.2],[0.02,0.03]]"
+    pieces = configure("scheduler=piecewise", two, "scheduler.boundaries=[50%]", values)
+    assert group_factors(pieces.scheduler) == (0.5, 1.0)
+    cycle = configure("scheduler=triangular", two, "scheduler.max_lr=[0.1,0.4]")
+    assert group_factors(cycle.scheduler) == (0.25, 1.0)
+    assert group_factors(configure("scheduler=triangular", two).scheduler) == 1.0
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("scheduler=triangular",),
+        ("scheduler=one_cycle", "scheduler.max_lr=0.3"),
+        (
+            "scheduler=triangular",
+            "scheduler.max_lr=[0.1,0.2]",
+            "optimizer.groups={head: Dense_2/*}",
+        ),
+        ("scheduler=sequence",),
+    ],
+)
+def test_the_changes_of_a_scheduler_turn_it_into_the_other(overrides):
+    before = configure(*overrides).scheduler
+    after = suggested_scheduler(before, ANSWER, lengths())
+    lines = changes(before, after)
+    assert lines
+    assert option_of(configure(*overrides, *lines).scheduler) == option_of(after)
