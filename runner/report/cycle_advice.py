@@ -59,8 +59,9 @@ def half_cycles(part: Part, steps_per_epoch: int) -> list[str]:
             continue
         epochs = int(size) / steps_per_epoch
         if not FEWEST_EPOCHS <= epochs <= MOST_EPOCHS:
+            length = "1 epoch" if epochs == 1 else f"{epochs:.3g} epochs"
             found.append(
-                f"{part.key}.{name}: {epochs:.3g} epochs; {FEWEST_EPOCHS} to {MOST_EPOCHS} epochs "
+                f"{part.key}.{name}: {length}; {FEWEST_EPOCHS} to {MOST_EPOCHS} epochs "
                 f"({FEWEST_EPOCHS * steps_per_epoch} to {MOST_EPOCHS * steps_per_epoch} steps) "
                 "work best in Smith's experiments"
             )

@@ -156,6 +156,15 @@ def test_each_value_of_a_setting_has_its_curves(run, capsys, over, values):
             ["task.over=depth", "task.values=[1]"],
             "task.over: 'depth' is not a numeric setting of the",
         ),
+        (["task.values=[1]"], "task.over: there are values, but no setting that has them"),
+        (
+            ["task.over=momentum", "task.values=[0.5]", "optimizer.momentum=null"],
+            "task.over: optimizer.momentum is null; set it",
+        ),
+        (  # of 100 numbers in float32, whose distance there is 6e-8
+            ["task.spacing=linear", "task.start_lr=0.5", "task.end_lr=0.500001"],
+            "task.end_lr: 0.500001 is too close to start_lr for",
+        ),
     ],
 )
 def test_what_cannot_be_tested_is_refused_and_leaves_no_folder(run, capsys, overrides, said):
