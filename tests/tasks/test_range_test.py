@@ -75,9 +75,14 @@ def test_tensorboard_has_the_same_picture_and_the_curves(tested):
     assert (picture.width, picture.height) == struct.unpack(">II", png[16:24])
     found = scalars(folder / "range_test")
     own = [row for row in rows(folder) if row["seed"] == "1"]
-    steps, losses = found["range_test/smoothed_loss/seed_1"]
-    assert steps == [int(row["step"]) for row in own]
-    np.testing.assert_allclose(losses, [float(row["smoothed_loss"]) for row in own], rtol=1e-6)
+    for column in ("smoothed_loss", "loss"):
+        steps, losses = found[f"range_test/{column}/seed_1"]
+        assert steps == [int(row["step"]) for row in own]
+        np.testing.assert_allclose(losses, [float(row[column]) for row in own], rtol=1e-6)
+    longest = max((found[f"range_test/loss/seed_{seed}"][0] for seed in (0, 1)), key=len)
+    steps, rates = found["range_test/lr"]
+    assert sorted({*steps}) == longest
+    np.testing.assert_allclose(rates, 1e-7 * 1e8 ** (np.array(steps) / (79 - 1)), rtol=1e-6)
 
 
 def test_rules_scores_and_two_commands_are_printed(tested):
