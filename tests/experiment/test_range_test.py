@@ -70,3 +70,11 @@ def test_linear_rates_have_equal_distances():
     rates = found.curves[0].rates
     np.testing.assert_allclose(rates, 0.01 + 0.01 * np.arange(len(rates)))
     assert len(rates) > 10
+
+
+def test_a_seed_whose_loss_has_risen_too_far_ends_its_test():
+    found = range_tested(steps=2000, end_lr=1e9, verify=False)
+    points = len(found.curves[0].losses)
+    assert found.curves[0].stopped
+    assert points < 1500
+    assert points <= found.updates < 2000

@@ -130,6 +130,20 @@ def test_the_average_can_be_scored_and_loaded(whole, rows, run, tmp_path):
     assert np.mean(answers == test.targets) == pytest.approx(last["swa/test/accuracy"])
 
 
+def test_the_statistics_of_the_average_are_those_of_the_training_examples(whole):
+    """An epoch of whole batches has 1,408 of the 1,437 examples, hence the tolerance."""
+    variables = load(whole, snapshot="swa").variables
+    inputs = digits().train.inputs.reshape(1437, 64).astype(np.float64)
+    layer = variables["params"]["Dense_0"]
+    sums = (inputs - inputs.mean()) / inputs.std() @ layer["kernel"] + layer["bias"]
+    found = variables["batch_stats"]["BatchNorm_0"]
+    np.testing.assert_allclose(found["mean"], sums.mean(0), atol=0.05)
+    np.testing.assert_allclose(found["var"], sums.var(0), rtol=0.05)
+    stored = [Snapshots(whole).load(step) for step in ENDS]
+    means = np.mean([one["model_state/batch_stats/BatchNorm_0/mean"] for one in stored], axis=0)
+    assert np.abs(means - sums.mean(0)).max() > 0.1
+
+
 def test_an_ensemble_by_hand_has_the_accuracy_of_the_table(whole, rows):
     test = digits().test
     logits = [load(whole, snapshot=step).predict(test.inputs) for step in ENDS]
