@@ -299,3 +299,96 @@ def test_rates_of_groups_keep_their_ratios(monkeypatch):
 
 def longest(found):
     return max((curve.rates for curve in found.curves), key=len)
+
+
+@pytest.fixture
+def scored_by_rate(monkeypatch):
+    """Scores each run that verifies by the distance of its first rate from 0.03, in octaves.
+
+    The curves support a ``base_lr`` that the tests set. Nothing is trained.
+    """
+
+    def patch(base_lr, metric, sign):
+        def train(_, runs):
+            for run in runs:
+                if isinstance(run.observer, Score):
+                    octaves = np.log2(run.rates[0] / 0.03)
+                    found = {"eval/loss": 1.0, metric: 1 - sign * 0.01 * octaves**2}
+                    run.observer.evaluation(found)
+            return len(runs)
+
+        answer = replace(ANSWER, base_lr=base_lr, max_lr=10 * base_lr)
+        monkeypatch.setattr(range_test, "choose", lambda _: answer)
+        monkeypatch.setattr(ShortRuns, "train", train)
+
+    return patch
+
+
+@pytest.mark.parametrize(("metric", "sign"), [("eval/accuracy", 1), ("eval/loss", -1)])
+def test_the_answer_moves_to_the_best_of_the_scores(scored_by_rate, metric, sign):
+    scored_by_rate(0.015, metric, sign)
+    test = run_range_test(experiment(f"metric={metric}"), SETTINGS, should_stop=never)
+    assert test.found.base_lr == 0.015
+    octaves = {0.25: -3, 0.5: -2, 1.0: -1, 2.0: 0, 4.0: 1}
+    assert test.scores.keys() == octaves.keys()
+    for multiple, scores in test.scores.items():
+        expected = 1 - sign * 0.01 * octaves[multiple] ** 2
+        np.testing.assert_allclose(scores, [expected] * 2, atol=1e-6)  # of both seeds
+    # The scores are a parabola whose vertex is at twice the rates.
+    assert (test.answer.base_lr, test.answer.max_lr) == (0.03, pytest.approx(0.3))
+    assert test.answer.max_lr_spread == Spread(0.4, 0.6)
+    assert test.updates == 2 + 5 * 2
+
+
+@pytest.mark.parametrize(
+    ("base_lr", "further", "best"),
+    [
+        (0.03 / 8, [8, 16], 0.03),
+        (0.03 / 64, [8, 16, 32], 0.015),  # three at most
+        (0.03 * 16, [1 / 8, 1 / 16, 1 / 32], 0.03),
+    ],
+)
+def test_up_to_three_further_multiples_are_tried_towards_better_scores(
+    scored_by_rate, base_lr, further, best
+):
+    scored_by_rate(base_lr, "eval/accuracy", 1)
+    test = run_range_test(experiment(), replace(SETTINGS, seeds=1), should_stop=never)
+    assert test.scores.keys() == {*MULTIPLES, *further}
+    assert test.updates == 1 + 5 + len(further)
+    assert test.answer.base_lr == pytest.approx(best, rel=0.05)
+
+
+def test_each_lane_of_a_linear_test_has_rates_with_equal_distances(monkeypatch):
+    tables = []
+    monkeypatch.setattr(ShortRuns, "train", lambda _, runs: tables.extend(runs) or 0)
+    linear = replace(SETTINGS, spacing="linear", start_lr=0.1, end_lr=2.0, steps=20, warmup=3)
+    run_range_test(experiment(), linear, should_stop=never)
+    expected = [0.1, 0.1, 0.1, *(np.arange(1, 21) / 10)]
+    assert [run.seed for run in tables] == [0, 1]
+    for run in tables:
+        np.testing.assert_allclose(run.rates, expected)
+
+
+@pytest.mark.parametrize(("steps", "chunk"), [(160, 10), (1600, 64)])
+def test_a_lane_ends_one_chunk_after_that_in_which_its_loss_rose_too_far(steps, chunk):
+    wide = replace(SETTINGS, end_lr=1e9, steps=steps, seeds=1, verify=False)
+    test = run_range_test(experiment(), wide, should_stop=never)
+    (curve,) = test.curves
+    assert curve.stopped
+    assert np.isfinite(curve.losses).all()
+    assert test.updates <= chunk * (np.ceil(len(curve.losses) / chunk) + 1) < steps
+
+
+@pytest.mark.parametrize("last", [40.0, np.nan])
+def test_losses_that_rise_too_far_end_a_run_before_they_overflow(last):
+    """Without smoothing, the limit is four times the lowest loss."""
+    kept = Losses(warmup=0, smoothing=0.0)
+    listener = ShortRunListener(kept, 100)
+    for start, losses in ((0, [10.0, 9.9]), (2, [10.0, 39.5])):
+        listener.chunk(start, 2, {"train/loss": np.array(losses)})
+    listener.catch_up()
+    assert not listener.ended
+    listener.chunk(4, 1, {"train/loss": np.array([last])})
+    assert not listener.ended  # its losses have not been looked at
+    listener.chunk(5, 1, {"train/loss": np.array([1.0])})
+    assert listener.ended

@@ -28,6 +28,14 @@ def curve(seed, smoothed):
     return Curve(seed, RATES, smoothed + 0.5, smoothed, stopped=False)
 
 
+def check_band(band, *seeds):
+    """The band reaches from the lowest to the highest loss of the seeds at each rate."""
+    outline = band.get_paths()[0].vertices
+    for rate, *losses in zip(RATES, *seeds, strict=True):
+        heights = {y for x, y in outline if np.isclose(x, rate)}
+        assert {min(losses), max(losses)} <= heights
+
+
 def test_the_picture_has_each_seed_the_mean_the_band_the_bounds_and_the_rules(axes):
     curves = [curve(0, FIRST), curve(1, SECOND)]
     rules = {"steepest": 0.01, "valley": 0.1, "slide": None}
@@ -36,11 +44,12 @@ def test_the_picture_has_each_seed_the_mean_the_band_the_bounds_and_the_rules(ax
     heights = [list(line.get_ydata()) for line in found.lines]
     for expected in (FIRST, SECOND, FIRST + 0.5, (FIRST + SECOND) / 2):
         assert list(expected) in heights
-    band = found.collections[0].get_paths()[0].vertices
-    for rate, *losses in zip(RATES, FIRST, SECOND, strict=True):
-        assert {*losses} <= {y for x, y in band if np.isclose(x, rate)}
+    (band,) = found.collections
+    check_band(band, FIRST, SECOND)
     upright = [line.get_xdata()[0] for line in found.lines if list(line.get_ydata()) == [0, 1]]
     assert upright == [0.001, 0.1]
+    (shaded,) = found.patches
+    assert (shaded.get_x(), shaded.get_x() + shaded.get_width()) == (0.001, 0.1)
     assert [text.get_text() for text in found.texts] == ["base_lr 0.001", "max_lr 0.1"]
     marks = {line.get_label(): line.get_xydata().tolist() for line in found.lines}
     assert marks["steepest"] == [[0.01, 1.5]]  # between 1.0 and 2.0
@@ -57,6 +66,8 @@ def test_a_comparison_has_the_mean_of_each_value(axes):
         list((FIRST + SECOND) / 2),
         list(SECOND),
     ]
+    for band, seeds in zip(found.collections, [(FIRST, SECOND), (SECOND,)], strict=True):
+        check_band(band, *seeds)
     texts = [text.get_text() for text in found.get_legend().texts]
     assert texts == ["momentum 0.9", "momentum 0.5"]
     assert found.get_xscale() == "linear"

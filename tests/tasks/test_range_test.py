@@ -14,18 +14,39 @@ from tensorboard_reading import scalars
 
 from runner.cli import main
 from runner.cli.commands import configure
+from runner.report import range_figure
 
 SHORT = ("model=linear", "training.epochs=6", "task.seeds=2")
 
 
+def keep_axes(patched):
+    """The axes of the pictures that are drawn from now on."""
+    drawn, as_png = [], range_figure.as_png
+
+    def kept(figure):
+        drawn.extend(figure.axes)
+        return as_png(figure)
+
+    patched.setattr(range_figure, "as_png", kept)
+    return drawn
+
+
 @pytest.fixture(scope="module")
-def tested(tmp_path_factory):
-    """The folder of a range test, and what it printed."""
+def tested_and_drawn(tmp_path_factory):
+    """The folder of a range test, what it printed, and the axes of its picture."""
     folder, printed = tmp_path_factory.mktemp("tested") / "run", io.StringIO()
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("sys.stdout", printed)
+        drawn = keep_axes(patched)
         assert main(["task=range_test", f"hydra.run.dir={folder}", *SHORT]) == 0
-    return folder, printed.getvalue()
+    (axes,) = drawn
+    return folder, printed.getvalue(), axes
+
+
+@pytest.fixture
+def tested(tested_and_drawn):
+    """The folder of a range test, and what it printed."""
+    return tested_and_drawn[:2]
 
 
 def rows(folder):
@@ -65,6 +86,40 @@ def test_the_folder_has_a_picture_a_result_and_no_summary(tested):
     assert {rule["rule"] for rule in result["rules"]} >= {"steepest", "valley", "slide"}
 
 
+def test_the_result_has_the_answer_before_and_after_its_verification(tested):
+    result = json.loads((tested[0] / "range_test.json").read_text())
+    before, after = result["before_verification"]["answer"], result["answer"]
+    *reasons, verified = after["reasons"]
+    assert reasons == before["reasons"]
+    assert verified.startswith("short runs")
+    factor = 1.0 if "score these rates best" in verified else float(verified.split(" by ")[1])
+    for name in ("base_lr", "max_lr"):
+        assert after[name] == pytest.approx(factor * before[name])
+    for name in ("base_lr_spread", "max_lr_spread"):
+        for end, rate in before[name].items():
+            assert after[name][end] == pytest.approx(factor * rate)
+
+
+def test_the_picture_has_the_curves_the_verified_bounds_and_the_rules(tested_and_drawn):
+    folder, _, axes = tested_and_drawn
+    result = json.loads((folder / "range_test.json").read_text())
+    curves = [
+        np.array([float(row["smoothed_loss"]) for row in rows(folder) if row["seed"] == seed])
+        for seed in ("0", "1")
+    ]
+    shared = min(map(len, curves))
+    mean = (curves[0][:shared] + curves[1][:shared]) / 2
+    heights = [np.asarray(line.get_ydata()) for line in axes.lines]
+    for curve in (*curves, mean):
+        assert any(len(y) == len(curve) and np.allclose(y, curve, rtol=1e-6) for y in heights)
+    upright = [line.get_xdata()[0] for line in axes.lines if list(line.get_ydata()) == [0, 1]]
+    assert upright == [result["answer"]["base_lr"], result["answer"]["max_lr"]]
+    marks = {line.get_label(): line.get_xdata()[0] for line in axes.lines}
+    for rule in result["rules"]:
+        assert marks[rule["rule"]] == rule["median"]
+    assert axes.get_xscale() == "log"
+
+
 def test_tensorboard_has_the_same_picture_and_the_curves(tested):
     folder, _ = tested
     events = EventAccumulator(str(folder / "range_test"), size_guidance={"images": 0})
@@ -89,6 +144,13 @@ def test_rules_scores_and_two_commands_are_printed(tested):
     folder, printed = tested
     for name in ("steepest", "valley", "minimum/10", "slide", "base_lr", "max_lr", "(× 0.25)"):
         assert name in printed
+    answer = json.loads((folder / "range_test.json").read_text())["answer"]
+    low, high = (f"{answer['max_lr_spread'][end]:.3g}" for end in ("low", "high"))
+    lines = printed.splitlines()
+    assert ["max_lr", f"{answer['max_lr']:.3g}", low, high] in [line.split() for line in lines]
+    for reason in answer["reasons"]:
+        assert f"  {reason}" in lines
+    assert f" (max_lr {low} to {high} over seeds)\n" in printed
     kept = "model=linear training.epochs=6"
     command = f"python -m runner --config-dir {folder} scheduler=suggested"
     assert f"\n{command} {kept}\n" in printed
@@ -128,11 +190,22 @@ def test_a_range_that_diverges_keeps_the_curve_to_that_point(run):
     assert all(np.isfinite(float(row["loss"])) for row in found)
 
 
+def test_linear_rates_have_equal_distances_in_the_table_and_the_picture(run, monkeypatch):
+    drawn = keep_axes(monkeypatch)
+    rates = "task.spacing=linear", "task.start_lr=0.02", "task.end_lr=0.4", "task.steps=20"
+    code, folder = run("task=range_test", *SHORT[:2], "task.seeds=1", *rates, "task.verify=false")
+    assert code == 0
+    found = [float(row["lr"]) for row in rows(folder)]
+    np.testing.assert_allclose(found, 0.02 * np.arange(1, 21), rtol=1e-6)
+    assert [axes.get_xscale() for axes in drawn] == ["linear"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("over", "values"), [("weight_decay", [0.1, 0.001, 0.0]), ("batch_size", [32.0, 128.0])]
 )
-def test_each_value_of_a_setting_has_its_curves(run, capsys, over, values):
+def test_each_value_of_a_setting_has_its_curves(run, capsys, monkeypatch, over, values):
+    drawn = keep_axes(monkeypatch)
     listed = ",".join(f"{value:g}" for value in values)
     line = f"task.over={over}", f"task.values=[{listed}]", "task.steps=15"
     code, folder = run("task=range_test", *SHORT, *line)
@@ -143,7 +216,12 @@ def test_each_value_of_a_setting_has_its_curves(run, capsys, over, values):
     assert not (folder / "scheduler").exists()
     with Image.open(folder / "range_test.png") as picture:
         assert picture.width >= 800
-    assert "lowest loss" in capsys.readouterr().out
+    (axes,) = drawn
+    assert [line.get_label() for line in axes.lines] == [f"{over} {value:g}" for value in values]
+    assert axes.get_xscale() == "log"
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    first = lines.index([over, "lowest", "loss", "base_lr", "max_lr"]) + 1
+    assert [line[0] for line in lines[first : first + len(values)]] == listed.split(",")
 
 
 @pytest.mark.parametrize(

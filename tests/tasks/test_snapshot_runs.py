@@ -17,6 +17,7 @@ from runner.errors import ConfigError
 from runner.experiment import snapshot_scores
 from runner.records.checkpoints import Checkpoints
 from runner.records.snapshot_files import Snapshots
+from runner.report import snapshots
 
 ENDS = [10, 20, 30]
 TINY = (
@@ -35,10 +36,19 @@ KINDS = ("snapshot", "ensemble", "swa")
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("whole") / "run"
-    assert main([f"hydra.run.dir={folder}", *TINY]) == 0
-    return folder
+def whole_and_drawn(tmp_path_factory):
+    """The folder of a run, and the figure of its snapshots."""
+    folder, drawn, as_png = tmp_path_factory.mktemp("whole") / "run", [], snapshots.as_png
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(snapshots, "as_png", lambda figure: drawn.append(figure) or as_png(figure))
+        assert main([f"hydra.run.dir={folder}", *TINY]) == 0
+    (figure,) = drawn
+    return folder, figure
+
+
+@pytest.fixture
+def whole(whole_and_drawn):
+    return whole_and_drawn[0]
 
 
 @pytest.fixture
@@ -81,6 +91,19 @@ def test_the_table_has_a_row_for_each_cycle_end(whole, rows, summary):
     assert list(found[0]) == ["step", "cycle", *columns]
     assert summary(whole)["status"] == "finished"
     assert (whole / "snapshots.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_picture_has_the_curves_of_the_table(whole_and_drawn, rows):
+    folder, figure = whole_and_drawn
+    found, labels = rows(folder), ["snapshot", "ensemble", "average of weights"]
+    for axes, metric in zip(figure.axes, ("eval/accuracy", "test/accuracy"), strict=True):
+        assert axes.get_title() == metric.replace("/", " ")
+        assert [line.get_label() for line in axes.lines] == labels
+        for line, kind in zip(axes.lines, KINDS, strict=True):
+            assert list(line.get_xdata()) == ENDS
+            values = [row[f"{kind}/{metric}"] for row in found]
+            np.testing.assert_allclose(line.get_ydata(), values, rtol=1e-6)
+    assert [text.get_text() for text in figure.axes[0].get_legend().texts] == labels
 
 
 def test_an_ensemble_of_one_is_its_snapshot(whole, rows):
