@@ -202,13 +202,19 @@ def test_linear_rates_have_equal_distances_in_the_table_and_the_picture(run, mon
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("over", "values"), [("weight_decay", [0.1, 0.001, 0.0]), ("batch_size", [32.0, 128.0])]
+    ("over", "values", "spacing", "scale"),
+    [
+        ("weight_decay", [0.1, 0.001, 0.0], "exponential", "log"),
+        ("batch_size", [32.0, 128.0], "linear", "linear"),
+    ],
 )
-def test_each_value_of_a_setting_has_its_curves(run, capsys, monkeypatch, over, values):
+def test_each_value_of_a_setting_has_its_curves(
+    run, capsys, monkeypatch, over, values, spacing, scale
+):
     drawn = keep_axes(monkeypatch)
     listed = ",".join(f"{value:g}" for value in values)
-    line = f"task.over={over}", f"task.values=[{listed}]", "task.steps=15"
-    code, folder = run("task=range_test", *SHORT, *line)
+    line = f"task.over={over}", f"task.values=[{listed}]", f"task.spacing={spacing}"
+    code, folder = run("task=range_test", *SHORT, *line, "task.steps=15")
     assert code == 0
     found = rows(folder)
     assert list(found[0]) == [over, "seed", "step", "lr", "loss", "smoothed_loss"]
@@ -218,7 +224,7 @@ def test_each_value_of_a_setting_has_its_curves(run, capsys, monkeypatch, over, 
         assert picture.width >= 800
     (axes,) = drawn
     assert [line.get_label() for line in axes.lines] == [f"{over} {value:g}" for value in values]
-    assert axes.get_xscale() == "log"
+    assert axes.get_xscale() == scale
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     first = lines.index([over, "lowest", "loss", "base_lr", "max_lr"]) + 1
     assert [line[0] for line in lines[first : first + len(values)]] == listed.split(",")
